@@ -1,0 +1,1 @@
+"""What makes time and chance a parameter: clocks, ids, randomness, limits, errors."""

@@ -1,0 +1,1 @@
+"""How every other part reaches the API server: typed client, informers, queues, effects."""

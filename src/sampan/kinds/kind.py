@@ -1,0 +1,167 @@
+"""What there is to know about an API kind: the one shape that every module of this layer fills.
+
+The generic verbs know no kind; all that differs between kinds stands in its `Kind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from sampan.machinery.field import FieldError
+from sampan.schema import codec
+from sampan.schema.definitions import GroupVersionKind
+
+ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+NAMESPACED: Final = True
+CLUSTER: Final = False
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of `kubectl get`. `value(object, now)` gives the cell; priority 1 shows with -o wide only."""
+
+    name: str
+    value: Callable[[Any, datetime], Any]
+    type: str = "string"
+    description: str = ""
+    priority: int = 0
+    format: str = ""
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """How autoscaling/v1 Scale maps onto a kind."""
+
+    get_replicas: Callable[[Any], int]
+    set_replicas: Callable[[Any, int], None]
+    status_replicas: Callable[[Any], int]
+    selector: Callable[[Any], str]
+
+
+def _nothing(_obj: Any) -> None:
+    return None
+
+
+def _no_errors(_obj: Any) -> list[FieldError]:
+    return []
+
+
+def _no_update_errors(_new: Any, _old: Any) -> list[FieldError]:
+    return []
+
+
+def _no_prepare_update(_new: Any, _old: Any) -> None:
+    return None
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """An API kind in the version it is stored in.
+
+    All functions take structs of the newest version's types. `default` runs on every object that comes in
+    and must be idempotent; it fills the struct in place. `validate` gives every error at once;
+    `validate_update` gives what the new object may not change. `prepare_create` clears what a client may
+    not set (status); `prepare_update` keeps what the main resource may not touch. Status, generation and
+    metadata are handled by the generic verbs from `status` and `generation`.
+    """
+
+    api_version: str
+    kind: str
+    plural: str
+    singular: str = ""
+    short: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    namespaced: bool = NAMESPACED
+    verbs: tuple[str, ...] = ALL_VERBS
+    # Whether there is a status subresource; the main resource then ignores changes of status.
+    status: bool = False
+    # Whether metadata.generation counts changes outside metadata and status.
+    generation: bool = False
+    scale: Scale | None = None
+    default: Callable[[Any], None] = _nothing
+    validate: Callable[[Any], list[FieldError]] = _no_errors
+    validate_update: Callable[[Any, Any], list[FieldError]] = _no_update_errors
+    validate_status_update: Callable[[Any, Any], list[FieldError]] = _no_update_errors
+    prepare_create: Callable[[Any], None] = _nothing
+    prepare_update: Callable[[Any, Any], None] = _no_prepare_update
+    # Which names are valid: a function of machinery.names giving a list of messages.
+    name_errors: Callable[[str], list[str]] | None = None
+    # Field selectors beside metadata.name and metadata.namespace.
+    field_selectors: Mapping[str, Callable[[Any], str]] = msgspec.field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+    # Seconds of grace that a delete without options gives; only Pods have any.
+    grace_period_s: Callable[[Any], int] | None = None
+    # Other (group/version)s of the same shape, and their kinds where those differ.
+    also_served: tuple[str, ...] = ()
+    # Subresources beside status and scale, for discovery: ("pods/log", "Pod", ("get",)) …
+    subresources: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    # An object that the verbs never store: reviews, bindings, evictions.
+    virtual: bool = False
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        return self.api_version.rpartition("/")[2]
+
+    @property
+    def gvk(self) -> GroupVersionKind:
+        return GroupVersionKind(self.group, self.version, self.kind)
+
+    @property
+    def resource(self) -> str:
+        """`deployments.apps`: the name errors and RBAC use."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def type(self) -> Any:
+        """The struct of the kind."""
+        return codec.types().of_kind(self.gvk)
+
+
+def age(obj: Any, now: datetime) -> str:
+    """The AGE cell, as kubectl's HumanDuration writes it."""
+    created = obj.metadata.creationTimestamp
+    return "<unknown>" if created is None else human_duration((now - created).total_seconds())
+
+
+def human_duration(total_s: float) -> str:
+    """`90s`, `5m30s`, `3h`, `2d4h`, `400d`: k8s.io/apimachinery/pkg/util/duration.HumanDuration."""
+    seconds = int(total_s)
+    if seconds < -1:
+        return "<invalid>"
+    seconds = max(seconds, 0)
+    if seconds < 120:
+        return f"{seconds}s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 10:
+        return _two(minutes, "m", seconds % 60, "s")
+    if minutes < 180:
+        return f"{minutes}m"
+    if hours < 8:
+        return _two(hours, "h", minutes % 60, "m")
+    if hours < 48:
+        return f"{hours}h"
+    if hours < 192:
+        return _two(days, "d", hours % 24, "h")
+    if days < 730:
+        return f"{days}d"
+    if days < 2920:
+        return _two(days // 365, "y", days % 365, "d")
+    return f"{days // 365}y"
+
+
+def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large}{large_unit}{small}{small_unit}" if small else f"{large}{large_unit}"
+
+
+NAME: Final = Column(
+    "Name",
+    lambda obj, _now: obj.metadata.name,
+    format="name",
+    description="Name must be unique within a namespace.",
+)
+AGE: Final = Column("Age", age, description="CreationTimestamp is when the object was made.")

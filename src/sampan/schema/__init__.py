@@ -1,0 +1,1 @@
+"""The published Kubernetes type definitions, loaded and compiled to structs."""
