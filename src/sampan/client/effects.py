@@ -27,17 +27,35 @@ class Ref(msgspec.Struct, frozen=True):
     resource_version: str = ""
 
 
+class Emit(Effect, frozen=True):
+    """Record an Event about the object; repeated ones are counted, not stored again."""
+
+    about: Ref
+    type: str  # Normal or Warning
+    reason: str
+    message: str
+    action: str = ""
+
+
 class Create(Effect, frozen=True):
-    """Create the object. `expect_exists` makes AlreadyExists a success (idempotent creates)."""
+    """Create the object. `expect_exists` makes AlreadyExists a success (idempotent creates).
+
+    In a namespace that is going away, nothing is created and that is a success. `done` and `failed` are
+    recorded afterwards, with the name that the server generated in place of `{name}` and the error's text in
+    place of `{error}`.
+    """
 
     obj: Any
     expect_exists: bool = False
+    done: Emit | None = None
+    failed: Emit | None = None
 
 
 class Update(Effect, frozen=True):
-    """Replace the object; its metadata.resourceVersion guards it."""
+    """Replace the object, or the named subresource; its metadata.resourceVersion guards it."""
 
     obj: Any
+    subresource: str = ""
 
 
 class UpdateStatus(Effect, frozen=True):
@@ -64,11 +82,16 @@ class Apply(Effect, frozen=True):
 
 
 class Remove(Effect, frozen=True):
-    """Delete, with the ref's uid (and resourceVersion if set) as preconditions. NotFound is a success."""
+    """Delete, with the ref's uid (and resourceVersion if set) as preconditions. NotFound is a success.
+
+    `done` and `failed` are as in `Create`.
+    """
 
     ref: Ref
     propagation: str | None = None
     grace_s: int | None = None
+    done: Emit | None = None
+    failed: Emit | None = None
 
 
 class Evict(Effect, frozen=True):
@@ -77,20 +100,11 @@ class Evict(Effect, frozen=True):
     ref: Ref
 
 
-class Emit(Effect, frozen=True):
-    """Record an Event about the object; repeated ones are counted, not stored again."""
-
-    about: Ref
-    type: str  # Normal or Warning
-    reason: str
-    message: str
-    action: str = ""
-
-
 class Plan(msgspec.Struct, frozen=True):
     """What a controller decided for one key.
 
-    `effects` run in order; a failed one stops the rest and the key is planned again with back-off.
+    `effects` run in order; a failed one stops the rest and the key is planned again with back-off. Neighbours
+    of one class on different objects may run at the same time.
     `waiting_for` says in one sentence what has to happen before there is more to do ("" when nothing).
     `requeue_after_s` asks to look again at that time even if nothing changes.
     """

@@ -1,0 +1,1 @@
+"""Controllers: each gathers what it must know, plans, and leaves the doing to the runtime."""

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import ModuleType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -27,8 +27,13 @@ from sampan.schema.names import attribute
 Struct = type[msgspec.Struct]
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
+# A time without its zone could not be compared with any other.
+_TIME: Final = Annotated[datetime, msgspec.Meta(tz=True)]
+_INT32: Final = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+_INT64: Final = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_INTEGERS: Final[Mapping[str, Any]] = {"int32": _INT32, "int64": _INT64}
 _SPECIAL: Final[Mapping[str, Any]] = {
-    _META + "Time": datetime,
+    _META + "Time": _TIME,
     _META + "MicroTime": str,
     _META + "FieldsV1": dict[str, Any],
     "io.k8s.apimachinery.pkg.api.resource.Quantity": Quantity,
@@ -43,6 +48,8 @@ _FIRST: Final = {"kind": 0, "apiVersion": 1, "metadata": 2, "resourceVersion": 3
 _ZERO: Final[Mapping[Any, Callable[[], Any]]] = {
     str: lambda: "",
     int: lambda: 0,
+    _INT32: lambda: 0,
+    _INT64: lambda: 0,
     bool: lambda: False,
     float: lambda: 0.0,
     bytes: lambda: b"",
@@ -51,13 +58,21 @@ _ZERO: Final[Mapping[Any, Callable[[], Any]]] = {
 
 
 class Types:
-    """The structs of one version's definitions."""
+    """The structs of one version's definitions.
 
-    def __init__(self, definitions: Definitions) -> None:
+    `strict` ones refuse unknown fields. They serve to find out whether there are any at the speed of C;
+    objects are of the others.
+    """
+
+    def __init__(self, definitions: Definitions, *, strict: bool = False) -> None:
         self.definitions = definitions
-        self._module = ModuleType(f"sampan.schema.compiled_{definitions.version.replace('.', '_')}")
-        sys.modules[self._module.__name__] = self._module  # where msgspec looks up a type within itself
+        self.strict = strict
+        suffix = "_strict" if strict else ""
+        name = f"sampan.schema.compiled_{definitions.version.replace('.', '_')}{suffix}"
+        self._module = ModuleType(name)
+        sys.modules[name] = self._module  # where msgspec looks up a type within itself
         self._structs: dict[str, Any] = {}
+        self._names: dict[Struct, str] = {}
         self._underway: set[str] = set()
 
     def of(self, full: str) -> Any:
@@ -69,6 +84,10 @@ class Types:
         """The struct of a kind. Raises KeyError where the version has none."""
         struct: Struct = self.of(self.definitions.by_gvk[gvk])
         return struct
+
+    def name_of(self, struct: Struct) -> str:
+        """The full name of a struct's definition. Raises KeyError for what is no struct of these."""
+        return self._names[struct]
 
     def _compile(self, full: str) -> Any:
         schema = self.definitions.schemas[full]
@@ -99,7 +118,9 @@ class Types:
             omit_defaults=True,
             kw_only=True,
             rename=rename or None,
+            forbid_unknown_fields=self.strict,
         )
+        self._names[struct] = full
         setattr(self._module, _identifier(full), struct)
         self._underway.discard(full)
         return struct
@@ -131,10 +152,10 @@ class Types:
             return f"list[{item}]" if isinstance(item, str) else list[item]  # type: ignore[valid-type]
         if kind is dict:
             item = self._annotation(schema.get("additionalProperties", {}))
-            if item is datetime:
-                item = datetime | None  # PodDisruptionBudget.status.disruptedPods may hold the zero time
+            if item is _TIME:
+                item = _TIME | None  # PodDisruptionBudget.status.disruptedPods may hold the zero time
             return f"dict[str, {item}]" if isinstance(item, str) else dict[str, item]  # type: ignore[valid-type]
-        return scalar_of(schema)
+        return _INTEGERS.get(schema.get("format", ""), scalar_of(schema))
 
 
 def _written(kind: Callable[[], Any]) -> Callable[[], Any]:

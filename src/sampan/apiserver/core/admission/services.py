@@ -1,0 +1,206 @@
+"""Service addresses: cluster IPs and node ports, taken and given back in the commit of the Service itself.
+
+A cluster IP is taken by creating its IPAddress object, a node port by a key of its own; both are guarded by
+"must not exist", so that two API servers on one store can never give the same one twice.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core import status
+from sampan.apiserver.core.context import Attributes, Context
+from sampan.apiserver.core.resource import Resources
+from sampan.machinery import field
+from sampan.machinery.field import FieldError, Path
+from sampan.schema import api
+from sampan.store.backend import Delete, Guard, Put
+from sampan.store.watchcache import KindCache
+
+NODE_PORTS: Final = range(30000, 32768)
+PORTS_PREFIX: Final = "/registry/ranges/servicenodeports/"
+_WITH_NODE_PORTS: Final = frozenset({"NodePort", "LoadBalancer"})
+# Tries before the range counts as full: what is taken is known, so a miss is rare.
+_ATTEMPTS: Final = 64
+_SPEC: Final = Path("spec")
+
+
+class ServiceAddresses:
+    """Allocates for new Services, keeps for updated ones, frees for deleted ones."""
+
+    kinds = frozenset({"Service"})
+
+    def __init__(self, resources: Resources, ports: KindCache, cidr: str, chance: random.Random) -> None:
+        self._addresses = resources.of(api.IPAddress)
+        self._ports = ports
+        self._network = ipaddress.ip_network(cidr)
+        self._chance = chance
+
+    def mutate(self, attributes: Attributes) -> None:
+        """On the mutating pass, so that validation sees the addresses."""
+        new, old, context = attributes.obj, attributes.old, attributes.context
+        if attributes.subresource:
+            return
+        if old is not None:
+            _keep(new, old)
+        errors: list[FieldError] = []
+        self._take_addresses(context, new, old, errors)
+        self._take_ports(context, new, old, errors)
+        if errors:
+            raise status.invalid(context.resource.kind, new.metadata.name or "", errors)
+
+    def validate(self, attributes: Attributes) -> None:
+        if attributes.verb == "delete":
+            self._free(attributes.context, _addresses(attributes.old), _node_ports(attributes.old))
+
+    def _take_addresses(self, context: Context, new: Any, old: Any, errors: list[FieldError]) -> None:
+        spec = new.spec
+        held = _addresses(old) if old is not None else set()
+        if spec.type == "ExternalName":
+            spec.clusterIP, spec.clusterIPs = None, []
+        elif spec.clusterIP == "None" or spec.clusterIPs == ["None"]:
+            spec.clusterIP, spec.clusterIPs = "None", ["None"]
+        else:
+            wanted = spec.clusterIP or (spec.clusterIPs[0] if spec.clusterIPs else "")
+            address = wanted or self._free_address()
+            if wanted and wanted not in held:
+                errors += self._address_errors(wanted)
+            spec.clusterIP, spec.clusterIPs = address, [address]
+            if address not in held and not errors:
+                self._take_address(context, new, address)
+        self._free(context, held - _addresses(new), set())
+
+    def _take_address(self, context: Context, service: Any, address: str) -> None:
+        ref = api.ParentReference(
+            resource="services", namespace=service.metadata.namespace, name=service.metadata.name
+        )
+        taken = api.IPAddress(
+            metadata=api.ObjectMeta(
+                name=address,
+                uid=service.metadata.uid,
+                creationTimestamp=context.now,
+                labels={
+                    "ipaddress.kubernetes.io/ip-family": "IPv4",
+                    "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                },
+            ),
+            spec=api.IPAddressSpec(parentRef=ref),
+        )
+        key = self._addresses.key("", address)
+        context.guards.append(Guard(key, 0))
+        context.ops.append(Put(key, self._addresses.encode(taken)))
+
+    def _address_errors(self, wanted: str) -> Iterator[FieldError]:
+        path = _SPEC["clusterIPs"]
+        try:
+            parsed = ipaddress.ip_address(wanted)
+        except ValueError:
+            return  # the kind's own validation says so
+        if parsed not in self._network:
+            why = (
+                "failed to allocate IP "
+                f"{wanted}: the provided IP ({wanted}) is not in the valid range. "
+                f"The range of valid IPs is {self._network}"
+            )
+            yield field.invalid(path, [wanted], why)
+        elif self._addresses.cache.get("", wanted) is not None:
+            why = f"failed to allocate IP {wanted}: provided IP is already allocated"
+            yield field.invalid(path, [wanted], why)
+
+    def _free_address(self) -> str:
+        # The lower part of the range is for addresses that people ask for by hand, as upstream has it.
+        size = self._network.num_addresses
+        reserved = min(max(16, size // 16), 256) if size > 32 else 1
+        for attempt in range(_ATTEMPTS * 4):
+            low = reserved if attempt < _ATTEMPTS * 2 else 1
+            address = str(self._network[self._chance.randrange(low, size - 1)])
+            if self._addresses.cache.get("", address) is None:
+                return address
+        raise status.internal("failed to allocate a serviceIP: range is full")
+
+    def _take_ports(self, context: Context, new: Any, old: Any, errors: list[FieldError]) -> None:
+        spec = new.spec
+        held = _node_ports(old) if old is not None else set()
+        allocate = spec.type == "NodePort" or (
+            spec.type == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is not False
+        )
+        taken: set[int] = set()
+        for position, port in enumerate(spec.ports):
+            if spec.type not in _WITH_NODE_PORTS:
+                continue
+            if not port.nodePort and allocate:
+                port.nodePort = self._free_port(taken | held)
+            if not port.nodePort:
+                continue
+            if port.nodePort not in held and port.nodePort not in taken:
+                path = _SPEC["ports"][position]["nodePort"]
+                errors += self._port_errors(path, port.nodePort)
+                taken.add(port.nodePort)
+                key = f"{PORTS_PREFIX}{port.nodePort}"
+                context.guards.append(Guard(key, 0))
+                context.ops.append(Put(key, _owner(new.metadata)))
+        self._free(context, set(), held - _node_ports(new))
+
+    def _port_errors(self, path: Path, port: int) -> Iterator[FieldError]:
+        if port not in NODE_PORTS:
+            valid = f"{NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+            why = f"provided port is not in the valid range. The range of valid ports is {valid}"
+            yield field.invalid(path, port, why)
+        elif self._ports.get("", str(port)) is not None:
+            yield field.invalid(path, port, "provided port is already allocated")
+
+    def _free_port(self, unavailable: Iterable[int]) -> int:
+        avoid = set(unavailable)
+        for _ in range(_ATTEMPTS):
+            port = self._chance.choice(NODE_PORTS)
+            if port not in avoid and self._ports.get("", str(port)) is None:
+                return port
+        for port in NODE_PORTS:
+            if port not in avoid and self._ports.get("", str(port)) is None:
+                return port
+        raise status.internal("failed to allocate a nodePort: range is full")
+
+    def _free(self, context: Context, addresses: set[str], ports: set[int]) -> None:
+        context.ops.extend(Delete(self._addresses.key("", address)) for address in addresses)
+        context.ops.extend(Delete(f"{PORTS_PREFIX}{port}") for port in ports)
+
+
+def _keep(new: Any, old: Any) -> None:
+    """What an update that leaves them out keeps: the addresses, and node ports by port name or number."""
+    if new.spec.type != "ExternalName" and old.spec.type != "ExternalName":
+        if not new.spec.clusterIP:
+            new.spec.clusterIP = old.spec.clusterIP
+        if not new.spec.clusterIPs:
+            new.spec.clusterIPs = list(old.spec.clusterIPs)
+    if new.spec.type not in _WITH_NODE_PORTS:
+        for port in new.spec.ports:
+            if any(port.nodePort == before.nodePort for before in old.spec.ports):
+                port.nodePort = None
+        return
+    known = {(p.protocol or "TCP", p.port): p.nodePort for p in old.spec.ports if p.nodePort}
+    asked = {p.nodePort for p in new.spec.ports if p.nodePort}
+    for port in new.spec.ports:
+        before = known.get((port.protocol or "TCP", port.port))
+        if not port.nodePort and before not in asked:
+            port.nodePort = before
+
+
+def _owner(metadata: Any) -> bytes:
+    # The shape of an object, because everything in the registry has its revision put in.
+    holder = {"metadata": {"resourceVersion": ""}, "service": f"{metadata.namespace}/{metadata.name}"}
+    return msgspec.json.encode(holder)
+
+
+def _addresses(service: Any) -> set[str]:
+    if service.spec.type == "ExternalName":
+        return set()
+    return {ip for ip in (service.spec.clusterIPs or [service.spec.clusterIP]) if ip and ip != "None"}
+
+
+def _node_ports(service: Any) -> set[int]:
+    return {port.nodePort for port in service.spec.ports if port.nodePort}

@@ -1,0 +1,128 @@
+"""Server-side apply, and keeping track of who manages which field.
+
+Ownership begins with the first apply to an object: until then nobody asks for it, and writing it down at
+every create would cost more than the create. What was there before is then owned by the manager
+`before-first-apply`, as it is in Kubernetes for objects without managedFields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from sampan.apiserver.core import status
+from sampan.apiserver.core.bodies import Bodies
+from sampan.apiserver.core.context import Context
+from sampan.machinery.patch.apply import engine, fieldset, managers
+from sampan.machinery.patch.apply.conflicts import ApplyConflict
+from sampan.machinery.patch.errors import PatchError
+from sampan.schema import api, codec
+from sampan.schema.nodes import of_kind
+
+_STATUS_ONLY = fieldset.of((fieldset.field("status"),))
+
+
+@lru_cache(maxsize=512)
+def _empty(struct: Any) -> dict[str, Any]:
+    document: dict[str, Any] = codec.to_builtins(struct())
+    return document
+
+
+def apply_change(
+    config: dict[str, Any], context: Context, force: bool, bodies: Bodies
+) -> Callable[[Any], Any]:
+    """The change that applying `config` makes to an object. Raises 409 on conflicts, 400 for a bad one."""
+    resource, target = context.resource, context.target
+    _check_identity(config, context)
+
+    def change(old: Any) -> Any:
+        managed = managers.decode(old.metadata.managedFields)
+        revision = old.metadata.resourceVersion
+        old.metadata.managedFields = []
+        exists = bool(revision)
+        live = codec.to_builtins(old) if exists else dict(_empty(resource.struct))
+        try:
+            applied = engine.apply(
+                live,
+                config,
+                context.manager,
+                schema=of_kind(resource.kind.gvk),
+                managed=managed,
+                now=context.now,
+                force=force,
+                subresource=target.subresource,
+                ignored=_ignored(context),
+                empty=_empty(resource.struct),
+            )
+        except ApplyConflict as conflict:
+            causes = [
+                {"reason": "FieldManagerConflict", "message": c.message, "field": c.field}
+                for c in conflict.conflicts
+            ]
+            raise status.StatusError(409, "Conflict", str(conflict), {"causes": causes}) from None
+        except PatchError as problem:
+            raise refusal(problem) from None
+        new = bodies.decode_data(msgspec.json.encode(applied.object), context, resource)
+        new.metadata.managedFields = [
+            codec.from_builtins(entry, api.ManagedFieldsEntry) for entry in managers.encode(applied.managed)
+        ]
+        return new
+
+    return change
+
+
+def track(new: Any, old: Any, context: Context, subresource: str, now: datetime) -> None:
+    """Move ownership to the manager of an update that was not an apply. Objects without any keep none."""
+    if not old.metadata.managedFields or new.metadata.managedFields != old.metadata.managedFields:
+        return  # an apply has already settled it
+    entries = new.metadata.managedFields
+    new.metadata.managedFields, old_entries = [], old.metadata.managedFields
+    old.metadata.managedFields = []
+    try:
+        managed = engine.track_update(
+            codec.to_builtins(old),
+            codec.to_builtins(new),
+            context.manager,
+            api_version=context.resource.kind.api_version,
+            schema=of_kind(context.resource.kind.gvk),
+            managed=managers.for_update(old_entries, entries, subresource),
+            now=now,
+            subresource=subresource,
+            ignored=_ignored(context),
+        )
+    finally:
+        old.metadata.managedFields = old_entries
+    new.metadata.managedFields = [
+        codec.from_builtins(entry, api.ManagedFieldsEntry) for entry in managers.encode(managed)
+    ]
+
+
+def refusal(problem: PatchError) -> status.StatusError:
+    """A patch that cannot be carried out, as a Status."""
+    reasons = {400: "BadRequest", 409: "Conflict", 422: "Invalid", 500: "InternalError"}
+    return status.StatusError(problem.code, reasons.get(problem.code, ""), str(problem))
+
+
+def _ignored(context: Context) -> fieldset.FieldSet:
+    """What the request cannot change, and so cannot own."""
+    if context.resource.kind.status and not context.target.subresource:
+        return _STATUS_ONLY
+    return fieldset.EMPTY
+
+
+def _check_identity(config: dict[str, Any], context: Context) -> None:
+    kind = context.resource.kind
+    if (config.get("apiVersion"), config.get("kind")) != (kind.api_version, kind.kind):
+        raise status.bad_request(
+            f"an applied configuration must say apiVersion {kind.api_version} and kind {kind.kind}"
+        )
+    metadata = config.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if name is not None and name != context.target.name:
+        raise status.bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({context.target.name})"
+        )

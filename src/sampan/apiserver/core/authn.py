@@ -1,0 +1,184 @@
+"""Authentication: from a request to a User.
+
+Tried in this order, as kube-apiserver does: a client certificate that the transport verified, a static
+token, a bootstrap or service-account token. A request without credentials is anonymous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import jwt
+import msgspec
+
+from sampan.apiserver.core import users
+from sampan.apiserver.core.request import Request
+from sampan.apiserver.core.resource import Resource
+from sampan.apiserver.core.status import StatusError, unauthorized
+from sampan.apiserver.core.users import User
+from sampan.base.clock import Clock
+
+ALGORITHM: Final = "ES256"
+# Verified tokens remembered, so that a signature is checked once and not at every request.
+CACHED_TOKENS: Final = 4096
+CACHE_S: Final = 10.0
+
+
+class TokenKeys(msgspec.Struct, frozen=True):
+    """The PEM keys that sign and verify service-account tokens."""
+
+    private_pem: bytes
+    # Every key whose tokens are still honoured, the signing one included.
+    public_pems: tuple[bytes, ...]
+    issuer: str
+    audiences: tuple[str, ...]
+
+
+class Authenticator:
+    """Finds out who asks. Looks up live objects so that tokens die with what they are bound to."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        keys: TokenKeys,
+        static_tokens: Mapping[str, User],
+        find: Callable[[str], Resource],
+        *,
+        anonymous: bool = True,
+    ) -> None:
+        self._clock = clock
+        self._keys = keys
+        self._static = static_tokens
+        self._find = find
+        self._anonymous = anonymous
+        self._verified: dict[str, tuple[float, User]] = {}
+
+    def user(self, request: Request) -> User:
+        """The user, impersonation not yet applied. Raises 401 for credentials that do not hold."""
+        if request.user is not None:
+            return request.user
+        header = request.headers.get("authorization", "")
+        if header[:7].lower() == "bearer ":
+            return self.token_user(header[7:].strip())
+        if header:
+            raise unauthorized()
+        if not self._anonymous:
+            raise unauthorized()
+        return users.ANONYMOUS
+
+    def token_user(self, token: str, audiences: Sequence[str] = ()) -> User:
+        """The user behind a bearer token. Raises 401."""
+        static = self._static.get(token)
+        if static is not None:
+            return static
+        now_s = self._clock.monotonic_s()
+        known = self._verified.get(token) if not audiences else None
+        if known is not None and known[0] > now_s:
+            return known[1]
+        user = self._service_account(token, audiences or self._keys.audiences)
+        if not audiences:
+            if len(self._verified) >= CACHED_TOKENS:
+                self._verified.clear()
+            self._verified[token] = (now_s + CACHE_S, user)
+        return user
+
+    def forget(self) -> None:
+        """Verify every token anew: something that tokens are bound to changed."""
+        self._verified.clear()
+
+    def issue(
+        self,
+        namespace: str,
+        name: str,
+        uid: str,
+        audiences: Sequence[str],
+        lifetime_s: int,
+        bound: Mapping[str, Any] | None,
+    ) -> tuple[str, datetime]:
+        """A signed service-account token and its expiry. `bound`: {"pod": {"name": …, "uid": …}}."""
+        now = self._clock.now()
+        expires = (now + timedelta(seconds=lifetime_s)).replace(microsecond=0)
+        private: dict[str, Any] = {
+            "namespace": namespace,
+            "serviceaccount": {"name": name, "uid": uid},
+            **(bound or {}),
+        }
+        claims = {
+            "aud": list(audiences or self._keys.audiences),
+            "exp": int(expires.timestamp()),
+            "iat": int(now.timestamp()),
+            "nbf": int(now.timestamp()),
+            "iss": self._keys.issuer,
+            "sub": f"system:serviceaccount:{namespace}:{name}",
+            "kubernetes.io": private,
+        }
+        return jwt.encode(claims, self._keys.private_pem, ALGORITHM), expires
+
+    def _service_account(self, token: str, audiences: Sequence[str]) -> User:
+        claims = self._claims(token, audiences)
+        private: Any = claims.get("kubernetes.io")
+        try:
+            namespace = private["namespace"]
+            account = private["serviceaccount"]
+            pod = private.get("pod")
+            live = self._live("serviceaccounts", namespace, account)
+            if pod is not None:
+                self._live("pods", namespace, pod)
+                return users.service_account(namespace, account["name"], live, (pod["name"], pod["uid"]))
+            if (secret := private.get("secret")) is not None:
+                self._live("secrets", namespace, secret)
+            return users.service_account(namespace, account["name"], live)
+        except (KeyError, TypeError, AttributeError):
+            raise unauthorized() from None
+
+    def _claims(self, token: str, audiences: Sequence[str]) -> dict[str, Any]:
+        now_s = self._clock.now().timestamp()
+        for pem in self._keys.public_pems:
+            try:
+                claims: dict[str, Any] = jwt.decode(
+                    token,
+                    pem,
+                    [ALGORITHM],
+                    audience=list(audiences),
+                    issuer=self._keys.issuer,
+                    # Times are checked below against the cluster's own clock.
+                    options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
+                )
+            except jwt.PyJWTError:
+                continue
+            if claims.get("exp", 0) <= now_s:
+                raise unauthorized()
+            return claims
+        raise unauthorized()
+
+    def _live(self, plural: str, namespace: str, ref: Mapping[str, str]) -> str:
+        """The uid of the live object; 401 where it is gone or is another one of the same name."""
+        resource = self._find(plural)
+        item = resource.cache.get(namespace, ref["name"])
+        if item is None:
+            raise unauthorized()
+        uid: str = resource.decode_stored(item.data).metadata.uid
+        if uid != ref["uid"]:
+            raise unauthorized()
+        return uid
+
+
+def impersonated(request: Request, user: User) -> User | None:
+    """The user that the Impersonate-* headers name; None where there are none.
+
+    Whether `user` may do so is for authorization to say.
+    """
+    name = request.headers.get("impersonate-user", "")
+    groups = tuple(g.strip() for g in request.headers.get("impersonate-group", "").split(",") if g.strip())
+    if not name:
+        if groups:
+            raise StatusError(400, "BadRequest", "requested groups without impersonating a user")
+        return None
+    if users.AUTHENTICATED not in groups and name != users.ANONYMOUS.name:
+        if name.startswith("system:serviceaccount:") and not groups and name.count(":") == 3:
+            _, _, namespace, account = name.split(":")
+            return users.service_account(namespace, account)
+        groups = (*groups, users.AUTHENTICATED)
+    return User(name, groups, request.headers.get("impersonate-uid", ""))

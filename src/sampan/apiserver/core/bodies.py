@@ -1,0 +1,85 @@
+"""Request bodies: from bytes of unknown origin to checked structs."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from sampan.apiserver.core import status
+from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.request import JSON, Request
+from sampan.apiserver.core.resource import Resource
+from sampan.schema import codec, protobuf
+from sampan.schema.decode import DecodeFailure, decode_object
+from sampan.schema.yaml import yaml_to_json
+
+# kube-apiserver's limit for JSON bodies and patches.
+MAX_BODY_BYTES: Final = 3 * 1024 * 1024
+_YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+
+T = TypeVar("T")
+
+
+class Bodies:
+    """Decodes bodies with field validation as the request wants it."""
+
+    def decode(self, request: Request, context: Context, resource: Resource) -> Any:
+        """The object in the body. Raises 400, 415, 422-worded StatusErrors; adds warnings to the context."""
+        return self.decode_data(self.json(request), context, resource)
+
+    def decode_data(self, data: bytes, context: Context, resource: Resource) -> Any:
+        kind, strict = resource.kind, context.field_validation != "Ignore"
+        try:
+            obj, problems = decode_object(data, resource.struct, kind.gvk, strict=strict)
+        except DecodeFailure as failure:
+            what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+            raise status.bad_request(f"{what}: {failure}") from None
+        if problems and context.field_validation == "Strict":
+            raise status.bad_request(f"strict decoding error: {', '.join(problems)}")
+        if context.field_validation == "Warn":
+            for problem in problems:
+                context.warn(problem)
+        _check_type(obj, resource)
+        return obj
+
+    def options(self, request: Request, kind: type[T]) -> T:
+        """The options object in a DELETE body, or an empty one."""
+        if not request.body.strip():
+            return kind()
+        try:
+            return codec.decode(self.json(request), kind)
+        except msgspec.DecodeError as problem:
+            raise status.bad_request(f"the options in the body cannot be read: {problem}") from None
+
+    def json(self, request: Request) -> bytes:
+        """The body as JSON. Raises 413 and 415."""
+        if len(request.body) > MAX_BODY_BYTES:
+            raise status.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+        media = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
+        if media in _YAML:
+            try:
+                return yaml_to_json(request.body)
+            except ValueError as problem:
+                raise status.bad_request(f"error converting YAML to JSON: {problem}") from None
+        if media == protobuf.MEDIA_TYPE:
+            try:
+                return protobuf.to_json(request.body)
+            except protobuf.ProtobufError as problem:
+                raise status.unsupported_media(
+                    media, f"application/json, application/yaml ({problem})"
+                ) from None
+        if media not in (JSON, ""):
+            raise status.unsupported_media(media, "application/json, application/yaml")
+        return request.body
+
+
+def _check_type(obj: Any, resource: Resource) -> None:
+    kind = resource.kind
+    if obj.apiVersion and obj.apiVersion != kind.api_version:
+        raise status.bad_request(
+            f"the API version in the data ({obj.apiVersion}) does not match "
+            f"the expected API version ({kind.api_version})"
+        )
+    if obj.kind and obj.kind != kind.kind:
+        raise status.bad_request(f"the kind in the data ({obj.kind}) does not match the expected {kind.kind}")

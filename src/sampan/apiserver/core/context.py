@@ -1,0 +1,85 @@
+"""What a write knows of its request, beside the object."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core.paths import Target
+from sampan.apiserver.core.request import Request
+from sampan.apiserver.core.resource import Resource
+from sampan.apiserver.core.status import bad_request
+from sampan.apiserver.core.users import User
+from sampan.store.backend import Guard, Op
+
+FIELD_VALIDATION: Final = frozenset({"", "Ignore", "Warn", "Strict"})
+
+
+class Context(msgspec.Struct, kw_only=True):
+    """One write request on its way through admission, validation and commit."""
+
+    user: User
+    target: Target
+    resource: Resource
+    now: datetime
+    dry_run: bool = False
+    manager: str = ""
+    field_validation: str = "Warn"
+    warnings: list[str] = msgspec.field(default_factory=list)
+    # What has to be committed together with the object: allocations and the like.
+    guards: list[Guard] = msgspec.field(default_factory=list)
+    ops: list[Op] = msgspec.field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def warning_headers(self) -> dict[str, str]:
+        """RFC 7234 Warning headers, as client-go prints them."""
+        if not self.warnings:
+            return {}
+        quoted = (w.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for w in self.warnings)
+        return {"Warning": ", ".join(f'299 - "{text}"' for text in quoted)}
+
+
+def context(request: Request, user: User, target: Target, resource: Resource, now: datetime) -> Context:
+    """The context of a write. Raises 400 for parameters that are not understood."""
+    dry_run = request.query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
+    validation = request.query.get("fieldValidation", "")
+    if validation not in FIELD_VALIDATION:
+        raise bad_request(
+            f'fieldValidation: Unsupported value: "{validation}": '
+            'supported values: "Ignore", "Strict", "Warn"'
+        )
+    return Context(
+        user=user,
+        target=target,
+        resource=resource,
+        now=now.replace(microsecond=0),
+        dry_run=bool(dry_run),
+        manager=manager_of(request),
+        field_validation=validation or "Warn",
+    )
+
+
+def manager_of(request: Request) -> str:
+    """The field manager: the parameter, else the first word of the user agent."""
+    named = request.query.get("fieldManager", "")
+    if len(named) > 128:
+        raise bad_request("fieldManager: Invalid value: may not be longer than 128 characters")
+    return named or request.headers.get("user-agent", "unknown").split("/", 1)[0][:128]
+
+
+class Attributes(msgspec.Struct, frozen=True):
+    """What an admission step sees of a write."""
+
+    verb: str  # create, update, delete
+    subresource: str
+    namespace: str
+    context: Context
+    obj: Any
+    old: Any

@@ -1,0 +1,180 @@
+"""Discovery: which groups, versions and resources there are, in the old and the aggregated form."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core.request import Request, Response
+from sampan.kinds import registry
+from sampan.kinds.kind import Kind
+
+AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_encode = msgspec.json.Encoder().encode
+
+
+class Discovery:
+    """Answers below /api and /apis. Documents are made once, when first asked for."""
+
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self._kinds = kinds
+        self._served: dict[str, bytes] = {}
+        self._versions: dict[str, dict[str, list[Kind]]] = {}
+        for kind in kinds:
+            self._versions.setdefault(kind.group, {}).setdefault(kind.version, []).append(kind)
+
+    def answer(self, request: Request) -> Response | None:
+        """The discovery document at the path; None where it is not one."""
+        parts = request.path.strip("/").split("/")
+        if request.method not in ("GET", "HEAD") or parts[0] not in ("api", "apis"):
+            return None
+        if len(parts) == 1 and _wants_aggregated(request.accept):
+            return self._aggregated(parts[0], request)
+        document = self._legacy(parts, request)
+        return None if document is None else Response(body=_encode(document))
+
+    def _legacy(self, parts: list[str], request: Request) -> dict[str, Any] | None:
+        match parts:
+            case ["api"]:
+                addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": request.host}]
+                return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
+            case ["api", "v1"]:
+                return self._resource_list("", "v1")
+            case ["apis"]:
+                groups = [
+                    self._group(g.name) for g in registry.groups() if g.name in self._versions and g.name
+                ]
+                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+            case ["apis", group] if group in self._versions:
+                return {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
+            case ["apis", group, version] if version in self._versions.get(group, {}):
+                return self._resource_list(group, version)
+        return None
+
+    def _ordered_versions(self, group: str) -> list[str]:
+        known = next((g.versions for g in registry.groups() if g.name == group), ())
+        return [v for v in known if v in self._versions[group]]
+
+    def _group(self, group: str) -> dict[str, Any]:
+        versions = [
+            {"groupVersion": f"{group}/{version}", "version": version}
+            for version in self._ordered_versions(group)
+        ]
+        return {"name": group, "versions": versions, "preferredVersion": versions[0]}
+
+    def _resource_list(self, group: str, version: str) -> dict[str, Any]:
+        api_version = f"{group}/{version}" if group else version
+        resources: list[dict[str, Any]] = []
+        for kind in self._versions[group][version]:
+            resources += _resources(kind)
+        resources.sort(key=lambda r: r["name"])
+        return {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": api_version,
+            "resources": resources,
+        }
+
+    def _aggregated(self, root: str, request: Request) -> Response:
+        body = self._served.get(root)
+        if body is None:
+            groups = [g.name for g in registry.groups() if g.name in self._versions]
+            names = [""] if root == "api" else [g for g in groups if g]
+            document = {
+                "kind": "APIGroupDiscoveryList",
+                "apiVersion": "apidiscovery.k8s.io/v2",
+                "metadata": {},
+                "items": [self._group_discovery(name) for name in names],
+            }
+            body = self._served[root] = _encode(document)
+        etag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
+        headers = {"ETag": etag, "Vary": "Accept", "Cache-Control": "public"}
+        if request.headers.get("if-none-match") == etag:
+            # Caches put a 304's headers over those they keep, so the type must be the document's own.
+            return Response(status=304, content_type=AGGREGATED, headers=headers)
+        return Response(body=body, content_type=AGGREGATED, headers=headers)
+
+    def _group_discovery(self, group: str) -> dict[str, Any]:
+        versions = []
+        for version in self._ordered_versions(group):
+            resources = [_discovery(kind) for kind in self._versions[group][version]]
+            versions.append({"version": version, "resources": resources, "freshness": "Current"})
+        metadata: dict[str, Any] = {"creationTimestamp": None}
+        return {"metadata": {"name": group, **metadata} if group else metadata, "versions": versions}
+
+
+def _wants_aggregated(accept: str) -> bool:
+    for clause in accept.split(","):
+        if "as=APIGroupDiscoveryList" in clause and clause.strip().startswith("application/json"):
+            return True
+    return False
+
+
+def _subresources(kind: Kind) -> list[tuple[str, dict[str, str], Sequence[str]]]:
+    """(name below the kind, its group, version and kind, verbs)."""
+    own = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+    found: dict[str, tuple[dict[str, str], Sequence[str]]] = {}
+    if kind.status:
+        found["status"] = (own, ("get", "patch", "update"))
+    if kind.scale is not None:
+        scale = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+        found["scale"] = (scale, ("get", "patch", "update"))
+    for path, named, verbs in kind.subresources:
+        gvk = registry.subresource_gvk(kind, named)
+        name = path.rpartition("/")[2]
+        found[name] = ({"group": gvk.group, "version": gvk.version, "kind": gvk.kind}, verbs)
+    return [(name, gvk, verbs) for name, (gvk, verbs) in sorted(found.items())]
+
+
+def _resources(kind: Kind) -> list[dict[str, Any]]:
+    first: dict[str, Any] = {
+        "name": kind.plural,
+        "singularName": kind.singular or kind.kind.lower(),
+        "namespaced": kind.namespaced,
+        "kind": kind.kind,
+        "verbs": list(kind.verbs),
+    }
+    if kind.short:
+        first["shortNames"] = list(kind.short)
+    if kind.categories:
+        first["categories"] = list(kind.categories)
+    storage = hashlib.sha256(kind.resource.encode()).hexdigest()[:11]
+    if not kind.virtual:
+        first["storageVersionHash"] = storage
+    rows = [first]
+    for name, gvk, verbs in _subresources(kind):
+        row = {
+            "name": f"{kind.plural}/{name}",
+            "singularName": "",
+            "namespaced": kind.namespaced,
+            "kind": gvk["kind"],
+            "verbs": list(verbs),
+        }
+        if (gvk["group"], gvk["version"]) != (kind.group, kind.version):
+            row |= {"group": gvk["group"], "version": gvk["version"]}
+        rows.append(row)
+    return rows
+
+
+def _discovery(kind: Kind) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "resource": kind.plural,
+        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "singularResource": kind.singular or kind.kind.lower(),
+        "verbs": list(kind.verbs),
+    }
+    if kind.short:
+        document["shortNames"] = list(kind.short)
+    if kind.categories:
+        document["categories"] = list(kind.categories)
+    subresources = [
+        {"subresource": name, "responseKind": gvk, "verbs": list(verbs)}
+        for name, gvk, verbs in _subresources(kind)
+    ]
+    if subresources:
+        document["subresources"] = subresources
+    return document

@@ -1,0 +1,101 @@
+"""Fixed documents: version, health, OpenAPI and the keys of the token issuer."""
+
+from __future__ import annotations
+
+import base64
+import platform
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from sampan.apiserver.core.authn import ALGORITHM, TokenKeys
+from sampan.apiserver.core.openapi import OpenApi
+from sampan.apiserver.core.request import Request, Response
+from sampan.kinds.kind import Kind
+
+_HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
+_encode = msgspec.json.Encoder().encode
+
+
+class Documents:
+    """Answers what is neither a resource nor discovery."""
+
+    def __init__(self, kinds: Sequence[Kind], version: str, keys: TokenKeys) -> None:
+        self._version = version
+        self._keys = keys
+        self._openapi = OpenApi(kinds, version)
+
+    def answer(self, request: Request, *, ready: bool) -> Response | None:
+        """The document at the path; None where there is none."""
+        path = request.path.rstrip("/")
+        if path in _HEALTH or path.startswith(("/livez/", "/readyz/", "/healthz/")):
+            return _health(request, ready)
+        if path == "/version":
+            return Response(body=_encode(self._version_info()))
+        if path.startswith("/openapi/"):
+            if path == "/openapi/v1/jwks":
+                return None
+            return self._openapi.answer(request)
+        if path == "/openid/v1/jwks":
+            return Response(body=_encode(self._jwks()), content_type="application/jwk-set+json")
+        if path == "/.well-known/openid-configuration":
+            return Response(body=_encode(self._issuer(request)))
+        return None
+
+    def _version_info(self) -> dict[str, str]:
+        major, minor = self._version.split(".")
+        return {
+            "major": major,
+            "minor": minor,
+            "emulationMajor": major,
+            "emulationMinor": minor,
+            "minCompatibilityMajor": major,
+            "minCompatibilityMinor": str(int(minor) - 1),
+            "gitVersion": f"v{self._version}.0+sampan",
+            "gitCommit": "",
+            "gitTreeState": "clean",
+            "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": f"python{platform.python_version()}",
+            "compiler": platform.python_implementation().lower(),
+            "platform": f"linux/{_architecture()}",
+        }
+
+    def _issuer(self, request: Request) -> dict[str, Any]:
+        return {
+            "issuer": self._keys.issuer,
+            "jwks_uri": f"https://{request.host}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [ALGORITHM],
+        }
+
+    def _jwks(self) -> dict[str, Any]:
+        keys = []
+        for pem in self._keys.public_pems:
+            key = load_pem_public_key(pem)
+            assert isinstance(key, EllipticCurvePublicKey)
+            numbers = key.public_numbers()
+            point = {"x": _b64(numbers.x), "y": _b64(numbers.y)}
+            keys.append({"kty": "EC", "crv": "P-256", "use": "sig", "alg": ALGORITHM, **point})
+        return {"keys": keys}
+
+
+def _b64(number: int) -> str:
+    return base64.urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()
+
+
+def _architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def _health(request: Request, ready: bool) -> Response:
+    kind = request.path.strip("/").split("/")[0]
+    if ready or kind == "livez":
+        checks = "[+]ping ok\n[+]store ok\n"
+        body = f"{checks}{kind} check passed\n" if "verbose" in request.query else "ok"
+        return Response(body=body.encode(), content_type="text/plain; charset=utf-8")
+    body = "[-]store failed: not loaded yet\n" + f"{kind} check failed\n"
+    return Response(status=500, body=body.encode(), content_type="text/plain; charset=utf-8")

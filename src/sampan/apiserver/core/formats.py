@@ -1,0 +1,163 @@
+"""Which form of answer a client accepts, and objects in that form: JSON, Table, PartialObjectMetadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core.request import JSON, Response
+from sampan.apiserver.core.resource import Resource
+from sampan.apiserver.core.status import not_acceptable
+from sampan.store.watchcache import DELETED, Item, Render, render_json
+
+_TABLE_TYPE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+
+class Form(Enum):
+    """The forms that resources can be given in."""
+
+    JSON = "json"
+    YAML = "yaml"
+    TABLE = "table"
+    PARTIAL = "partial"
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+@lru_cache(maxsize=256)
+def negotiate(accept: str) -> Form:
+    """The form that an Accept header asks for, first match first. Raises 406 where there is none."""
+    if accept in ("", "*/*", JSON):
+        return Form.JSON
+    for clause in accept.split(","):
+        media, *params = (part.strip() for part in clause.split(";"))
+        if media not in (JSON, "*/*", "application/*", "application/yaml"):
+            continue
+        wanted = dict(p.split("=", 1) for p in params if "=" in p)
+        as_kind = wanted.get("as")
+        if as_kind == "Table" and wanted.get("v", "v1") in ("v1", "v1beta1"):
+            return Form.TABLE
+        if as_kind in ("PartialObjectMetadata", "PartialObjectMetadataList"):
+            return Form.PARTIAL
+        if as_kind is None:
+            return Form.YAML if media == "application/yaml" else Form.JSON
+    raise not_acceptable("application/json, application/yaml")
+
+
+class _Partial(msgspec.Struct):
+    metadata: msgspec.Raw
+
+
+_partial = msgspec.json.Decoder(_Partial)
+_PARTIAL_HEAD: Final = b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":'
+
+
+def partial(data: bytes) -> bytes:
+    """An object's metadata alone."""
+    return _PARTIAL_HEAD + bytes(_partial.decode(data).metadata) + b"}"
+
+
+def render_partial(event_type: str, item: Item) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (event_type.encode(), partial(item.data))
+
+
+class Tables:
+    """Tables as `kubectl get` prints them."""
+
+    def __init__(self, resource: Resource, now: Callable[[], datetime], include: str) -> None:
+        self._resource = resource
+        self._now = now
+        self._include = include or "Metadata"
+
+    def table(self, items: Sequence[bytes], metadata: dict[str, Any], columns: bool = True) -> bytes:
+        now = self._now()
+        head = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+        body: dict[str, Any] = {
+            **head,
+            "columnDefinitions": self._definitions() if columns else None,
+            "rows": [self._row(data, now) for data in items],
+        }
+        return _encode(body)
+
+    def render(self, event_type: str, item: Item) -> bytes:
+        """A watch line: kubectl prints the columns of the first table only, but wants them in each."""
+        table = self.table([item.data], {"resourceVersion": str(item.revision)})
+        return b'{"type":"%b","object":%b}\n' % (event_type.encode(), table)
+
+    def _definitions(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": column.name,
+                "type": column.type,
+                "format": column.format,
+                "description": column.description,
+                "priority": column.priority,
+            }
+            for column in self._resource.columns
+        ]
+
+    def _row(self, data: bytes, now: datetime) -> dict[str, Any]:
+        obj = self._resource.decode_stored(data)
+        cells = [column.value(obj, now) for column in self._resource.columns]
+        row: dict[str, Any] = {"cells": cells}
+        if self._include == "Object":
+            row["object"] = msgspec.Raw(data)
+        elif self._include != "None":
+            row["object"] = msgspec.Raw(partial(data))
+        return row
+
+
+def renderer(form: Form, tables: Tables) -> Render:
+    """How a watch in this form writes its lines."""
+    if form is Form.TABLE:
+        return tables.render
+    return render_partial if form is Form.PARTIAL else render_json
+
+
+def one(form: Form, data: bytes, tables: Tables, revision: int, status: int = 200) -> Response:
+    """A single object in the form asked for."""
+    if form is Form.JSON:
+        return Response(status=status, body=data)
+    if form is Form.TABLE:
+        body = tables.table([data], {"resourceVersion": str(revision)})
+        return Response(status=status, body=body)
+    if form is Form.PARTIAL:
+        return Response(status=status, body=partial(data))
+    return Response(status=status, body=as_yaml(data), content_type="application/yaml")
+
+
+def many(
+    form: Form, resource: Resource, items: Sequence[bytes], metadata: dict[str, Any], tables: Tables
+) -> Response:
+    """A list in the form asked for; plain JSON joins the stored bytes."""
+    if form is Form.TABLE:
+        return Response(body=tables.table(items, metadata))
+    if form is Form.PARTIAL:
+        head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+        return Response(body=_joined(head, metadata, [partial(data) for data in items]))
+    head = {"kind": resource.list_kind, "apiVersion": resource.api_version}
+    body = _joined(head, metadata, items)
+    if form is Form.YAML:
+        return Response(body=as_yaml(body), content_type="application/yaml")
+    return Response(body=body)
+
+
+def _joined(head: dict[str, str], metadata: dict[str, Any], items: Sequence[bytes]) -> bytes:
+    start = _encode({**head, "metadata": metadata})
+    return b"".join((start[:-1], b',"items":[', b",".join(items), b"]}"))
+
+
+def as_yaml(data: bytes) -> bytes:
+    import yaml  # late: few clients ask for it
+
+    text: str = yaml.safe_dump(msgspec.json.decode(data), sort_keys=False, allow_unicode=True)
+    return text.encode()
+
+
+__all__ = ["DELETED", "Form", "Tables", "many", "negotiate", "one", "renderer"]

@@ -1,0 +1,170 @@
+"""PATCH and PUT, POST and DELETE as requests: bodies in, the right Writer call, answers out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from sampan.apiserver.core import formats, status
+from sampan.apiserver.core.bodies import Bodies
+from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.formats import Tables
+from sampan.apiserver.core.patches import APPLY, media_of, patched
+from sampan.apiserver.core.read import Selection
+from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.write import Writer, Written
+from sampan.schema import api, codec
+
+# Deletes under way at once in one deletecollection: enough to fill a group commit.
+DELETE_CONCURRENCY: Final = 256
+
+
+class Modifier:
+    """The modifying verbs of the main resource and of subresources that hold the whole object."""
+
+    def __init__(self, writer: Writer, bodies: Bodies) -> None:
+        self._writer = writer
+        self._bodies = bodies
+
+    async def create(self, request: Request, context: Context, tables: Tables) -> Response:
+        resource = context.resource
+        obj = self._bodies.decode(request, context, resource)
+        if context.target.name:
+            raise status.method_not_allowed("POST")
+        written = await self._writer.create(context, obj)
+        return self._answer(request, context, written, tables, 201)
+
+    async def update(self, request: Request, context: Context, tables: Tables) -> Response:
+        resource, target = context.resource, context.target
+        obj = self._bodies.decode(request, context, resource)
+        named = obj.metadata.name
+        if named and named != target.name:
+            raise status.bad_request(
+                f"the name of the object ({named}) does not match the name on the URL ({target.name})"
+            )
+        if obj.metadata.namespace and target.namespace and obj.metadata.namespace != target.namespace:
+            raise status.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        written = await self._writer.update(
+            context, lambda _old: codec.copy(obj), subresource=target.subresource
+        )
+        return self._answer(request, context, written, tables)
+
+    async def patch(self, request: Request, context: Context, tables: Tables) -> Response:
+        resource, target = context.resource, context.target
+        content_type = media_of(request)
+        change = patched(request, context, content_type, self._bodies)
+        if content_type == APPLY and resource.cache.get(target.namespace, target.name) is None:
+            if target.subresource:
+                raise status.not_found(resource.kind, target.name)
+            fresh = resource.struct()
+            fresh.metadata.name = target.name
+            obj = change(fresh)
+            obj.metadata.resourceVersion = None
+            written = await self._writer.create(context, obj)
+            return self._answer(request, context, written, tables, 201)
+        written = await self._writer.update(context, change, subresource=target.subresource)
+        return self._answer(request, context, written, tables)
+
+    async def delete(self, request: Request, context: Context, tables: Tables) -> Response:
+        options = self._delete_options(request)
+        preconditions = options.preconditions
+        written = await self._writer.delete(
+            context,
+            grace_s=options.gracePeriodSeconds,
+            propagation=propagation_of(options),
+            uid=(preconditions.uid if preconditions else None) or "",
+            revision=(preconditions.resourceVersion if preconditions else None) or "",
+        )
+        kind = context.resource.kind
+        if written.deleted and kind.kind not in _RETURNS_DELETED:
+            obj = context.resource.decode_stored(written.data)
+            details = {"name": obj.metadata.name, "group": kind.group, "kind": kind.plural}
+            details["uid"] = obj.metadata.uid
+            answer = status.success({k: v for k, v in details.items() if v})
+            answer.headers.update(context.warning_headers())
+            return answer
+        return self._answer(request, context, written, tables)
+
+    async def delete_collection(
+        self, request: Request, context: Context, chosen: Selection, tables: Tables
+    ) -> Response:
+        resource, target = context.resource, context.target
+        options = self._delete_options(request)
+        match = resource.match(chosen.labels, chosen.fields)
+        items = resource.cache.items(target.namespace)
+        if match is not None:
+            items = [item for item in items if match(item)]
+        limit = asyncio.Semaphore(DELETE_CONCURRENCY)
+
+        async def remove(namespace: str, name: str) -> bytes | None:
+            async with limit:
+                own = msgspec.structs.replace(context, guards=[], ops=[])
+                try:
+                    written = await self._writer.delete(
+                        own,
+                        grace_s=options.gracePeriodSeconds,
+                        propagation=propagation_of(options),
+                        name=name,
+                        namespace=namespace,
+                    )
+                except status.StatusError as refused:
+                    if refused.code == 404:
+                        return None  # somebody else was faster
+                    raise
+                return written.data
+
+        gone = await asyncio.gather(*(remove(item.namespace, item.name) for item in items))
+        form = formats.negotiate(request.accept)
+        datas = [data for data in gone if data is not None]
+        return formats.many(form, resource, datas, {"resourceVersion": ""}, tables)
+
+    def _delete_options(self, request: Request) -> api.DeleteOptions:
+        options = self._bodies.options(request, api.DeleteOptions)
+        query = request.query
+        if "gracePeriodSeconds" in query:
+            try:
+                options.gracePeriodSeconds = int(query["gracePeriodSeconds"])
+            except ValueError:
+                raise status.bad_request("gracePeriodSeconds must be a whole number of seconds") from None
+        if "propagationPolicy" in query:
+            options.propagationPolicy = query["propagationPolicy"]
+        if "orphanDependents" in query:
+            options.orphanDependents = request.flag("orphanDependents")
+        propagation_of(options)
+        return options
+
+    def _answer(
+        self, request: Request, context: Context, written: Written, tables: Tables, code: int = 200
+    ) -> Response:
+        form = formats.negotiate(request.accept)
+        answer = formats.one(form, written.data, tables, written.revision, code)
+        if context.warnings:
+            answer.headers.update(context.warning_headers())
+        return answer
+
+
+# What DELETE answers with the object itself rather than a Status, as their REST storage does.
+_RETURNS_DELETED: Final = frozenset(
+    {"Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate",
+     "ReplicationController", "ResourceQuota", "LimitRange", "PodSecurityPolicy"}
+)  # fmt: skip
+
+
+def propagation_of(options: api.DeleteOptions) -> str:
+    """The propagation policy that the options ask for; "" for the kind's default. Raises 422-like 400."""
+    policy = options.propagationPolicy or ""
+    if options.orphanDependents is not None:
+        if policy:
+            raise status.bad_request(
+                "orphanDependents and deletionPropagation cannot be both set; give propagationPolicy alone"
+            )
+        return "Orphan" if options.orphanDependents else "Background"
+    if policy not in ("", "Orphan", "Background", "Foreground"):
+        raise status.bad_request(
+            f'propagationPolicy: Invalid value: "{policy}": must be one of Background, Foreground, Orphan'
+        )
+    return policy

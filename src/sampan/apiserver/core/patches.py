@@ -1,0 +1,93 @@
+"""The four patch types as functions from the live object to the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core import status
+from sampan.apiserver.core.applying import apply_change, refusal
+from sampan.apiserver.core.bodies import MAX_BODY_BYTES, Bodies
+from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.request import Request
+from sampan.apiserver.core.resource import Resource
+from sampan.machinery.patch import json_patch, merge_patch, strategic
+from sampan.machinery.patch.errors import PatchError
+from sampan.schema import codec
+from sampan.schema.nodes import of_kind
+from sampan.schema.yaml import yaml_to_json
+
+JSON_PATCH: Final = "application/json-patch+json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+STRATEGIC: Final = "application/strategic-merge-patch+json"
+APPLY: Final = "application/apply-patch+yaml"
+_SUPPORTED: Final = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY))
+
+Change = Callable[[Any], Any]
+
+
+def patched(request: Request, context: Context, content_type: str, bodies: Bodies) -> Change:
+    """What the patch in the body does to an object. Raises 400, 413, 415, 422."""
+    if len(request.body) > MAX_BODY_BYTES:
+        raise status.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+    if content_type == APPLY:
+        return _apply(request, context, bodies)
+    edit = edit_of(request, content_type, context.resource)
+
+    def change(old: Any) -> Any:
+        document = edit(codec.to_builtins(old))
+        return bodies.decode_data(msgspec.json.encode(document), context, context.resource)
+
+    return change
+
+
+def media_of(request: Request) -> str:
+    """The media type of the body, without parameters."""
+    return request.headers.get("content-type", "").split(";")[0].strip()
+
+
+def edit_of(request: Request, content_type: str, resource: Resource | None) -> Change:
+    """A JSON, merge or (given a resource) strategic merge patch, as a function over plain JSON."""
+    edit = _edit(request, content_type, resource)
+
+    def run(document: Any) -> Any:
+        try:
+            return edit(document)
+        except PatchError as problem:
+            raise refusal(problem) from None
+
+    return run
+
+
+def _edit(request: Request, content_type: str, resource: Resource | None) -> Change:
+    try:
+        if content_type == JSON_PATCH:
+            operations = json_patch.decode(request.body)
+            return lambda document: json_patch.apply(document, operations)
+        if content_type == MERGE_PATCH:
+            patch = merge_patch.decode(request.body)
+            return lambda document: merge_patch.apply(document, patch)
+        if content_type == STRATEGIC and resource is not None:
+            patch = merge_patch.decode(request.body)
+            node = of_kind(resource.kind.gvk)
+            return lambda document: strategic.apply(document, patch, node)
+    except PatchError as problem:
+        raise refusal(problem) from None
+    raise status.unsupported_media(content_type, _SUPPORTED)
+
+
+def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
+    if not request.query.get("fieldManager"):
+        raise status.bad_request(
+            'PatchOptions.meta.k8s.io "" is invalid: fieldManager: '
+            "Required value: is required for apply patch"
+        )
+    try:
+        config = msgspec.json.decode(yaml_to_json(request.body))
+    except ValueError as problem:
+        raise status.bad_request(f"error decoding YAML: {problem}") from None
+    if not isinstance(config, dict):
+        raise status.bad_request("error decoding patch: an applied configuration is an object")
+    return apply_change(config, context, request.flag("force"), bodies)

@@ -1,0 +1,59 @@
+"""Requests and answers without HTTP: what the shell takes off the wire, and what it puts back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import msgspec
+
+from sampan.apiserver.core.users import User
+
+JSON: Final = "application/json"
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """One request. Header names are lower-case; a query name given twice keeps its first value."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = msgspec.field(default_factory=dict)
+    # All values of names that may repeat (`command` of exec).
+    query_lists: Mapping[str, list[str]] = msgspec.field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    body: bytes = b""
+    # Set when the caller has proved who it is by other means: a client certificate, or a direct call.
+    user: User | None = None
+    # Where the client reached this server ("127.0.0.1:6443"), for answers that name it.
+    host: str = ""
+
+    @property
+    def accept(self) -> str:
+        return self.headers.get("accept", "")
+
+    def flag(self, name: str) -> bool:
+        """A query parameter as Kubernetes reads booleans: there and not false."""
+        value = self.query.get(name)
+        return value is not None and value.lower() not in ("false", "0")
+
+
+class Response(msgspec.Struct, kw_only=True):
+    """A whole answer, or the start of a stream when `chunks` is set."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = JSON
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    chunks: AsyncIterator[bytes] | None = None
+    tunnel: Tunnel | None = None
+
+
+class Tunnel(msgspec.Struct, kw_only=True):
+    """The request is to be relayed to a node's or a backend's own server."""
+
+    url: str
+    # PEM of the CA that signs the server's certificate; "" for plain HTTP.
+    ca: str = ""
+    # Whether to present the API server's client certificate for kubelets.
+    to_node: bool = False
+    strip_headers: tuple[str, ...] = ("authorization",)

@@ -1,0 +1,111 @@
+"""Reviews: questions about who somebody is and what they may do. Nothing of them is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sampan.apiserver.core import status
+from sampan.apiserver.core.authn import Authenticator
+from sampan.apiserver.core.authz import Access, Authorizer
+from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.request import Response
+from sampan.apiserver.core.status import StatusError
+from sampan.apiserver.core.users import User
+from sampan.schema import api, codec
+
+
+class Reviews:
+    """Answers POSTs of the review kinds."""
+
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._answers: Final[dict[str, Callable[[Any, Context], None]]] = {
+            "SelfSubjectReview": self._self_subject,
+            "SelfSubjectAccessReview": self._self_access,
+            "SubjectAccessReview": self._access,
+            "LocalSubjectAccessReview": self._access,
+            "SelfSubjectRulesReview": self._self_rules,
+            "TokenReview": self._token,
+        }
+
+    def answers(self, kind: str) -> bool:
+        return kind in self._answers
+
+    def review(self, review: Any, context: Context) -> Response:
+        """Fill in the status of a review and give it back. Raises StatusError."""
+        kind = context.resource.kind
+        self._answers[kind.kind](review, context)
+        review.kind, review.apiVersion = kind.kind, kind.api_version
+        return Response(status=201, body=codec.encode(review))
+
+    def _self_subject(self, review: api.SelfSubjectReview, context: Context) -> None:
+        user = context.user
+        extra = {key: list(values) for key, values in user.extra.items()}
+        info = api.UserInfo(username=user.name, groups=list(user.groups), uid=user.uid or None, extra=extra)
+        review.status = api.SelfSubjectReviewStatus(userInfo=info)
+        review.metadata.creationTimestamp = context.now
+
+    def _self_access(self, review: api.SelfSubjectAccessReview, context: Context) -> None:
+        review.status = self._decide(context.user, review.spec)
+
+    def _access(self, review: api.SubjectAccessReview, context: Context) -> None:
+        spec = review.spec
+        if not spec.user and not spec.groups:
+            raise status.bad_request("spec.user or spec.groups must name somebody")
+        user = User(spec.user or "", tuple(spec.groups))
+        review.status = self._decide(user, spec)
+
+    def _decide(self, user: User, spec: Any) -> api.SubjectAccessReviewStatus:
+        asked, path = spec.resourceAttributes, spec.nonResourceAttributes
+        if (asked is None) == (path is None):
+            raise status.bad_request(
+                "exactly one of spec.resourceAttributes and spec.nonResourceAttributes must be given"
+            )
+        access = (
+            Access(path.verb or "", path=path.path or "")
+            if path is not None
+            else Access(
+                asked.verb or "",
+                asked.group or "",
+                f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource or "",
+                asked.namespace or "",
+                asked.name or "",
+            )
+        )
+        allowed = self._authorizer.allows(user, access)
+        return api.SubjectAccessReviewStatus(allowed=allowed)
+
+    def _self_rules(self, review: api.SelfSubjectRulesReview, context: Context) -> None:
+        found = api.SubjectRulesReviewStatus(incomplete=False)
+        for rule in self._authorizer.rules(context.user, review.spec.namespace or ""):
+            if rule.paths:
+                found.nonResourceRules.append(
+                    api.NonResourceRule(verbs=sorted(rule.verbs), nonResourceURLs=list(rule.paths))
+                )
+            else:
+                found.resourceRules.append(
+                    api.ResourceRule(
+                        verbs=sorted(rule.verbs),
+                        apiGroups=sorted(rule.groups),
+                        resources=sorted(rule.resources),
+                        resourceNames=sorted(rule.names),
+                    )
+                )
+        if "system:masters" in context.user.groups:
+            found.resourceRules.append(api.ResourceRule(verbs=["*"], apiGroups=["*"], resources=["*"]))
+            found.nonResourceRules.append(api.NonResourceRule(verbs=["*"], nonResourceURLs=["*"]))
+        review.status = found
+
+    def _token(self, review: api.TokenReview, context: Context) -> None:
+        try:
+            user = self._authenticator.token_user(review.spec.token or "", review.spec.audiences)
+        except StatusError:
+            review.status = api.TokenReviewStatus(error="[invalid bearer token]")
+            return
+        extra = {key: list(values) for key, values in user.extra.items()}
+        info = api.UserInfo(username=user.name, groups=list(user.groups), uid=user.uid or None, extra=extra)
+        review.status = api.TokenReviewStatus(
+            authenticated=True, user=info, audiences=list(review.spec.audiences)
+        )

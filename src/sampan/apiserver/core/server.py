@@ -1,0 +1,313 @@
+"""The API server without HTTP: one callable from Request to Response, and what it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core import bootstrap, paths, status, users
+from sampan.apiserver.core.admission.chain import Chain
+from sampan.apiserver.core.admission.namespaces import NamespaceLifecycle
+from sampan.apiserver.core.admission.pods import DefaultTolerations, Priority, ServiceAccounts
+from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
+from sampan.apiserver.core.authn import Authenticator, TokenKeys, impersonated
+from sampan.apiserver.core.authz import Access, Authorizer, refusal
+from sampan.apiserver.core.bodies import Bodies
+from sampan.apiserver.core.context import Context, context
+from sampan.apiserver.core.discovery import Discovery
+from sampan.apiserver.core.documents import Documents
+from sampan.apiserver.core.modify import Modifier
+from sampan.apiserver.core.nodes import NodeTunnels
+from sampan.apiserver.core.paths import Target
+from sampan.apiserver.core.read import Reader, selection
+from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.resource import Resource, Resources
+from sampan.apiserver.core.reviews import Reviews
+from sampan.apiserver.core.status import StatusError
+from sampan.apiserver.core.subresources import Subresources
+from sampan.apiserver.core.users import User
+from sampan.apiserver.core.write import Writer
+from sampan.base.clock import Clock
+from sampan.base.ids import Ids
+from sampan.kinds import registry
+from sampan.kinds.kind import Kind
+from sampan.schema import codec
+from sampan.schema.definitions import NEWEST
+from sampan.store.backend import Batch, Store
+from sampan.store.watchcache import WatchCache
+
+# How much of the store's past stays readable, for paged lists and resumed watches (as kube-apiserver).
+COMPACT_EVERY_S: Final = 300.0
+_RBAC_PREFIX: Final = "/registry/rbac.authorization.k8s.io/"
+# Deleting one of these may end a token's life.
+_TOKEN_PREFIXES: Final = (
+    "/registry/core/serviceaccounts/",
+    "/registry/core/pods/",
+    "/registry/core/secrets/",
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an API server is told on start."""
+
+    keys: TokenKeys
+    service_cidr: str = "10.96.0.0/16"
+    service_ip: str = "10.96.0.1"
+    address: str = "127.0.0.1"
+    port: int = 6443
+    version: str = NEWEST
+    static_tokens: Mapping[str, User] = msgspec.field(default_factory=dict)
+    anonymous: bool = True
+    kubelet_ca: str = ""
+
+
+class ApiServer:
+    """Kubernetes' API over a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        settings: Settings,
+        kinds: Iterable[Kind] = registry.ALL,
+        chance: random.Random | None = None,
+    ) -> None:
+        chance = chance or random.Random()
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self.cache = WatchCache(store)
+        self.resources = Resources(kinds, self.cache)
+        self._by_prefix = {r.prefix: r for r in map(self._resource_of, self.resources.kinds)}
+        self.authenticator = Authenticator(
+            clock,
+            settings.keys,
+            settings.static_tokens,
+            self._find_token_holder,
+            anonymous=settings.anonymous,
+        )
+        self.authorizer = Authorizer(self._find_rbac)
+        ports = self.cache.kind(PORTS_PREFIX)
+        chain = Chain(
+            (
+                NamespaceLifecycle(self.resources),
+                ServiceAccounts(self.resources, ids),
+                DefaultTolerations(),
+                Priority(self.resources),
+                ServiceAddresses(self.resources, ports, settings.service_cidr, chance),
+            )
+        )
+        bodies = Bodies()
+        writer = Writer(store, self.cache, chain, ids)
+        self._writer = writer
+        self._bodies = bodies
+        self._reader = Reader(store, self.cache, clock, chance)
+        self._modifier = Modifier(writer, bodies)
+        self._subresources = Subresources(writer, bodies, self.resources, self.authenticator)
+        self._reviews = Reviews(self.authenticator, self.authorizer)
+        self._discovery = Discovery(self.resources.kinds)
+        self._documents = Documents(self.resources.kinds, settings.version, settings.keys)
+        self._tunnels = NodeTunnels(self.resources, settings.kubelet_ca)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.ready = False
+
+    def _resource_of(self, kind: Kind) -> Resource:
+        found = self.resources.find(kind.group, kind.version, kind.plural)
+        assert found is not None
+        return found
+
+    def _find_token_holder(self, plural: str) -> Resource:
+        found = self.resources.find("", "v1", plural)
+        assert found is not None
+        return found
+
+    def _find_rbac(self, plural: str) -> Resource:
+        found = self.resources.find("rbac.authorization.k8s.io", "v1", plural)
+        assert found is not None
+        return found
+
+    async def start(self) -> None:
+        """Load what is stored, create what every cluster has, and begin to answer."""
+        self.cache.on_batch.append(self._follow)
+        await self.cache.start()
+        await self._bootstrap()
+        self._tasks = [
+            asyncio.create_task(self._compact(), name="compaction"),
+            asyncio.create_task(
+                self._reader.send_bookmarks(lambda kind: self._by_prefix.get(kind.prefix)), name="bookmarks"
+            ),
+        ]
+        self.ready = True
+
+    async def close(self) -> None:
+        """Stop answering; the store stays the caller's."""
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.cache.close()
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request. Never raises: what goes wrong becomes a Status."""
+        try:
+            return await self._handle(request)
+        except StatusError as refused:
+            return refused.response()
+
+    async def _handle(self, request: Request) -> Response:
+        user = self.authenticator.user(request)
+        actor = impersonated(request, user) if "impersonate-user" in request.headers else None
+        if actor is not None:
+            self._may_impersonate(user, actor)
+            user = actor
+        watch = "watch" in request.query and request.flag("watch")
+        target = paths.parse(request.method, request.path, watch)
+        resource = None
+        if target is not None:
+            resource = self.resources.find(target.group, target.version, target.plural)
+        if target is None or resource is None:
+            return self._other(request, user)
+        self._authorize(user, target)
+        return await self._verb(request, user, target, resource)
+
+    def _authorize(self, user: User, target: Target) -> None:
+        if users.MASTERS in user.groups:
+            return
+        named = f"{target.plural}/{target.subresource}" if target.subresource else target.plural
+        access = Access(target.verb, target.group, named, target.namespace, target.name)
+        if not self.authorizer.allows(user, access):
+            resource = self.resources.find(target.group, target.version, target.plural)
+            assert resource is not None
+            raise status.forbidden(resource.kind, target.name, refusal(user, access))
+
+    def _may_impersonate(self, user: User, actor: User) -> None:
+        asked = [Access("impersonate", "", "users", "", actor.name)]
+        asked += [
+            Access("impersonate", "", "groups", "", group)
+            for group in actor.groups
+            if group not in (users.AUTHENTICATED, users.UNAUTHENTICATED)
+            and not actor.name.startswith("system:serviceaccount:")
+        ]
+        for access in asked:
+            if not self.authorizer.allows(user, access):
+                raise StatusError(403, "Forbidden", refusal(user, access))
+
+    def _other(self, request: Request, user: User) -> Response:
+        """Health, version, discovery and documents: what is not about a resource."""
+        access = Access(request.method.lower(), path=request.path)
+        if not self.authorizer.allows(user, access):
+            raise StatusError(403, "Forbidden", refusal(user, access))
+        answer = self._discovery.answer(request) or self._documents.answer(request, ready=self.ready)
+        if answer is None:
+            raise status.no_such_path()
+        return answer
+
+    async def _verb(self, request: Request, user: User, target: Target, resource: Resource) -> Response:
+        verb, kind = target.verb, resource.kind
+        if target.subresource and target.subresource != "status":
+            return await self._subresource(request, user, target, resource)
+        if verb == "get":
+            return self._reader.get(request, target, resource)
+        if verb not in kind.verbs or (
+            kind.namespaced and not target.namespace and verb not in _ALL_NAMESPACES
+        ):
+            raise status.method_not_allowed(request.method)
+        if verb == "watch":
+            return self._reader.watch(request, target, resource)
+        if verb == "list":
+            return await self._reader.list_objects(request, target, resource)
+        made = context(request, user, target, resource, self.clock.now())
+        if self._reviews.answers(kind.kind):
+            return self._reviews.review(self._bodies.decode(request, made, resource), made)
+        tables = self._reader.tables(request, resource)
+        match verb:
+            case "create":
+                return await self._modifier.create(request, made, tables)
+            case "update":
+                return await self._modifier.update(request, made, tables)
+            case "patch":
+                return await self._modifier.patch(request, made, tables)
+            case "delete":
+                return await self._modifier.delete(request, made, tables)
+            case _:
+                chosen = selection(request, resource)
+                return await self._modifier.delete_collection(request, made, chosen, tables)
+
+    async def _subresource(
+        self, request: Request, user: User, target: Target, resource: Resource
+    ) -> Response:
+        kind, verb = resource.kind, target.verb
+        made = context(request, user, target, resource, self.clock.now())
+        match (kind.plural, target.subresource):
+            case (_, "scale") if kind.scale is not None:
+                return await self._subresources.scale(request, made)
+            case ("pods", "binding") if verb == "create":
+                return await self._subresources.bind(request, made)
+            case ("pods", "eviction") if verb == "create":
+                return await self._subresources.evict(request, made)
+            case ("serviceaccounts", "token") if verb == "create":
+                return await self._subresources.token(request, made)
+            case ("namespaces", "finalize") if verb == "update":
+                return await self._subresources.finalize(request, made)
+            case ("pods", "log" | "exec" | "attach" | "portforward") | (
+                "pods" | "nodes" | "services",
+                "proxy",
+            ):
+                return self._tunnels.open(request, target)
+        if not any(path == f"{kind.plural}/{target.subresource}" for path, _, _ in kind.subresources):
+            raise status.no_such_path()
+        tables = self._reader.tables(request, resource)
+        match verb:
+            case "get":
+                return self._reader.get(request, target, resource)
+            case "update":
+                return await self._modifier.update(request, made, tables)
+            case "patch":
+                return await self._modifier.patch(request, made, tables)
+        raise status.method_not_allowed(request.method)
+
+    def _follow(self, batch: Batch) -> None:
+        """What must be forgotten at once when its ground changes."""
+        for change in batch.changes:
+            if change.key.startswith(_RBAC_PREFIX):
+                self.authorizer.forget()
+            elif change.value is None and change.key.startswith(_TOKEN_PREFIXES):
+                self.authenticator.forget()
+
+    async def _bootstrap(self) -> None:
+        settings = self.settings
+        for obj in bootstrap.objects(settings.service_ip, settings.address, settings.port):
+            resource = self.resources.of(type(obj))
+            namespace = obj.metadata.namespace or ""
+            if resource.cache.get(namespace, obj.metadata.name) is None:
+                await self._create(resource, namespace, obj)
+
+    async def _create(self, resource: Resource, namespace: str, obj: Any) -> None:
+        kind = resource.kind
+        target = Target(kind.group, kind.version, kind.plural, namespace, "", "", "", "create")
+        made = Context(
+            user=users.ADMIN, target=target, resource=resource, now=self.clock.now().replace(microsecond=0)
+        )
+        try:
+            await self._writer.create(made, codec.copy(obj))
+        except StatusError as refused:
+            if refused.reason != "AlreadyExists":  # another server of the same cluster was first
+                raise
+
+    async def _compact(self) -> None:
+        """Keep one to two periods of history."""
+        upto = self.cache.revision
+        while True:
+            await self.clock.sleep(COMPACT_EVERY_S)
+            await self.store.compact(upto)
+            upto = self.cache.revision
+
+
+_ALL_NAMESPACES: Final = frozenset({"list", "watch"})

@@ -1,0 +1,147 @@
+"""Status answers, worded as k8s.io/apimachinery/pkg/api/errors words them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core.request import Response
+from sampan.kinds.kind import Kind
+from sampan.machinery.field import FieldError
+
+_PREFIX: Final = {"kind": "Status", "apiVersion": "v1", "metadata": {}}
+_encode = msgspec.json.Encoder().encode
+
+
+class StatusError(Exception):
+    """An answer other than success. `code` is the HTTP status, `reason` the machine-readable word."""
+
+    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.details = details or {}
+
+    def response(self) -> Response:
+        body: dict[str, Any] = {**_PREFIX, "status": "Failure", "message": self.message}
+        if self.reason:
+            body["reason"] = self.reason
+        if self.details:
+            body["details"] = self.details
+        body["code"] = self.code
+        headers = {}
+        if "retryAfterSeconds" in self.details:
+            headers["Retry-After"] = str(self.details["retryAfterSeconds"])
+        return Response(status=self.code, body=_encode(body), headers=headers)
+
+
+def success(details: dict[str, Any] | None = None, code: int = 200) -> Response:
+    body: dict[str, Any] = {**_PREFIX, "status": "Success"}
+    if details:
+        body["details"] = details
+    return Response(status=code, body=_encode(body))
+
+
+def _details(kind: Kind, name: str, **more: Any) -> dict[str, Any]:
+    details: dict[str, Any] = {"name": name, "group": kind.group, "kind": kind.plural, **more}
+    return {key: value for key, value in details.items() if value}
+
+
+def not_found(kind: Kind, name: str) -> StatusError:
+    return StatusError(404, "NotFound", f'{kind.resource} "{name}" not found', _details(kind, name))
+
+
+def no_such_path() -> StatusError:
+    return StatusError(404, "NotFound", "the server could not find the requested resource")
+
+
+def already_exists(kind: Kind, name: str) -> StatusError:
+    message = f'{kind.resource} "{name}" already exists'
+    return StatusError(409, "AlreadyExists", message, _details(kind, name))
+
+
+def conflict(kind: Kind, name: str, why: str) -> StatusError:
+    message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}'
+    return StatusError(409, "Conflict", message, _details(kind, name))
+
+
+def modified(kind: Kind, name: str) -> StatusError:
+    why = "the object has been modified; please apply your changes to the latest version and try again"
+    return conflict(kind, name, why)
+
+
+def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> StatusError:
+    """All field errors at once."""
+    causes = [{"reason": e.type, "message": e.body(), "field": e.field} for e in errors]
+    texts = list(dict.fromkeys(str(e) for e in errors))
+    joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    qualified = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+    message = f'{qualified} "{name}" is invalid: {joined}'
+    details = _details(kind, name, causes=causes) | {"kind": kind.kind}
+    return StatusError(422, "Invalid", message, details)
+
+
+def bad_request(message: str) -> StatusError:
+    return StatusError(400, "BadRequest", message)
+
+
+def forbidden(kind: Kind, name: str, why: str) -> StatusError:
+    message = f'{kind.resource} "{name}" is forbidden: {why}'
+    return StatusError(403, "Forbidden", message, _details(kind, name))
+
+
+def unauthorized() -> StatusError:
+    return StatusError(401, "Unauthorized", "Unauthorized")
+
+
+def method_not_allowed(method: str) -> StatusError:
+    message = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", message)
+
+
+def not_acceptable(wanted: str) -> StatusError:
+    message = f"only the following media types are accepted: {wanted}"
+    return StatusError(406, "NotAcceptable", message)
+
+
+def unsupported_media(given: str, wanted: str) -> StatusError:
+    message = (
+        f"the body of the request was in an unknown format - accepted media types include: {wanted}"
+        if given
+        else "no content type was given"
+    )
+    return StatusError(415, "UnsupportedMediaType", message)
+
+
+def expired(message: str) -> StatusError:
+    return StatusError(410, "Expired", message)
+
+
+def too_large(message: str) -> StatusError:
+    return StatusError(413, "RequestEntityTooLarge", message)
+
+
+def internal(message: str) -> StatusError:
+    details = {"causes": [{"message": message}]}
+    return StatusError(500, "InternalError", f"Internal error occurred: {message}", details)
+
+
+def unavailable(message: str, retry_after_s: int = 1) -> StatusError:
+    return StatusError(503, "ServiceUnavailable", message, {"retryAfterSeconds": retry_after_s})
+
+
+def too_many_requests(message: str, retry_after_s: int = 0, causes: Sequence[Any] = ()) -> StatusError:
+    details: dict[str, Any] = {"causes": list(causes)} if causes else {}
+    if retry_after_s:
+        details["retryAfterSeconds"] = retry_after_s
+    return StatusError(429, "TooManyRequests", message, details)
+
+
+def expired_watch_line(revision: int, floor: int) -> bytes:
+    """The last line of a watch that can no longer be served."""
+    message = f"too old resource version: {revision} ({floor})"
+    body = {**_PREFIX, "status": "Failure", "message": message, "reason": "Expired", "code": 410}
+    return _encode({"type": "ERROR", "object": body}) + b"\n"

@@ -1,0 +1,274 @@
+"""Subresources that are not simply a part of the object: scale, binding, eviction, token, finalize."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core import status
+from sampan.apiserver.core.authn import Authenticator
+from sampan.apiserver.core.bodies import Bodies
+from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.modify import propagation_of
+from sampan.apiserver.core.patches import MERGE_PATCH, STRATEGIC, edit_of, media_of
+from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.resource import Resources
+from sampan.apiserver.core.write import Writer
+from sampan.kinds.kind import Scale
+from sampan.machinery import field, selectors
+from sampan.machinery.field import Path
+from sampan.schema import api, codec
+
+DEFAULT_TOKEN_S: Final = 3600
+MIN_TOKEN_S: Final = 600
+MAX_TOKEN_S: Final = 2**32
+
+
+# A Scale has no lists, so that a strategic merge is a plain one.
+MERGE_PATCH_OF: Final = {STRATEGIC: MERGE_PATCH}
+
+
+class Subresources:
+    """Answers for (plural, subresource) pairs that need more than the generic verbs."""
+
+    def __init__(
+        self, writer: Writer, bodies: Bodies, resources: Resources, authenticator: Authenticator
+    ) -> None:
+        self._writer = writer
+        self._bodies = bodies
+        self._resources = resources
+        self._authenticator = authenticator
+
+    # -- scale ---------------------------------------------------------------------------------------
+
+    async def scale(self, request: Request, context: Context) -> Response:
+        """GET, PUT and PATCH of autoscaling/v1 Scale."""
+        resource, target = context.resource, context.target
+        scale = resource.kind.scale
+        assert scale is not None
+        item = resource.cache.get(target.namespace, target.name)
+        if item is None:
+            raise status.not_found(resource.kind, target.name)
+        if target.verb == "get":
+            return Response(body=codec.encode(_scale_of(scale, resource.decode_stored(item.data))))
+        edit = self._scale_edit(request, target.verb)
+
+        def change(old: Any) -> Any:
+            wanted = edit(_scale_of(scale, old))
+            replicas = wanted.spec.replicas or 0
+            if replicas < 0:
+                error = field.invalid(
+                    Path("spec")["replicas"], replicas, "must be greater than or equal to 0"
+                )
+                raise status.invalid(resource.kind, target.name, [error])
+            scale.set_replicas(old, replicas)
+            old.metadata.resourceVersion = wanted.metadata.resourceVersion
+            return old
+
+        written = await self._writer.update(context, change)
+        return Response(body=codec.encode(_scale_of(scale, resource.decode_stored(written.data))))
+
+    def _scale_edit(self, request: Request, verb: str) -> Callable[[api.Scale], api.Scale]:
+        if verb != "patch":
+            wanted = self._decode(self._bodies.json(request), api.Scale)
+            return lambda _current: wanted
+        edit = edit_of(request, MERGE_PATCH_OF.get(media_of(request), media_of(request)), None)
+
+        def change(current: api.Scale) -> api.Scale:
+            current.metadata.resourceVersion = None  # insisted on only where the patch names it
+            try:
+                return codec.from_builtins(edit(codec.to_builtins(current)), api.Scale)
+            except msgspec.ValidationError as problem:
+                raise status.bad_request(f"the patch does not fit a Scale: {problem}") from None
+
+        return change
+
+    # -- pods ----------------------------------------------------------------------------------------
+
+    async def bind(self, request: Request, context: Context) -> Response:
+        """POST pods/binding: what a scheduler does. Raises 409 where the pod has a node."""
+        binding = self._decode(self._bodies.json(request), api.Binding)
+        node = binding.target.name if binding.target is not None else None
+        if not node or (binding.target is not None and binding.target.kind not in (None, "", "Node")):
+            raise status.bad_request("binding.target.name must name a Node")
+
+        def change(pod: api.Pod) -> api.Pod:
+            name = pod.metadata.name or ""
+            if pod.metadata.deletionTimestamp is not None:
+                raise status.conflict(
+                    context.resource.kind, name, f"pod {name} is being deleted, cannot be assigned to a host"
+                )
+            if pod.spec.nodeName:
+                why = f"pod {name} is already assigned to node {pod.spec.nodeName!r}".replace("'", '"')
+                raise status.conflict(context.resource.kind, name, why)
+            if pod.spec.schedulingGates:
+                why = f"pod {name} has non-empty .spec.schedulingGates"
+                raise status.conflict(context.resource.kind, name, why)
+            pod.spec.nodeName = node
+            pod.metadata.annotations.update(binding.metadata.annotations)
+            condition = api.PodCondition(
+                type="PodScheduled",
+                status="True",
+                lastTransitionTime=context.now,
+                observedGeneration=pod.metadata.generation,
+            )
+            kept = [c for c in pod.status.conditions if c.type != "PodScheduled"]
+            pod.status.conditions = [*kept, condition]
+            return pod
+
+        await self._writer.update(context, change, subresource="binding", uid=binding.metadata.uid or "")
+        return status.success(code=201)
+
+    async def evict(self, request: Request, context: Context) -> Response:
+        """POST pods/eviction: a delete that disruption budgets may refuse with 429."""
+        eviction = self._decode(self._bodies.json(request), api.Eviction)
+        resource, target = context.resource, context.target
+        options = eviction.deleteOptions or api.DeleteOptions()
+        item = resource.cache.get(target.namespace, target.name)
+        if item is None:
+            raise status.not_found(resource.kind, target.name)
+        pod: api.Pod = resource.decode_stored(item.data)
+        if pod.status.phase not in ("Succeeded", "Failed") and pod.metadata.deletionTimestamp is None:
+            await self._take_disruption(context, pod)
+        preconditions = options.preconditions
+        await self._writer.delete(
+            context,
+            grace_s=options.gracePeriodSeconds,
+            propagation=propagation_of(options),
+            uid=(preconditions.uid if preconditions else None) or "",
+        )
+        return status.success(code=201)
+
+    async def _take_disruption(self, context: Context, pod: api.Pod) -> None:
+        """Count the eviction against the one budget that covers the pod. Raises 429, 500."""
+        budgets = self._resources.of(api.PodDisruptionBudget)
+        covering = []
+        for item in budgets.cache.items(pod.metadata.namespace or ""):
+            budget: api.PodDisruptionBudget = budgets.decode_stored(item.data)
+            selector = budget.spec.selector
+            if selector is not None and selectors.from_label_selector(selector).matches(pod.metadata.labels):
+                covering.append(budget)
+        if not covering:
+            return
+        if len(covering) > 1:
+            raise status.internal(
+                "This pod has more than one PodDisruptionBudget, "
+                "which the eviction subresource does not support."
+            )
+        name = covering[0].metadata.name or ""
+        target = msgspec.structs.replace(context.target, plural=budgets.kind.plural, name=name)
+        own = msgspec.structs.replace(context, resource=budgets, target=target, guards=[], ops=[])
+
+        def change(budget: api.PodDisruptionBudget) -> api.PodDisruptionBudget:
+            allowed = budget.status.disruptionsAllowed or 0
+            if (budget.metadata.generation or 0) > (budget.status.observedGeneration or 0):
+                raise status.too_many_requests(
+                    "Cannot evict pod as it would violate the pod's disruption budget.",
+                    10,
+                    [
+                        {
+                            "reason": "DisruptionBudget",
+                            "message": f"The disruption budget {name} is still being processed.",
+                        }
+                    ],
+                )
+            if allowed <= 0:
+                healthy, wanted = budget.status.currentHealthy, budget.status.desiredHealthy
+                why = f"The disruption budget {name} needs {wanted} healthy pods and has {healthy} currently"
+                raise status.too_many_requests(
+                    "Cannot evict pod as it would violate the pod's disruption budget.",
+                    causes=[{"reason": "DisruptionBudget", "message": why}],
+                )
+            budget.status.disruptionsAllowed = allowed - 1
+            budget.status.disruptedPods[pod.metadata.name or ""] = context.now
+            return budget
+
+        await self._writer.update(own, change, subresource="status")
+
+    # -- service accounts, namespaces ----------------------------------------------------------------
+
+    async def token(self, request: Request, context: Context) -> Response:
+        """POST serviceaccounts/token: a bound, expiring token."""
+        asked = self._decode(self._bodies.json(request), api.TokenRequest)
+        resource, target = context.resource, context.target
+        item = resource.cache.get(target.namespace, target.name)
+        if item is None:
+            raise status.not_found(resource.kind, target.name)
+        account: api.ServiceAccount = resource.decode_stored(item.data)
+        lifetime_s = asked.spec.expirationSeconds or DEFAULT_TOKEN_S
+        if not MIN_TOKEN_S <= lifetime_s <= MAX_TOKEN_S:
+            path = Path("spec")["expirationSeconds"]
+            why = (
+                "may not specify a duration less than 10 minutes"
+                if lifetime_s < MIN_TOKEN_S
+                else "may not specify a duration larger than 2^32 seconds"
+            )
+            raise status.invalid(resource.kind, target.name, [field.invalid(path, lifetime_s, why)])
+        token, expires = self._authenticator.issue(
+            target.namespace,
+            target.name,
+            account.metadata.uid or "",
+            asked.spec.audiences,
+            lifetime_s,
+            self._bound(asked.spec.boundObjectRef, target.namespace),
+        )
+        asked.kind, asked.apiVersion = "TokenRequest", "authentication.k8s.io/v1"
+        asked.metadata = api.ObjectMeta(
+            name=target.name, namespace=target.namespace, creationTimestamp=context.now
+        )
+        asked.spec.expirationSeconds = lifetime_s
+        asked.status = api.TokenRequestStatus(token=token, expirationTimestamp=expires)
+        return Response(status=201, body=codec.encode(asked))
+
+    def _bound(self, ref: api.BoundObjectReference | None, namespace: str) -> dict[str, Any] | None:
+        if ref is None:
+            return None
+        kinds: dict[str, Any] = {"Pod": api.Pod, "Secret": api.Secret}
+        if ref.kind not in kinds:
+            raise status.bad_request(f"cannot bind token for serviceaccount to object of type {ref.kind}")
+        resource = self._resources.of(kinds[ref.kind])
+        item = resource.cache.get(namespace, ref.name or "")
+        if item is None:
+            raise status.not_found(resource.kind, ref.name or "")
+        live = resource.decode_stored(item.data)
+        if ref.uid and ref.uid != live.metadata.uid:
+            why = f"the UID in the bound object reference ({ref.uid}) does not match the UID in record"
+            raise status.conflict(resource.kind, ref.name or "", why)
+        return {ref.kind.lower(): {"name": ref.name, "uid": live.metadata.uid}}
+
+    async def finalize(self, request: Request, context: Context) -> Response:
+        """PUT namespaces/finalize: the only way to change a namespace's spec.finalizers."""
+        wanted = self._decode(self._bodies.json(request), api.Namespace)
+
+        def change(old: api.Namespace) -> api.Namespace:
+            old.spec.finalizers = list(wanted.spec.finalizers)
+            old.metadata.resourceVersion = wanted.metadata.resourceVersion
+            return old
+
+        written = await self._writer.update(context, change, subresource="finalize")
+        return Response(body=written.data)
+
+    def _decode(self, data: bytes, kind: Any) -> Any:
+        try:
+            return codec.decode(data, kind)
+        except msgspec.DecodeError as problem:
+            raise status.bad_request(f"the body is not a {kind.__name__}: {problem}") from None
+
+
+def _scale_of(scale: Scale, obj: Any) -> api.Scale:
+    metadata = obj.metadata
+    return api.Scale(
+        kind="Scale",
+        apiVersion="autoscaling/v1",
+        metadata=api.ObjectMeta(
+            name=metadata.name,
+            namespace=metadata.namespace,
+            uid=metadata.uid,
+            resourceVersion=metadata.resourceVersion,
+            creationTimestamp=metadata.creationTimestamp,
+        ),
+        spec=api.ScaleSpec(replicas=scale.get_replicas(obj)),
+        status=api.ScaleStatus(replicas=scale.status_replicas(obj), selector=scale.selector(obj)),
+    )

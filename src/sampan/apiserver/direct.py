@@ -1,0 +1,65 @@
+"""Calls into an API server in the same process: no socket, no TLS, the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import msgspec
+
+from sampan.apiserver.core.request import Request
+from sampan.apiserver.core.server import ApiServer
+from sampan.apiserver.core.users import User
+from sampan.client.errors import ApiError
+from sampan.client.transport import Reply
+from sampan.schema import api, codec
+
+
+class DirectTransport:
+    """A client Transport that acts as `user` on `server`."""
+
+    def __init__(self, server: ApiServer, user: User, agent: str = "sampan") -> None:
+        self._server = server
+        self._user = user
+        self._agent = agent
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Reply:
+        headers = {"content-type": content_type, "accept": accept, "user-agent": self._agent}
+        request = Request(
+            method=method, path=path, query=query or {}, headers=headers, body=body, user=self._user
+        )
+        response = await self._server.handle(request)
+        if response.chunks is not None or response.tunnel is not None:
+            raise ConnectionError(f"{method} {path} answers with a stream; ask for it with stream()")
+        return Reply(response.status, response.headers, response.body)
+
+    async def stream(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
+        headers = {"accept": "application/json", "user-agent": self._agent}
+        request = Request(method="GET", path=path, query=query or {}, headers=headers, user=self._user)
+        response = await self._server.handle(request)
+        if response.status != 200:
+            raise ApiError(_status(response.body, response.status))
+        if response.chunks is None:
+            for line in response.body.splitlines():
+                yield line
+            return
+        async for chunk in response.chunks:
+            for line in chunk.splitlines():
+                yield line
+
+    async def close(self) -> None:
+        return None
+
+
+def _status(body: bytes, code: int) -> api.Status:
+    try:
+        return codec.decode(body, api.Status)
+    except msgspec.DecodeError:
+        return api.Status(status="Failure", code=code, message=body.decode(errors="replace"))

@@ -1,0 +1,188 @@
+"""The API server on a socket: TLS, HTTP/1.1, streams. aiohttp carries; the core answers.
+
+This is the low-level aiohttp server, without its router and middlewares: every request goes to one callable,
+and the path is taken apart once, by the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from sampan.apiserver.core import status, users
+from sampan.apiserver.core.bodies import MAX_BODY_BYTES
+from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.server import ApiServer
+from sampan.apiserver.core.users import User
+from sampan.apiserver.http.relay import Relay
+from sampan.base.errors import SampanError
+
+_READING: Final = frozenset({"GET", "HEAD"})
+_BACKLOG: Final = 1024
+_SHUTDOWN_S: Final = 2.0
+_HEADERS: Final = {"Cache-Control": "no-cache, private"}
+
+
+class HttpServer:
+    """Serves one ApiServer on one or more addresses."""
+
+    def __init__(self, api: ApiServer, relay: Relay, log_error: Any = None) -> None:
+        self._api = api
+        self._relay = relay
+        self._log_error = log_error
+        self._runner: web.Server | None = None
+        self._sites: list[asyncio.Server] = []
+        # Tasks of writes that go on although their client has gone.
+        self._writes: set[asyncio.Task[Response]] = set()
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
+        """Listen; returns the port. Raises SampanError where the address is taken."""
+        if self._runner is None:
+            self._runner = web.Server(
+                self._handle,
+                request_factory=_request,
+                handler_cancellation=True,
+                access_log=None,
+                keepalive_timeout=3600.0,
+            )
+        loop = asyncio.get_running_loop()
+        try:
+            site = await loop.create_server(self._runner, host, port, ssl=tls, backlog=_BACKLOG)
+        except OSError as problem:
+            raise SampanError(
+                f"The API server cannot listen on {host}:{port}: {problem.strerror or problem}. "
+                "Choose another port with --port, or stop what uses this one."
+            ) from problem
+        self._sites.append(site)
+        bound: int = site.sockets[0].getsockname()[1]
+        return bound
+
+    async def close(self) -> None:
+        for site in self._sites:
+            site.close()
+        if self._runner is not None:
+            await self._runner.shutdown(_SHUTDOWN_S)
+        await self._relay.close()
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        request = await self._read(http)
+        if isinstance(request, Response):
+            return _plain(request)
+        try:
+            response = await self._answer(request)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as problem:  # the one place where a bug becomes an answer
+            if self._log_error is not None:
+                self._log_error(request, problem)
+            response = status.internal(f"{type(problem).__name__}: {problem}").response()
+        if response.chunks is not None:
+            return await _stream(http, response)
+        if response.tunnel is not None:
+            return await self._relay.carry(http, request, response.tunnel)
+        return _plain(response)
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method in _READING:
+            return await self._api.handle(request)
+        # A write that was taken is finished even when its client goes away meanwhile.
+        task = asyncio.create_task(self._api.handle(request))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return await asyncio.shield(task)
+
+    async def _read(self, http: web.BaseRequest) -> Request | Response:
+        raw_path = http.raw_path
+        path, _, raw_query = raw_path.partition("?")
+        if "%" in path:
+            path = unquote(path)
+        query: dict[str, str] = {}
+        lists: dict[str, list[str]] = {}
+        if raw_query:
+            for name, value in parse_qsl(raw_query, keep_blank_values=True):
+                query.setdefault(name, value)
+                lists.setdefault(name, []).append(value)
+        body = b""
+        if http.can_read_body:
+            try:
+                body = await http.read()
+            except web.HTTPRequestEntityTooLarge:
+                message = f"Request entity too large: limit is {MAX_BODY_BYTES}"
+                return status.too_large(message).response()
+        headers: Mapping[str, str] = http.headers
+        if "impersonate-group" in headers:
+            groups = ",".join(http.headers.getall("Impersonate-Group"))
+            headers = {**{k.lower(): v for k, v in headers.items()}, "impersonate-group": groups}
+        return Request(
+            method=http.method,
+            path=path,
+            query=query,
+            query_lists=lists,
+            headers=headers,
+            body=body,
+            user=certificate_user(http.transport) if http.transport is not None else None,
+            host=http.headers.get("Host", ""),
+        )
+
+
+def certificate_user(transport: asyncio.BaseTransport) -> User | None:
+    """The user that a verified client certificate names: CN, and O for each group."""
+    certificate = transport.get_extra_info("peercert")
+    if not certificate:
+        return None
+    name, groups = "", []
+    for part in certificate["subject"]:
+        for key, value in part:
+            if key == "commonName":
+                name = value
+            elif key == "organizationName":
+                groups.append(value)
+    return User(name, (*groups, users.AUTHENTICATED)) if name else None
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES + 1)
+
+
+def _plain(response: Response) -> web.Response:
+    headers = {"Content-Type": response.content_type, **_HEADERS, **response.headers}
+    return web.Response(body=response.body, status=response.status, headers=headers)
+
+
+async def _stream(http: web.BaseRequest, response: Response) -> web.StreamResponse:
+    stream = web.StreamResponse(
+        status=response.status,
+        headers={"Content-Type": response.content_type, **_HEADERS, **response.headers},
+    )
+    stream.enable_chunked_encoding()
+    chunks = response.chunks
+    assert chunks is not None
+    try:
+        await stream.prepare(http)
+        async for chunk in chunks:
+            await stream.write(chunk)
+        await stream.write_eof()
+    except ConnectionError:
+        pass  # the client has gone, which is how most watches end
+    finally:
+        closing = getattr(chunks, "aclose", None)
+        if closing is not None:
+            with contextlib.suppress(RuntimeError):
+                await closing()
+    return stream

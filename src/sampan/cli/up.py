@@ -1,0 +1,144 @@
+"""`sampan up` and `sampan down`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from sampan.base.errors import SampanError
+from sampan.cli.progress import Steps
+from sampan.cluster import config, kubeconfig, lifecycle, preflight
+from sampan.cluster.config import Layout, Settings
+
+CONTEXT: Final = "sampan"
+
+
+def up(layout: Layout, options: argparse.Namespace) -> int:
+    """Start the cluster and wait until it works; says so when it is up already."""
+    steps = Steps()
+    if lifecycle.is_up(layout):
+        return _already_up(layout, options)
+    runtime = preflight.best_runtime() if options.runtime in (None, "auto") else options.runtime
+    fresh = config.load(layout) is None
+    wanted = lifecycle.Wanted(
+        nodes=options.nodes,
+        runtime=runtime if fresh or options.runtime not in (None, "auto") else None,
+        kubernetes_version=options.kubernetes_version,
+        port=options.port,
+    )
+    settings = lifecycle.settle(layout, wanted)
+    if not fresh:
+        preflight.demand(settings.runtime)
+        lifecycle.demand_port(settings.port)
+    process = lifecycle.start(layout, settings, detached=not options.foreground)
+    try:
+        _wait(layout, settings, steps, options.apply)
+    except SampanError:
+        if fresh and lifecycle.hopeless_parts(layout):
+            lifecycle.stop(layout)  # nothing is left running that never worked
+        raise
+    if not options.no_merge:
+        _merge(layout, settings)
+    _tell(layout, settings, steps)
+    if options.foreground:
+        return _stay(process)
+    return 0
+
+
+def _already_up(layout: Layout, options: argparse.Namespace) -> int:
+    settings = config.load(layout)
+    assert settings is not None, "a supervisor runs only where there are settings"
+    for name in ("nodes", "port", "runtime", "kubernetes_version"):
+        wanted, present = getattr(options, name), getattr(settings, name)
+        if wanted not in (None, "auto", present):
+            raise SampanError(
+                f"The cluster in {layout.root} is up with {name.replace('_', ' ')} {present}; to change that "
+                f"to {wanted}, run `sampan down` first."
+            )
+    print(f"The cluster in {layout.root} is up already; nothing was changed.")
+    _apply(layout, settings, options.apply)
+    _next_steps(layout, settings)
+    return 0
+
+
+def _wait(layout: Layout, settings: Settings, steps: Steps, manifests: list[Path]) -> None:
+    with steps.step("Starting the API server", f"API server ready on port {settings.port}"):
+        lifecycle.wait_for_api(layout, settings)
+    nodes = "the node" if settings.nodes == 1 else f"{settings.nodes} nodes"
+    done = "Node is Ready" if settings.nodes == 1 else f"All {settings.nodes} nodes are Ready"
+    with steps.step(f"Waiting for {nodes}", done):
+        lifecycle.wait_for_nodes(layout, settings)
+    if settings.runtime == "containerd":
+        with steps.step("Waiting for the cluster's DNS", "Cluster DNS answers"):
+            lifecycle.wait_for_dns(layout, settings)
+    if manifests:
+        with steps.step("Applying manifests", f"Applied {', '.join(str(m) for m in manifests)}"):
+            _apply(layout, settings, manifests)
+
+
+def _apply(layout: Layout, settings: Settings, manifests: list[Path]) -> None:
+    if manifests:
+        from sampan.cluster.manifests import apply_and_wait
+
+        apply_and_wait(layout, settings, manifests)
+
+
+def _merge(layout: Layout, settings: Settings) -> None:
+    path = kubeconfig.user_config_path()
+    name = kubeconfig.context_name(path, settings, CONTEXT)
+    kubeconfig.merge(path, layout, settings, name)
+
+
+def _tell(layout: Layout, settings: Settings, steps: Steps) -> None:
+    print(f"\nThe cluster is up after {steps.total_s:.1f} s: Kubernetes {settings.kubernetes_version}.")
+    _next_steps(layout, settings)
+
+
+def _next_steps(layout: Layout, settings: Settings) -> None:
+    for service in lifecycle.reachable(layout, settings):
+        print(f"Reach {service.name} at {service.url}")
+    print(f"Kubeconfig: {layout.kubeconfig}")
+    where = "" if layout.root == config.default_root() else f" --data-dir {layout.root}"
+    print("Try next:")
+    if preflight.find_program("kubectl"):
+        print(f"  export KUBECONFIG={layout.kubeconfig}")
+        print("  kubectl get pods --all-namespaces")
+    else:
+        print(f"  sampan status{where}")
+        print("  sampan kubectl get pods --all-namespaces")
+    print(f"  sampan down{where}")
+
+
+def _stay(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)
+        return process.wait()
+
+
+def down(layout: Layout, *, delete: bool) -> int:
+    """End the cluster; with `delete`, forget it."""
+    settings = config.load(layout)
+    if settings is None:
+        print(f"There is no cluster in {layout.root}; nothing was changed.")
+        return 0
+    steps = Steps()
+    with steps.step("Ending the cluster", "Every part has ended"):
+        was_up = lifecycle.stop(layout)
+    if delete:
+        path = kubeconfig.user_config_path()
+        kubeconfig.remove_server(path, kubeconfig.server_url(settings), layout)
+        shutil.rmtree(layout.root)
+        print(f"Removed {layout.root}.")
+    elif was_up:
+        print(f"The cluster is down; its objects and volumes are in {layout.root}.")
+    else:
+        print("The cluster was down already.")
+    sys.stdout.flush()
+    return 0

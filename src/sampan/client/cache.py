@@ -1,0 +1,146 @@
+"""What an informer knows: the objects of one kind, by name, by uid, and by any index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar, cast
+
+T = TypeVar("T")
+
+NAMESPACE: Final = "namespace"
+CONTROLLER: Final = "controller"
+
+Index = Callable[[T], Iterable[str]]
+Key = tuple[str, str]  # (namespace, name)
+
+
+def key_of(obj: Any) -> Key:
+    """`(namespace, name)`; the namespace is empty for cluster scope."""
+    meta = obj.metadata
+    return meta.namespace or "", meta.name or ""
+
+
+def controller_of(obj: Any) -> Any | None:
+    """The owner reference of the controller that manages `obj`, if one does."""
+    for owner in obj.metadata.ownerReferences:
+        if owner.controller:
+            return owner
+    return None
+
+
+def _namespaces(obj: Any) -> Iterable[str]:
+    return (obj.metadata.namespace or "",)
+
+
+def _controllers(obj: Any) -> Iterable[str]:
+    owner = controller_of(obj)
+    return (owner.uid,) if owner is not None else ()
+
+
+class Cache(Generic[T]):
+    """Objects as the server last showed them. They are shared: never change one in place.
+
+    Every cache has the indexes `namespace` and `controller` (the uid of the managing owner).
+    """
+
+    def __init__(self, indexes: Mapping[str, Index[T]] | None = None) -> None:
+        self._objects: dict[Key, T] = {}
+        self._uids: dict[str, T] = {}
+        self._seen_at: dict[Key, datetime] = {}
+        self._functions: dict[str, Index[T]] = {NAMESPACE: _namespaces, CONTROLLER: _controllers}
+        self._indexes: dict[str, dict[str, dict[Key, T]]] = {NAMESPACE: {}, CONTROLLER: {}}
+        for name, function in (indexes or {}).items():
+            self.add_index(name, function)
+
+    def get(self, namespace: str, name: str) -> T | None:
+        return self._objects.get((namespace, name))
+
+    def seen_at(self, namespace: str, name: str) -> datetime | None:
+        """When we saw the object's last change, on our own clock: what others write may be out of step."""
+        return self._seen_at.get((namespace, name))
+
+    def by_uid(self, uid: str) -> T | None:
+        return self._uids.get(uid)
+
+    def items(self) -> list[T]:
+        """Every object, in the order in which they became known."""
+        return list(self._objects.values())
+
+    def keys(self) -> list[Key]:
+        return list(self._objects)
+
+    def by_index(self, index: str, value: str) -> list[T]:
+        """The objects for which the index function gave `value`. Raises KeyError for an unknown index."""
+        return list(self._indexes[index].get(value, {}).values())
+
+    def count(self, index: str, value: str) -> int:
+        """How many objects `by_index` would give."""
+        return len(self._indexes[index].get(value, ()))
+
+    def by_namespace(self, namespace: str) -> list[T]:
+        return self.by_index(NAMESPACE, namespace)
+
+    def controlled_by(self, uid: str) -> list[T]:
+        """The objects whose controller has this uid."""
+        return self.by_index(CONTROLLER, uid)
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._objects
+
+    def add_index(self, name: str, function: Index[T]) -> None:
+        """Index by `function` from now on. The same name and function may be added again."""
+        known = self._functions.get(name)
+        if known is not None:
+            if known is not function:
+                raise ValueError(f"the index {name!r} exists with another function; choose another name")
+            return
+        self._functions[name] = function
+        self._indexes[name] = {}
+        for key, obj in self._objects.items():
+            self._enter(name, key, obj)
+
+    def put(self, obj: T, seen_at: datetime | None = None) -> T | None:
+        """Hold `obj`; gives what was held under its name before."""
+        key = key_of(obj)
+        old = self._objects.get(key)
+        if old is not None:
+            self._leave_all(key, old)
+        self._objects[key] = obj
+        if seen_at is not None:
+            self._seen_at[key] = seen_at
+        uid = cast(Any, obj).metadata.uid
+        if uid:
+            self._uids[uid] = obj
+        for name in self._functions:
+            self._enter(name, key, obj)
+        return old
+
+    def remove(self, key: Key) -> T | None:
+        """Forget the object; gives what was held."""
+        old = self._objects.pop(key, None)
+        self._seen_at.pop(key, None)
+        if old is not None:
+            self._leave_all(key, old)
+        return old
+
+    def _enter(self, name: str, key: Key, obj: T) -> None:
+        index = self._indexes[name]
+        for value in self._functions[name](obj):
+            index.setdefault(value, {})[key] = obj
+
+    def _leave_all(self, key: Key, old: T) -> None:
+        uid = cast(Any, old).metadata.uid
+        if uid and self._uids.get(uid) is old:
+            del self._uids[uid]
+        for name, function in self._functions.items():
+            index = self._indexes[name]
+            for value in function(old):
+                held = index.get(value)
+                if held is not None:
+                    held.pop(key, None)
+                    if not held:
+                        del index[value]

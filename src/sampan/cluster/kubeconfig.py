@@ -1,0 +1,119 @@
+"""Kubeconfigs: the cluster's own, and its context among the user's others."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sampan.base.errors import SampanError
+from sampan.cluster import pki
+from sampan.cluster.config import Layout, Settings
+
+
+def admin_config(layout: Layout, settings: Settings) -> bytes:
+    """A kubeconfig that stands by itself: certificates are in it, not beside it."""
+    return _dump(_document(layout, settings, "sampan"))
+
+
+def _document(layout: Layout, settings: Settings, name: str) -> dict[str, Any]:
+    admin, authority = pki.load(layout.pki, "admin"), layout.authority.read_bytes()
+    assert admin is not None, "the administrator's certificate is made before the kubeconfig"
+    cluster = {"certificate-authority-data": _b64(authority), "server": server_url(settings)}
+    user = {"client-certificate-data": _b64(admin.certificate), "client-key-data": _b64(admin.key)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+
+
+def server_url(settings: Settings) -> str:
+    return f"https://127.0.0.1:{settings.port}"
+
+
+def user_config_path() -> Path:
+    """The file that kubectl changes: the first of $KUBECONFIG, else ~/.kube/config."""
+    named = [p for p in os.environ.get("KUBECONFIG", "").split(os.pathsep) if p]
+    return Path(named[0]) if named else Path.home() / ".kube" / "config"
+
+
+def merge(path: Path, layout: Layout, settings: Settings, name: str) -> None:
+    """Put the cluster's context into the user's kubeconfig; every other entry stays as it is.
+
+    Raises SampanError where the file is not a kubeconfig, and then leaves it alone.
+    """
+    mine, theirs = _document(layout, settings, name), _load(path)
+    for section in ("clusters", "users", "contexts"):
+        kept = [entry for entry in theirs.get(section) or [] if entry.get("name") != name]
+        theirs[section] = [*kept, *mine[section]]
+    theirs.setdefault("apiVersion", "v1")
+    theirs.setdefault("kind", "Config")
+    theirs["current-context"] = name
+    _write(path, theirs)
+
+
+def context_name(path: Path, settings: Settings, wanted: str) -> str:
+    """`wanted`, unless it is another cluster's already; then the cluster's id makes it this one's."""
+    try:
+        theirs = _load(path)
+    except SampanError:
+        return wanted
+    entry = next((c for c in theirs.get("clusters") or [] if c.get("name") == wanted), None)
+    server = (entry or {}).get("cluster", {}).get("server")
+    return wanted if server in (None, server_url(settings)) else f"{wanted}-{settings.id}"
+
+
+def remove_server(path: Path, server: str, layout: Layout) -> None:
+    """Take out the contexts that this cluster put in; all others stay."""
+    if not path.exists() or not layout.authority.exists():
+        return
+    theirs, authority = _load(path), _b64(layout.authority.read_bytes())
+    mine = {
+        entry.get("name")
+        for entry in theirs.get("clusters") or []
+        if entry.get("cluster", {}).get("server") == server
+        and entry.get("cluster", {}).get("certificate-authority-data") == authority
+    }
+    if not mine:
+        return
+    for section in ("clusters", "users", "contexts"):
+        theirs[section] = [e for e in theirs.get(section) or [] if e.get("name") not in mine]
+    if theirs.get("current-context") in mine:
+        others = theirs.get("contexts") or []
+        theirs["current-context"] = others[0]["name"] if others else ""
+    _write(path, theirs)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise SampanError(
+            f"{path} cannot be read as a kubeconfig ({problem}); mend it, or use --no-merge."
+        ) from problem
+    if not isinstance(document, dict):
+        raise SampanError(f"{path} is not a kubeconfig; mend it, or use --no-merge.")
+    return document
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pki.write_private(path.resolve(), _dump(document))
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    text: str = yaml.safe_dump(document, sort_keys=False)
+    return text.encode()
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,301 @@
+"""Bringing a cluster up and down on this machine: what `sampan up` and `sampan down` do."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from sampan.base.errors import SampanError
+from sampan.cluster import config
+from sampan.cluster.config import Layout, Settings
+from sampan.cluster.supervisor import Lock, read_states
+from sampan.schema.definitions import NEWEST
+
+API_WAIT_S: Final = 30.0
+NODES_WAIT_S: Final = 60.0
+DNS_WAIT_S: Final = 90.0
+DOWN_WAIT_S: Final = 60.0
+_POLL_S: Final = 0.02
+# Deaths of one part during a start after which waiting longer is pointless.
+_HOPELESS_DEATHS: Final = 3
+
+Say = Callable[[str], None]
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user asked for; None where nothing was said."""
+
+    nodes: int | None = None
+    runtime: str | None = None
+    kubernetes_version: str | None = None
+    port: int | None = None
+
+
+def settle(layout: Layout, wanted: Wanted) -> Settings:
+    """The cluster's settings: the saved ones, or new ones from what was asked and what the machine offers.
+
+    Raises SampanError where an existing cluster cannot become what was asked for.
+    """
+    known = config.load(layout)
+    if known is None:
+        _refuse_foreign(layout)
+        return _new(layout, wanted)
+    changed = {
+        name: getattr(wanted, name)
+        for name in ("runtime", "kubernetes_version")
+        if getattr(wanted, name) is not None and getattr(wanted, name) != getattr(known, name)
+    }
+    for name, value in changed.items():
+        raise SampanError(
+            f"The cluster in {layout.root} was made with {name.replace('_', ' ')} {getattr(known, name)} and "
+            f"cannot become {value}; use another --data-dir, or `sampan down --delete` first."
+        )
+    replaced = {
+        name: getattr(wanted, name) for name in ("nodes", "port") if getattr(wanted, name) is not None
+    }
+    settings = msgspec.structs.replace(known, **replaced)
+    if settings != known:
+        config.save(layout, settings)
+    return settings
+
+
+def _new(layout: Layout, wanted: Wanted) -> Settings:
+    from sampan.cluster import preflight
+
+    runtime = wanted.runtime or preflight.best_runtime()
+    pods, services = config.free_ranges(preflight.routes())
+    settings = Settings(
+        id=secrets.token_hex(2),
+        port=wanted.port or config.DEFAULT_PORT,
+        kubernetes_version=wanted.kubernetes_version or NEWEST,
+        runtime=runtime,
+        nodes=wanted.nodes or 1,
+        pod_range=pods,
+        service_range=services,
+    )
+    preflight.demand(runtime)
+    demand_port(settings.port)
+    try:
+        config.save(layout, settings)
+    except OSError as problem:
+        raise SampanError(
+            f"Cannot write to {layout.root}: {problem.strerror}. "
+            "Choose another --data-dir, or mend its owner."
+        ) from problem
+    return settings
+
+
+def _refuse_foreign(layout: Layout) -> None:
+    """A directory with somebody else's files is not made into a data directory."""
+    if not layout.root.exists():
+        return
+    if not layout.root.is_dir():
+        raise SampanError(f"{layout.root} is not a directory; choose another --data-dir.")
+    known = {"pki", "store", "run", "logs", "nodes", "images", "kubeconfig", "config.new"}
+    strange = sorted(p.name for p in layout.root.iterdir() if p.name not in known)
+    if strange:
+        raise SampanError(
+            f"{layout.root} holds {strange[0]!r} and no config.json, so it is not a Sampan data directory; "
+            "choose an empty one with --data-dir."
+        )
+
+
+def demand_port(port: int) -> None:
+    """Raises SampanError where somebody listens on the API server's port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as problem:
+            raise SampanError(
+                f"Port {port} on 127.0.0.1 cannot be used ({problem.strerror}); choose another with --port, "
+                "or stop what listens there."
+            ) from problem
+
+
+def is_up(layout: Layout) -> bool:
+    """Whether a supervisor runs for this data directory."""
+    return Lock.holder(layout.run) != 0
+
+
+def start(layout: Layout, settings: Settings, *, detached: bool) -> subprocess.Popen[bytes]:
+    """Make what is missing of the credentials and start the supervisor, which starts the parts."""
+    from sampan.cluster import credentials
+
+    layout.run.mkdir(parents=True, exist_ok=True)
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    (layout.run / "parts.json").unlink(missing_ok=True)
+    credentials.ensure(layout, settings, now())
+    with (layout.logs / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(
+            supervise_argv(layout),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=detached,
+            cwd="/",
+        )
+
+
+def supervise_argv(layout: Layout) -> list[str]:
+    return [sys.executable, "-m", "sampan.cluster.main", "supervise", str(layout.root)]
+
+
+def stop(layout: Layout) -> bool:
+    """End the cluster and everything it made on the machine; False where none was running.
+
+    Raises SampanError where it does not end in time.
+    """
+    pid = Lock.holder(layout.run)
+    if pid == 0:
+        settings = config.load(layout)
+        if settings is not None:
+            from sampan.cluster.teardown import teardown
+
+            teardown(layout, settings)
+        return False
+    os.kill(pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + DOWN_WAIT_S
+    while Lock.holder(layout.run) == pid:
+        if time.monotonic() > deadline_s:
+            raise SampanError(
+                f"The supervisor (process {pid}) did not end within {DOWN_WAIT_S:.0f} s; see "
+                f"{layout.logs}/supervisor.log, then run `sampan down` again."
+            )
+        time.sleep(_POLL_S)
+    return True
+
+
+class Api:
+    """A small blocking client for waiting: it must import nothing that takes time to load."""
+
+    def __init__(self, layout: Layout, settings: Settings) -> None:
+        self._layout = layout
+        self._settings = settings
+        self._connection: http.client.HTTPSConnection | None = None
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body; (0, b"") where nobody answers."""
+        try:
+            connection = self._connect()
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException, ssl.SSLError):
+            self._connection = None
+            return 0, b""
+
+    def items(self, path: str) -> list[dict[str, Any]]:
+        code, body = self.get(path)
+        if code != 200:
+            return []
+        found: list[dict[str, Any]] = msgspec.json.decode(body).get("items") or []
+        return found
+
+    def _connect(self) -> http.client.HTTPSConnection:
+        if self._connection is None:
+            context = ssl.create_default_context(cafile=str(self._layout.authority))
+            pki = self._layout.pki
+            context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+            self._connection = http.client.HTTPSConnection(
+                "127.0.0.1", self._settings.port, context=context, timeout=5
+            )
+        return self._connection
+
+
+def wait_for_api(layout: Layout, settings: Settings) -> None:
+    """Return once the API server is ready. Raises SampanError when it does not become so."""
+    api = Api(layout, settings)
+    _wait(layout, API_WAIT_S, lambda: api.get("/readyz")[0] == 200, "the API server to answer", "apiserver")
+
+
+def wait_for_nodes(layout: Layout, settings: Settings) -> None:
+    """Return once every node is Ready."""
+    api = Api(layout, settings)
+
+    def ready() -> bool:
+        nodes = api.items("/api/v1/nodes")
+        return len(nodes) >= settings.nodes and all(condition(n, "Ready") for n in nodes)
+
+    part = "node-1" if settings.runtime != "simulated" else "nodes"
+    _wait(layout, NODES_WAIT_S, ready, "every node to be Ready", part)
+
+
+def wait_for_dns(layout: Layout, settings: Settings) -> None:
+    """Return once the cluster's DNS pod is Ready, which it is when it has answered."""
+    api = Api(layout, settings)
+    path = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
+    _wait(
+        layout,
+        DNS_WAIT_S,
+        lambda: any(condition(pod, "Ready") for pod in api.items(path)),
+        "the cluster's DNS to answer",
+        "node-1",
+    )
+
+
+def _wait(layout: Layout, limit_s: float, done: Callable[[], bool], what: str, part: str) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not done():
+        for sentence in hopeless(layout):
+            raise SampanError(f"{sentence} The log is {layout.logs}/{part}.log (`sampan logs {part}`).")
+        if time.monotonic() > deadline_s:
+            raise SampanError(
+                f"Waited {limit_s:.0f} s for {what}, in vain. "
+                f"Look at `sampan status` and `sampan logs {part}`."
+            )
+        time.sleep(_POLL_S)
+
+
+class Reachable(msgspec.Struct, frozen=True):
+    """A Service that can be opened from this machine."""
+
+    name: str
+    url: str
+
+
+def reachable(layout: Layout, settings: Settings) -> list[Reachable]:
+    """The NodePort Services of users, with the URL to open."""
+    found = []
+    for service in Api(layout, settings).items("/api/v1/services"):
+        metadata, spec = service["metadata"], service["spec"]
+        if metadata["namespace"] == "kube-system":
+            continue
+        for port in spec.get("ports", ()):
+            if port.get("nodePort"):
+                name = f"{metadata['namespace']}/{metadata['name']}"
+                found.append(Reachable(name, f"http://127.0.0.1:{port['nodePort']}/"))
+    return found
+
+
+def hopeless_parts(layout: Layout) -> bool:
+    """Whether a part dies again and again."""
+    return any(hopeless(layout))
+
+
+def hopeless(layout: Layout) -> Iterator[str]:
+    """A sentence for each part that dies again and again."""
+    for state in read_states(layout.run):
+        if len(state.deaths) >= _HOPELESS_DEATHS and state.state == "waiting":
+            yield f"The {state.name} does not stay up: it {state.deaths[-1].why}."
+
+
+def condition(obj: dict[str, Any], name: str) -> bool:
+    conditions = obj.get("status", {}).get("conditions") or []
+    return any(c.get("type") == name and c.get("status") == "True" for c in conditions)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,71 @@
+"""`python -m sampan.cluster.main`: what the supervisor and the parts are started as. Not for people."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from sampan.base.errors import SampanError
+from sampan.cluster import config
+from sampan.cluster.config import Layout, Settings
+
+
+def main(arguments: list[str]) -> int:
+    """`supervise ROOT` or `part NAME ROOT`. Returns the exit status."""
+    role, *rest = arguments
+    layout = Layout(Path(rest[-1]))
+    try:
+        settings = config.load(layout)
+        if settings is None:
+            raise SampanError(f"{layout.config} is missing; run `sampan up` again.")
+        if role == "supervise":
+            supervise(layout, settings)
+        else:
+            run_part(rest[0], layout, settings)
+    except SampanError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    return 0
+
+
+def supervise(layout: Layout, settings: Settings) -> None:
+    """Keep the cluster's parts alive until told to stop."""
+    from sampan.cluster.catalog import parts
+    from sampan.cluster.supervisor import Lock, Supervisor
+
+    lock = Lock(layout.run)
+    lock.take()
+    layout.logs.mkdir(parents=True, exist_ok=True)
+
+    async def cleanup() -> None:
+        from sampan.cluster.teardown import teardown
+
+        await asyncio.to_thread(teardown, layout, settings)
+
+    supervisor = Supervisor(layout.run, layout.logs, parts(layout, settings))
+    asyncio.run(supervisor.run(cleanup))
+
+
+def run_part(name: str, layout: Layout, settings: Settings) -> None:
+    """Become one part."""
+    if name == "apiserver":
+        from sampan.cluster.parts import apiserver
+
+        apiserver.main(layout, settings)
+    elif name == "manager":
+        from sampan.cluster.parts import manager
+
+        manager.main(layout, settings)
+    elif name == "nodes":
+        from sampan.cluster.parts import simulated
+
+        simulated.main(layout, settings)
+    else:
+        from sampan.cluster.parts import node
+
+        node.main(layout, settings, name)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""The API server process: store, core and HTTPS."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+
+from sampan.apiserver.core.authn import TokenKeys
+from sampan.apiserver.core.request import Request
+from sampan.apiserver.core.server import ApiServer
+from sampan.apiserver.core.server import Settings as ServerSettings
+from sampan.apiserver.http.relay import Relay
+from sampan.apiserver.http.serve import HttpServer
+from sampan.base.clock import SystemClock
+from sampan.base.ids import RandomIds
+from sampan.cluster import credentials, pki
+from sampan.cluster.config import DOMAIN, Layout, Settings
+from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
+from sampan.store.sqlite import SqliteStore
+
+ISSUER = f"https://kubernetes.default.svc.{DOMAIN}"
+
+
+async def run(layout: Layout, settings: Settings) -> None:
+    """Serve until cancelled."""
+    clock = SystemClock()
+    store = SqliteStore(layout.store)
+    address = settings.node_ip(0)
+    server = ApiServer(
+        store,
+        clock,
+        RandomIds(),
+        ServerSettings(
+            keys=token_keys(layout),
+            service_cidr=settings.service_range,
+            service_ip=settings.service_ip,
+            address=address,
+            port=settings.port,
+            version=settings.kubernetes_version,
+            kubelet_ca=str(layout.authority),
+            static_tokens=credentials.static_tokens(layout),
+        ),
+    )
+    relay = Relay(pki.client_context(layout.authority, layout.pki, "apiserver-kubelet-client"))
+    http = HttpServer(server, relay, _log_error)
+    tls = pki.server_context(layout.authority, layout.pki, "apiserver")
+    await server.start()
+    for host in dict.fromkeys(("127.0.0.1", address)):
+        await http.start(host, settings.port, tls)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await http.close()
+        await server.close()
+        await store.close()
+
+
+def token_keys(layout: Layout) -> TokenKeys:
+    """The keys that sign service-account tokens."""
+    pair = pki.load(layout.pki, "sa", "pub")
+    assert pair is not None, "credentials are made before any part starts"
+    return TokenKeys(pair.key, (pair.certificate,), ISSUER, (ISSUER,))
+
+
+def _log_error(request: Request, problem: Exception) -> None:
+    sys.stderr.write(f"{request.method} {request.path} failed\n")
+    traceback.print_exception(problem)
+
+
+def main(layout: Layout, settings: Settings) -> None:
+    import uvloop
+
+    set_up_logging()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_until_told_to_stop(run(layout, settings)))

@@ -1,0 +1,53 @@
+"""The manager process: controllers, scheduler and system objects, over one set of informers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sampan.base.clock import SystemClock
+from sampan.base.ids import RandomIds
+from sampan.client.client import Client
+from sampan.client.http import HttpTransport, tls_context
+from sampan.client.informer import SharedInformers
+from sampan.cluster import addons
+from sampan.cluster.config import Layout, Settings
+from sampan.cluster.kubeconfig import server_url
+from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
+from sampan.controllers.catalog import Settings as ControllerSettings
+from sampan.controllers.catalog import controllers
+from sampan.controllers.runtime.manager import Manager
+from sampan.scheduler.shell import Scheduler
+
+_log = logging.getLogger(__name__)
+
+
+def client_of(layout: Layout, settings: Settings, name: str) -> Client:
+    """A client that shows the certificate `name`."""
+    tls = tls_context(layout.authority, layout.pki / f"{name}.crt", layout.pki / f"{name}.key")
+    return Client(HttpTransport(server_url(settings), tls=tls, user_agent=f"sampan-{name}"))
+
+
+async def run(layout: Layout, settings: Settings) -> None:
+    """Run until cancelled."""
+    clock = SystemClock()
+    client = client_of(layout, settings, "controller-manager")
+    binder = client_of(layout, settings, "scheduler")
+    informers = SharedInformers(client, clock)
+    chosen = controllers(ControllerSettings(ca_bundle=layout.authority.read_text()))
+    manager = Manager(client, clock, chosen, informers=informers)
+    scheduler = Scheduler(binder, informers, clock, RandomIds())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(informers.run())
+        tasks.create_task(manager.run())
+        tasks.create_task(scheduler.run())
+        if settings.runtime == "containerd":
+            tasks.create_task(addons.ensure(client, settings))
+
+
+def main(layout: Layout, settings: Settings) -> None:
+    import uvloop
+
+    set_up_logging()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_until_told_to_stop(run(layout, settings)))

@@ -1,0 +1,43 @@
+"""What every process of a cluster does alike."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+
+
+async def until_told_to_stop() -> None:
+    """Return on SIGTERM or SIGINT."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+
+
+async def run_until_told_to_stop(work: Coroutine[None, None, None]) -> None:
+    """Run `work`, and cancel it on SIGTERM or SIGINT. What it raises ends the process."""
+    # What was loaded to get here stays: the collector need not look at it again.
+    gc.freeze()
+    task = asyncio.create_task(work)
+    told = asyncio.create_task(until_told_to_stop())
+    await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return
+    told.cancel()
+    task.result()
+
+
+def set_up_logging() -> None:
+    """Sentences with a time, on stderr, which the supervisor puts into the part's log."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

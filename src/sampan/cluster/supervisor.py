@@ -1,0 +1,207 @@
+"""Starts the parts of a cluster on this machine, and starts again what dies.
+
+Every part is a process of its own with a log file of its own. The supervisor imports little and does
+nothing else, so that it does not die; where it is killed all the same, the kernel ends its parts with it
+(PR_SET_PDEATHSIG), while containers go on under their shims until the next `sampan up` finds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sampan.base.clock import Clock, SystemClock
+from sampan.base.errors import SampanError
+from sampan.cluster.restarts import Death, PartState, after_death, reason
+
+_PR_SET_PDEATHSIG: Final = 1
+STOP_GRACE_S: Final = 10.0
+LOG_LIMIT_BYTES: Final = 20 * 1024 * 1024
+_TAIL_BYTES: Final = 4096
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A process to keep alive. Parts stop in the reverse of the order they are listed in."""
+
+    name: str
+    argv: tuple[str, ...]
+
+
+class Supervisor:
+    """Keeps parts alive until it is told to stop."""
+
+    def __init__(self, run: Path, logs: Path, parts: Sequence[Part], clock: Clock | None = None) -> None:
+        self._run = run
+        self._logs = logs
+        self._parts = tuple(parts)
+        self._clock = clock or SystemClock()
+        self._states = {part.name: PartState(name=part.name) for part in parts}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._stopping = asyncio.Event()
+
+    async def run(self, cleanup: Callable[[], Awaitable[None]]) -> None:
+        """Start everything, keep it alive, and on SIGTERM or SIGINT stop it and clean up."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        keepers = {p.name: asyncio.create_task(self._keep(p), name=p.name) for p in self._parts}
+        await self._stopping.wait()
+        for part in reversed(self._parts):
+            await self._stop(part, keepers[part.name])
+        await cleanup()
+        self._write()
+
+    async def _keep(self, part: Part) -> None:
+        state = self._states[part.name]
+        while not self._stopping.is_set():
+            began_s = self._clock.monotonic_s()
+            status, line = await self._run_once(part, state)
+            if self._stopping.is_set():
+                break
+            ran_s = round(self._clock.monotonic_s() - began_s, 3)
+            death = Death(self._stamp(), reason(status, line), ran_s)
+            delay_s = after_death(state, death)
+            self._say(f"{part.name} {death.why}; starting it again in {delay_s:g} s")
+            self._write()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._stopping.wait()
+        state.state, state.pid = "stopped", 0
+
+    async def _run_once(self, part: Part, state: PartState) -> tuple[int, str]:
+        path = self._logs / f"{part.name}.log"
+        _rotate(path)
+        with path.open("ab") as log:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *part.argv,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,
+                )
+            except OSError as problem:
+                return 127, f"{part.argv[0]}: {problem.strerror}"
+        self._processes[part.name] = process
+        state.pid, state.state, state.started_at = process.pid, "running", self._stamp()
+        self._write()
+        status = await process.wait()
+        del self._processes[part.name]
+        return status, _last_line(path)
+
+    async def _stop(self, part: Part, keeper: asyncio.Task[None]) -> None:
+        process = self._processes.get(part.name)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                async with asyncio.timeout(STOP_GRACE_S):
+                    await asyncio.shield(keeper)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+        await keeper
+
+    def _write(self) -> None:
+        path = self._run / "parts.json"
+        fresh = path.with_suffix(".new")
+        with contextlib.suppress(OSError):  # a full disk must not take the cluster down
+            fresh.write_bytes(msgspec.json.encode(list(self._states.values())))
+            fresh.replace(path)
+
+    def _stamp(self) -> str:
+        return self._clock.now().astimezone(UTC).isoformat(timespec="milliseconds")
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"{self._stamp()} {text}\n")
+        sys.stderr.flush()
+
+
+def _die_with_parent() -> None:
+    # Runs between fork and exec: nothing but this one call.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def _rotate(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > LOG_LIMIT_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = [line.strip() for line in log.read().splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return lines[-1].decode(errors="replace")[:500] if lines else ""
+
+
+class Lock:
+    """One supervisor a data directory: a lock that the kernel lets go of however the holder ends."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / "supervisor.pid"
+        self._fd = -1
+
+    def take(self) -> None:
+        """Raises SampanError where another supervisor runs."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = self._path.read_text().strip()
+            os.close(self._fd)
+            raise SampanError(
+                f"A cluster with this data directory is already running (supervisor {holder}). "
+                "Use `sampan status`, or `sampan down` first."
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, str(os.getpid()).encode())
+
+    @staticmethod
+    def holder(run: Path) -> int:
+        """The pid of the running supervisor; 0 where none runs."""
+        path = run / "supervisor.pid"
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except OSError:
+            return 0
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return int(path.read_text().strip() or 0)
+        else:
+            return 0
+        finally:
+            os.close(fd)
+
+
+def read_states(run: Path) -> list[PartState]:
+    """What the supervisor last wrote about its parts."""
+    try:
+        return msgspec.json.decode((run / "parts.json").read_bytes(), type=list[PartState])
+    except (OSError, msgspec.DecodeError):
+        return []
+
+
+def started_ago_s(state: PartState, now: datetime) -> float:
+    """How long a part has been running."""
+    return (now - datetime.fromisoformat(state.started_at)).total_seconds() if state.started_at else 0.0

@@ -1,0 +1,47 @@
+"""All controllers, in one explicit tuple."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sampan.controllers import (
+    garbagecollector,
+    namespace,
+    nodelifecycle,
+    podgc,
+    replicaset,
+    serviceaccount,
+    tainteviction,
+)
+from sampan.controllers.deployment import plan as deployment
+from sampan.controllers.endpointslice import endpoints, slices
+from sampan.controllers.runtime.controller import Controller
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What may be set from outside, with the defaults of kube-controller-manager."""
+
+    # PEM certificates of the authorities that sign the API server's certificate.
+    ca_bundle: str = ""
+    node_monitor_grace_s: float = nodelifecycle.GRACE_S
+    finished_pods_most: int = podgc.FINISHED_MOST
+
+
+def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
+    """Every controller, ready for a `Manager`."""
+    settings = settings or Settings()
+    return (
+        namespace.CONTROLLER,
+        serviceaccount.ACCOUNTS,
+        serviceaccount.root_ca(settings.ca_bundle),
+        deployment.CONTROLLER,
+        replicaset.CONTROLLER,
+        slices.CONTROLLER,
+        endpoints.CONTROLLER,
+        garbagecollector.CONTROLLER,
+        nodelifecycle.controller(settings.node_monitor_grace_s),
+        tainteviction.CONTROLLER,
+        podgc.ORPHANS,
+        podgc.UNSCHEDULED,
+        podgc.finished(settings.finished_pods_most),
+    )

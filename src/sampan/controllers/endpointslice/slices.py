@@ -1,0 +1,200 @@
+"""EndpointSlices: every endpoint stays in the slice it is in, new ones fill what has room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from sampan.client.effects import Create, Effect, Plan, Remove, Update
+from sampan.client.resources import ref_of
+from sampan.controllers.endpointslice import view as views
+from sampan.controllers.endpointslice.view import Backend
+from sampan.controllers.runtime import pods as podutil
+from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
+from sampan.controllers.runtime.owners import owner_reference
+from sampan.schema import api
+
+MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
+MANAGER: Final = "endpointslice-controller.k8s.io"
+ENDPOINTS_MOST: Final = 100
+_INDEX: Final = "service"
+
+# (name, protocol, port, appProtocol) of each port, in the Service's order.
+Ports = tuple[tuple[str, str, int, str | None], ...]
+
+
+class View(msgspec.Struct, frozen=True):
+    """A Service with a selector, its pods, and our slices for it."""
+
+    service: api.Service
+    backends: tuple[Backend, ...]
+    slices: tuple[api.EndpointSlice, ...] = ()
+
+
+def gather(caches: Caches, key: Key) -> View | None:
+    service = caches.of(api.Service).get(*key)
+    if service is None or not views.selects(service) or service.metadata.deletionTimestamp is not None:
+        return None
+    found = caches.of(api.EndpointSlice).by_index(_INDEX, f"{key.namespace}/{key.name}")
+    slices = tuple(one for one in found if one.metadata.deletionTimestamp is None)
+    return View(service, views.backends(caches, service), slices)
+
+
+def plan(view: View, now: datetime) -> Plan:
+    """Bring the slices of each address family and set of ports to what the pods are."""
+    effects: list[Effect] = []
+    families = views.families(view.service)
+    for family in families:
+        effects += _plan_family(view, family)
+    effects += [_remove(one) for one in view.slices if one.addressType not in families]
+    return Plan(tuple(effects))
+
+
+def _plan_family(view: View, family: str) -> list[Effect]:
+    service = view.service
+    wanted: dict[Ports, dict[str, api.Endpoint]] = {}
+    for backend in view.backends:
+        here = [ip for ip in views.addresses(backend.pod) if views.family(ip) == family]
+        if here:
+            group = wanted.setdefault(_ports(service, backend.pod), {})
+            group[backend.pod.metadata.uid or ""] = _endpoint(service, backend, here)
+    existing = sorted(
+        (one for one in view.slices if one.addressType == family), key=lambda one: one.metadata.name or ""
+    )
+    if not wanted:
+        wanted[()] = {}  # a Service without pods has a slice that says so
+    effects: list[Effect] = []
+    for ports, endpoints in wanted.items():
+        same = [one for one in existing if _ports_of(one) == ports]
+        effects += _fill(view, family, ports, endpoints, same, keep_empty=not any(wanted.values()))
+    effects += [_remove(one) for one in existing if _ports_of(one) not in wanted]
+    return effects
+
+
+def _fill(
+    view: View,
+    family: str,
+    ports: Ports,
+    endpoints: dict[str, api.Endpoint],
+    existing: Sequence[api.EndpointSlice],
+    keep_empty: bool,
+) -> list[Effect]:
+    left = dict(endpoints)
+    filled: list[tuple[api.EndpointSlice, list[api.Endpoint]]] = []
+    for one in existing:
+        kept = [left.pop(uid) for uid in map(_uid_of, one.endpoints) if uid in left]
+        filled.append((one, kept))
+    pending = list(left.values())
+    for _, kept in sorted(filled, key=lambda pair: -len(pair[1])):
+        room = ENDPOINTS_MOST - len(kept)
+        kept += pending[:room]
+        pending = pending[room:]
+    effects: list[Effect] = []
+    for position, (one, kept) in enumerate(filled):
+        if kept or (keep_empty and position == 0):
+            effects += _updated(view.service, one, kept)
+        else:
+            effects.append(_remove(one))
+    starts = range(0, len(pending), ENDPOINTS_MOST)
+    batches = [pending[start : start + ENDPOINTS_MOST] for start in starts]
+    if not batches and keep_empty and not existing:
+        batches = [[]]
+    effects += [Create(_new(view.service, family, ports, batch)) for batch in batches]
+    return effects
+
+
+def _endpoint(service: api.Service, backend: Backend, here: list[str]) -> api.Endpoint:
+    pod = backend.pod
+    serving = podutil.is_ready(pod)
+    terminating = pod.metadata.deletionTimestamp is not None
+    ready = bool(service.spec.publishNotReadyAddresses) or (serving and not terminating)
+    return api.Endpoint(
+        addresses=here,
+        conditions=api.EndpointConditions(ready=ready, serving=serving, terminating=terminating),
+        hostname=views.hostname(pod, service),
+        nodeName=pod.spec.nodeName,
+        zone=backend.zone,
+        targetRef=views.target(pod),
+    )
+
+
+def _ports(service: api.Service, pod: api.Pod) -> Ports:
+    found = []
+    for port in service.spec.ports:
+        number = views.port_number(pod, port)
+        if number is not None:
+            found.append((port.name or "", port.protocol or "TCP", number, port.appProtocol))
+    return tuple(found)
+
+
+def _ports_of(one: api.EndpointSlice) -> Ports:
+    return tuple((p.name or "", p.protocol or "TCP", p.port or 0, p.appProtocol) for p in one.ports)
+
+
+def _uid_of(endpoint: api.Endpoint) -> str:
+    return (endpoint.targetRef.uid or "") if endpoint.targetRef is not None else ""
+
+
+def _labels(service: api.Service) -> dict[str, str]:
+    ours = {views.SERVICE_NAME: service.metadata.name or "", MANAGED_BY: MANAGER}
+    return {**views.labels_of(service), **ours}
+
+
+def _new(service: api.Service, family: str, ports: Ports, endpoints: list[api.Endpoint]) -> api.EndpointSlice:
+    return api.EndpointSlice(
+        apiVersion="discovery.k8s.io/v1",
+        kind="EndpointSlice",
+        metadata=api.ObjectMeta(
+            generateName=f"{service.metadata.name}-",
+            namespace=service.metadata.namespace,
+            labels=_labels(service),
+            ownerReferences=[owner_reference(service)],
+        ),
+        addressType=family,
+        endpoints=endpoints,
+        ports=[
+            api.DiscoveryEndpointPort(name=name, protocol=protocol, port=number, appProtocol=app)
+            for name, protocol, number, app in ports
+        ],
+    )
+
+
+def _updated(service: api.Service, one: api.EndpointSlice, endpoints: list[api.Endpoint]) -> Iterable[Update]:
+    labels = _labels(service)
+    if one.endpoints == endpoints and one.metadata.labels == labels:
+        return
+    meta = msgspec.structs.replace(one.metadata, labels=labels)
+    yield Update(msgspec.structs.replace(one, metadata=meta, endpoints=endpoints))
+
+
+def _remove(one: api.EndpointSlice) -> Remove:
+    return Remove(msgspec.structs.replace(ref_of(one), resource_version=""))
+
+
+def _service_of(_caches: Caches, one: Any) -> Iterable[Key]:
+    labels = one.metadata.labels
+    if labels.get(MANAGED_BY) == MANAGER and labels.get(views.SERVICE_NAME):
+        yield Key(one.metadata.namespace or "", labels[views.SERVICE_NAME])
+
+
+def _by_service(one: api.EndpointSlice) -> Iterable[str]:
+    labels = one.metadata.labels
+    if labels.get(MANAGED_BY) == MANAGER:
+        yield f"{one.metadata.namespace}/{labels.get(views.SERVICE_NAME, '')}"
+
+
+CONTROLLER: Final = Controller(
+    name="endpointslice",
+    kind=api.Service,
+    watches=(
+        mapped(api.Pod, views.services_of, views.pod_matters),
+        mapped(api.EndpointSlice, _service_of),
+        mapped(api.Node, views.services_on, views.zone_changes),
+    ),
+    indexes={api.Pod: {podutil.ON_NODE: podutil.on_node}, api.EndpointSlice: {_INDEX: _by_service}},
+    gather=gather,
+    plan=plan,
+)

@@ -1,0 +1,1 @@
+"""What all controllers share: their shape, and the one shell that runs them."""

@@ -1,0 +1,136 @@
+"""The shape of a controller: a value that says what it looks at and how it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from sampan.client.cache import Cache, controller_of
+from sampan.client.client import Client
+from sampan.client.effects import Plan
+from sampan.client.everything import Everything
+from sampan.client.executor import Failure
+from sampan.client.resources import Resource, resource_of
+from sampan.machinery import selectors
+
+T = TypeVar("T")
+BACKOFF_FIRST_S: Final = 0.005
+BACKOFF_MOST_S: Final = 1000.0
+
+
+class Key(NamedTuple):
+    """What most controllers plan for: one object of their kind."""
+
+    namespace: str
+    name: str
+
+
+class Caches(Protocol):
+    """What `gather` may read."""
+
+    def of(self, kind: type[T]) -> Cache[T]:
+        """The cache of a kind that the controller watches. Raises KeyError for any other."""
+        ...
+
+    def failure(self, key: Hashable) -> Failure | None:
+        """What went wrong when the last plan for this key was carried out."""
+        ...
+
+    @property
+    def everything(self) -> Everything:
+        """Every object's metadata; for controllers with an `everything` watch only."""
+        ...
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Changes of `kind` (None: every kind) that make keys be planned again.
+
+    `keys(root, caches, obj)` is asked about the old and the new object. `matters` leaves out changes that can
+    make no difference. The keys are planned `delay_s` after the change.
+    """
+
+    kind: Any
+    keys: Callable[[Resource[Any] | None, Caches, Any], Iterable[Hashable]]
+    matters: Callable[[Any, Any], bool] = lambda _old, _new: True
+    delay_s: float = 0.0
+
+
+class Controller(msgspec.Struct, frozen=True, kw_only=True):
+    """A controller. `gather` and `plan` are pure; `survey`, where there is one, asks the server in between.
+
+    `gather(caches, key)` gives what there is to know about a key, or None when there is nothing to do.
+    `survey(client, view)` completes that with what caches cannot know. `plan(view, now)` decides.
+    `indexes` are added to the caches of the kinds they name.
+    """
+
+    name: str
+    gather: Callable[[Caches, Any], Any | None]
+    plan: Callable[[Any, datetime], Plan]
+    kind: Any = None
+    watches: tuple[Watch, ...] = ()
+    survey: Callable[[Client, Any], Awaitable[Any | None]] | None = None
+    indexes: Mapping[Any, Mapping[str, Callable[[Any], Iterable[str]]]] = msgspec.field(default_factory=dict)
+    # Which changes of the root kind matter.
+    matters: Callable[[Any, Any], bool] = lambda _old, _new: True
+    workers: int = 5
+    backoff_first_s: float = BACKOFF_FIRST_S
+    backoff_most_s: float = BACKOFF_MOST_S
+
+
+def owned(kind: Any, *, adopt: bool = False) -> Watch:
+    """Objects whose controller is of the root kind; with `adopt` also free ones that a root selects."""
+
+    def keys(root: Resource[Any] | None, caches: Caches, obj: Any) -> Iterable[Key]:
+        assert root is not None
+        owner = controller_of(obj)
+        namespace = obj.metadata.namespace or ""
+        if owner is not None:
+            if owner.kind == root.kind and owner.apiVersion.rpartition("/")[0] == root.group:
+                yield Key(namespace, owner.name)
+        elif adopt and obj.metadata.deletionTimestamp is None:
+            for candidate in caches.of(root.type).by_namespace(namespace):
+                if _selects(candidate, obj):
+                    yield Key(namespace, candidate.metadata.name)
+
+    return Watch(kind, keys)
+
+
+def mapped(
+    kind: Any,
+    keys: Callable[[Caches, Any], Iterable[Hashable]],
+    matters: Callable[[Any, Any], bool] = lambda _old, _new: True,
+    *,
+    delay_s: float = 0.0,
+) -> Watch:
+    """Objects of `kind`, each mapped to the keys that depend on it."""
+    return Watch(kind, lambda _root, caches, obj: keys(caches, obj), matters, delay_s)
+
+
+def cached(kind: Any) -> Watch:
+    """Objects that `gather` reads, but whose changes alone are no reason to plan."""
+    return Watch(kind, lambda _root, _caches, _obj: ())
+
+
+def everything(keys: Callable[[Caches, Any], Iterable[Hashable]]) -> Watch:
+    """Objects of every kind, each mapped to keys; events are left out."""
+    return Watch(None, lambda _root, caches, obj: keys(caches, obj))
+
+
+def _selects(root: Any, obj: Any) -> bool:
+    selector = root.spec.selector
+    if isinstance(selector, dict):
+        parsed = selectors.from_labels(selector)
+    else:
+        try:
+            parsed = selectors.from_label_selector(selector)
+        except selectors.SelectorError:
+            return False
+    return not parsed.empty and parsed.matches(obj.metadata.labels)
+
+
+def root_of(controller: Controller) -> Resource[Any] | None:
+    """The resource of the controller's kind."""
+    return resource_of(controller.kind) if controller.kind is not None else None

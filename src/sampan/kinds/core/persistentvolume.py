@@ -1,0 +1,261 @@
+"""PersistentVolume: storage that outlives pods."""
+
+from __future__ import annotations
+
+import posixpath
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from sampan.kinds.core.claim_validation import VOLUME_MODES, validate_access_modes
+from sampan.kinds.core.differences import difference
+from sampan.kinds.core.persistentvolumeclaim import VOLUME_MODE, access_modes_text, class_columns, phase_cell
+from sampan.kinds.core.pod_defaults import round_to_milli
+from sampan.kinds.core.resources import NOT_POSITIVE
+from sampan.kinds.core.scheduling_validation import validate_node_selector
+from sampan.kinds.core.volume_defaults import default_source
+from sampan.kinds.core.volume_sources import MORE_THAN_ONE, NO_SOURCE, validate_driver_name, validate_source
+from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
+from sampan.machinery import field, names
+from sampan.machinery.field import FieldError, Path
+from sampan.schema import api
+
+_SPEC: Final = Path("spec")
+_RECLAIM_POLICIES: Final = frozenset({"Delete", "Recycle", "Retain"})
+_SOURCES: Final = (
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+)
+_CSI_SECRETS: Final = (
+    "controllerPublishSecretRef",
+    "controllerExpandSecretRef",
+    "nodePublishSecretRef",
+    "nodeExpandSecretRef",
+)
+# A volume may move from the labels of old to those that replaced them.
+_BETA_TO_GA: Final = {
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+    "beta.kubernetes.io/os": "kubernetes.io/os",
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
+}
+
+
+def default_volume(volume: api.PersistentVolume) -> None:
+    """Fill in a volume."""
+    spec = volume.spec
+    volume.status.phase = volume.status.phase or "Pending"
+    spec.persistentVolumeReclaimPolicy = spec.persistentVolumeReclaimPolicy or "Retain"
+    if spec.volumeMode is None:
+        spec.volumeMode = "Filesystem"
+    round_to_milli(spec.capacity)
+    default_source(spec)
+
+
+def prepare_create(volume: api.PersistentVolume) -> None:
+    """A new volume is not yet available."""
+    volume.status = api.PersistentVolumeStatus(phase="Pending")
+
+
+def validate_volume(volume: api.PersistentVolume) -> list[FieldError]:
+    """Every error of a volume, beside its metadata."""
+    spec = volume.spec
+    errors: list[FieldError] = []
+    if not spec.accessModes:
+        errors.append(field.required(_SPEC["accessModes"]))
+    errors += validate_access_modes(spec.accessModes, _SPEC["accessModes"])
+    errors += _validate_capacity(spec)
+    policy = spec.persistentVolumeReclaimPolicy
+    if policy and policy not in _RECLAIM_POLICIES:
+        path = _SPEC["persistentVolumeReclaimPolicy"]
+        errors.append(field.not_supported(path, policy, _RECLAIM_POLICIES))
+    if spec.nodeAffinity is not None:
+        path = _SPEC["nodeAffinity"]["required"]
+        if spec.nodeAffinity.required is None:
+            errors.append(field.required(path, "must specify required node constraints"))
+        else:
+            errors += validate_node_selector(spec.nodeAffinity.required, path)
+    errors += _validate_sources(spec)
+    if spec.storageClassName:
+        messages = names.dns1123_subdomain(spec.storageClassName)
+        path = _SPEC["storageClassName"]
+        errors += [field.invalid(path, spec.storageClassName, message) for message in messages]
+    if spec.volumeMode is not None and spec.volumeMode not in VOLUME_MODES:
+        errors.append(field.not_supported(_SPEC["volumeMode"], spec.volumeMode, VOLUME_MODES))
+    if spec.volumeAttributesClassName is not None:
+        errors += _validate_attributes_class(spec, spec.volumeAttributesClassName)
+    return errors
+
+
+def _validate_capacity(spec: api.PersistentVolumeSpec) -> list[FieldError]:
+    path = _SPEC["capacity"]
+    errors = [] if spec.capacity else [field.required(path)]
+    if spec.capacity.keys() != {"storage"}:
+        shown = {name: amount.text for name, amount in spec.capacity.items()}
+        errors.append(field.not_supported(path, shown or None, ("storage",)))
+    for name, amount in spec.capacity.items():
+        if amount.value < 0:
+            detail = "must be a valid resource quantity"
+            errors.append(field.invalid(path.key(name), amount.whole(), detail))
+        if amount.value <= 0:
+            errors.append(field.invalid(path.key(name), amount.text, NOT_POSITIVE))
+    return errors
+
+
+def _validate_sources(spec: api.PersistentVolumeSpec) -> list[FieldError]:
+    given = [name for name in _SOURCES if getattr(spec, name) is not None]
+    if not given:
+        return [field.required(_SPEC, NO_SOURCE)]
+    errors = validate_source(given[0], getattr(spec, given[0]), _SPEC)
+    if spec.csi is not None and given[0] == "csi":
+        errors += _validate_csi(spec.csi, _SPEC["csi"])
+    errors += [field.forbidden(_SPEC[name], MORE_THAN_ONE) for name in given[1:]]
+    if given[0] == "local" and spec.nodeAffinity is None:
+        errors.append(field.required(_SPEC["nodeAffinity"], "Local volume requires node affinity"))
+    host = spec.hostPath
+    of_root = host is not None and host.path and posixpath.normpath(host.path) in ("/", "//")
+    if of_root and spec.persistentVolumeReclaimPolicy == "Recycle":
+        detail = "may not be 'recycle' for a hostPath mount of '/'"
+        errors.append(field.forbidden(_SPEC["persistentVolumeReclaimPolicy"], detail))
+    return errors
+
+
+def _validate_csi(source: api.CSIPersistentVolumeSource, path: Path) -> list[FieldError]:
+    errors = validate_driver_name(source.driver, path["driver"])
+    if not source.volumeHandle:
+        errors.append(field.required(path["volumeHandle"]))
+    for name in _CSI_SECRETS:
+        reference = getattr(source, name)
+        if reference is None:
+            continue
+        for part, check in (("name", names.dns1123_subdomain), ("namespace", names.dns1123_label)):
+            here, value = path[name][part], getattr(reference, part)
+            if not value:
+                errors.append(field.required(here))
+            else:
+                errors += [field.invalid(here, value, message) for message in check(value)]
+    return errors
+
+
+def _validate_attributes_class(spec: api.PersistentVolumeSpec, name: str) -> list[FieldError]:
+    path = _SPEC["volumeAttributesClassName"]
+    errors = [field.invalid(path, name, message) for message in names.dns1123_subdomain(name)]
+    if not name:
+        errors = [field.required(path, "an empty string is disallowed")]
+    if spec.csi is None:
+        detail = "has to be specified when using volumeAttributesClassName"
+        errors.append(field.required(_SPEC["csi"], detail))
+    return errors
+
+
+def validate_volume_update(volume: api.PersistentVolume, old: api.PersistentVolume) -> list[FieldError]:
+    """Where the storage is stays as it was."""
+    errors: list[FieldError] = []
+    new_source, old_source = _source(volume.spec, old.spec), _source(old.spec, old.spec)
+    if new_source != old_source:
+        detail = (
+            f"spec.persistentvolumesource is immutable after creation\n{difference(old_source, new_source)}"
+        )
+        errors.append(field.forbidden(_SPEC["persistentvolumesource"], detail))
+    if volume.spec.volumeMode != old.spec.volumeMode:
+        errors.append(field.invalid(Path("volumeMode"), volume.spec.volumeMode, "field is immutable"))
+    affinity, before = volume.spec.nodeAffinity, old.spec.nodeAffinity
+    if before is not None and not _same_affinity(affinity, before):
+        detail = "field is immutable, except for updating from beta label to GA"
+        errors.append(field.invalid(Path("nodeAffinity"), affinity, detail))
+    if old.spec.volumeAttributesClassName is not None and volume.spec.volumeAttributesClassName is None:
+        detail = "update from non-nil value to nil is forbidden"
+        errors.append(field.forbidden(_SPEC["volumeAttributesClassName"], detail))
+    return errors
+
+
+def _source(spec: api.PersistentVolumeSpec, old: api.PersistentVolumeSpec) -> dict[str, Any]:
+    given = {name: getattr(spec, name) for name in _SOURCES if getattr(spec, name) is not None}
+    if spec.csi is not None and old.csi is not None and old.csi.controllerExpandSecretRef is None:
+        given["csi"] = msgspec.structs.replace(spec.csi, controllerExpandSecretRef=None)
+    return given
+
+
+def _same_affinity(new: api.VolumeNodeAffinity | None, old: api.VolumeNodeAffinity) -> bool:
+    if new is None or new.required is None or old.required is None:
+        return new == old
+    return _terms(new.required, old.required) == old.required.nodeSelectorTerms
+
+
+def _terms(new: api.NodeSelector, old: api.NodeSelector) -> list[api.NodeSelectorTerm]:
+    """The new terms, with labels that only follow a renaming written as before."""
+    terms: list[api.NodeSelectorTerm] = []
+    for term, before in zip(new.nodeSelectorTerms, old.nodeSelectorTerms, strict=False):
+        expressions = list(term.matchExpressions)
+        for position, (now, was) in enumerate(zip(expressions, before.matchExpressions, strict=False)):
+            if _BETA_TO_GA.get(was.key) == now.key:
+                expressions[position] = msgspec.structs.replace(now, key=was.key)
+        terms.append(msgspec.structs.replace(term, matchExpressions=expressions))
+    return terms + new.nodeSelectorTerms[len(terms) :]
+
+
+def _capacity(volume: api.PersistentVolume, _now: datetime) -> str:
+    amount = volume.spec.capacity.get("storage")
+    return amount.text if amount is not None else "0"
+
+
+def _claim(volume: api.PersistentVolume, _now: datetime) -> str:
+    claim = volume.spec.claimRef
+    return f"{claim.namespace or ''}/{claim.name or ''}" if claim is not None else ""
+
+
+KIND: Final = Kind(
+    api_version="v1",
+    kind="PersistentVolume",
+    plural="persistentvolumes",
+    short=("pv",),
+    namespaced=CLUSTER,
+    status=True,
+    default=default_volume,
+    validate=validate_volume,
+    validate_update=validate_volume_update,
+    prepare_create=prepare_create,
+    name_errors=names.dns1123_subdomain,
+    columns=(
+        NAME,
+        Column("Capacity", _capacity, description="The size of the volume."),
+        Column(
+            "Access Modes",
+            lambda volume, _now: access_modes_text(volume.spec.accessModes),
+            description="How the volume can be mounted.",
+        ),
+        Column(
+            "Reclaim Policy",
+            lambda volume, _now: volume.spec.persistentVolumeReclaimPolicy or "",
+            description="What becomes of the volume when its claim goes.",
+        ),
+        Column("Status", phase_cell, description="Pending, Available, Bound, Released or Failed."),
+        Column("Claim", _claim, description="Whom the volume is bound to."),
+        *class_columns(),
+        Column("Reason", lambda volume, _now: volume.status.reason or "", description="Why it failed."),
+        AGE,
+        VOLUME_MODE,
+    ),
+)

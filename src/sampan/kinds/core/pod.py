@@ -1,0 +1,115 @@
+"""Pod: containers that are placed on a node together and share its network."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sampan.kinds.core.pod_columns import COLUMNS
+from sampan.kinds.core.pod_defaults import default_pod
+from sampan.kinds.core.pod_update import validate_pod_status_update, validate_pod_update
+from sampan.kinds.core.pod_validation import validate_pod
+from sampan.kinds.core.qos import qos_class
+from sampan.kinds.kind import Kind
+from sampan.machinery import names
+from sampan.schema import api
+
+PROXY_VERBS: Final = ("create", "delete", "get", "patch", "update")
+
+_GATED: Final = "SchedulingGated"
+_GATED_MESSAGE: Final = "Scheduling is blocked due to non-empty scheduling gates"
+_FINISHED: Final = ("Succeeded", "Failed")
+
+
+def prepare_create(pod: api.Pod) -> None:
+    """A new pod is pending; its class is decided once and for all."""
+    pod.status = api.PodStatus(phase="Pending", qosClass=qos_class(pod.spec))
+    if pod.spec.schedulingGates:
+        pod.status.conditions = [
+            api.PodCondition(type="PodScheduled", status="False", reason=_GATED, message=_GATED_MESSAGE)
+        ]
+    _apply_match_label_keys(pod)
+
+
+def grace_period_s(pod: api.Pod) -> int:
+    """Seconds that a delete without options leaves a pod: none before it is placed or after it ended.
+
+    Where this is 0, kube-apiserver deletes at once whatever grace the caller asked for, unless the pod is
+    placed and running with a period of 0 itself.
+    """
+    if not pod.spec.nodeName or pod.status.phase in _FINISHED:
+        return 0
+    period_s = pod.spec.terminationGracePeriodSeconds
+    if period_s is None:
+        return 0
+    return 1 if period_s < 0 else period_s
+
+
+def _apply_match_label_keys(pod: api.Pod) -> None:
+    # The scheduler sees plain selectors; the keys become requirements when the pod is made.
+    affinity = pod.spec.affinity
+    if affinity is None:
+        return
+    for part in (affinity.podAffinity, affinity.podAntiAffinity):
+        if part is None:
+            continue
+        for term in part.requiredDuringSchedulingIgnoredDuringExecution:
+            _merge_label_keys(term, pod.metadata.labels)
+        for weighted in part.preferredDuringSchedulingIgnoredDuringExecution:
+            if weighted.podAffinityTerm is not None:
+                _merge_label_keys(weighted.podAffinityTerm, pod.metadata.labels)
+
+
+def _merge_label_keys(term: api.PodAffinityTerm, labels: dict[str, str]) -> None:
+    if term.labelSelector is None:
+        return
+    for keys, operator in ((term.matchLabelKeys, "In"), (term.mismatchLabelKeys, "NotIn")):
+        for key in keys:
+            if key in labels:
+                term.labelSelector.matchExpressions.append(
+                    api.LabelSelectorRequirement(key=key, operator=operator, values=[labels[key]])
+                )
+
+
+def _pod_ips(pod: api.Pod) -> str:
+    return ",".join(address.ip for address in pod.status.podIPs)
+
+
+KIND: Final = Kind(
+    api_version="v1",
+    kind="Pod",
+    plural="pods",
+    short=("po",),
+    categories=("all",),
+    status=True,
+    generation=True,
+    default=default_pod,
+    validate=validate_pod,
+    validate_update=validate_pod_update,
+    validate_status_update=validate_pod_status_update,
+    prepare_create=prepare_create,
+    name_errors=names.dns1123_subdomain,
+    field_selectors={
+        "spec.nodeName": lambda pod: pod.spec.nodeName or "",
+        "spec.restartPolicy": lambda pod: pod.spec.restartPolicy or "",
+        "spec.schedulerName": lambda pod: pod.spec.schedulerName or "",
+        "spec.serviceAccountName": lambda pod: pod.spec.serviceAccountName or "",
+        "spec.hostNetwork": lambda pod: "true" if pod.spec.hostNetwork else "false",
+        "status.phase": lambda pod: pod.status.phase or "",
+        "status.podIP": lambda pod: pod.status.podIP or "",
+        "status.podIPs": _pod_ips,
+        "status.nominatedNodeName": lambda pod: pod.status.nominatedNodeName or "",
+    },
+    columns=COLUMNS,
+    grace_period_s=grace_period_s,
+    subresources=(
+        ("pods/attach", "PodAttachOptions", ("create", "get")),
+        ("pods/binding", "Binding", ("create",)),
+        ("pods/ephemeralcontainers", "Pod", ("get", "patch", "update")),
+        ("pods/eviction", "policy/v1/Eviction", ("create",)),
+        ("pods/exec", "PodExecOptions", ("create", "get")),
+        ("pods/log", "Pod", ("get",)),
+        ("pods/portforward", "PodPortForwardOptions", ("create", "get")),
+        ("pods/proxy", "PodProxyOptions", PROXY_VERBS),
+        ("pods/resize", "Pod", ("get", "patch", "update")),
+    ),
+)

@@ -1,0 +1,85 @@
+"""What a volume of a pod, and the source of a PersistentVolume, gets where its author left a field out."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sampan.kinds.core.images import pull_policy
+from sampan.machinery.quantity import Quantity
+from sampan.schema import api
+
+FILE_MODE: Final = 0o644
+TOKEN_EXPIRATION_S: Final = 3600
+CERTIFICATE_EXPIRATION_S: Final = 86400
+# Go has no absent quantity here and writes the zero one.
+NO_DIVISOR: Final = Quantity("0")
+
+# Fields of volume sources that have plain defaults, in pods and PersistentVolumes alike.
+_SOURCE_DEFAULTS: Final = (
+    ("iscsi", (("iscsiInterface", "default"),)),
+    ("rbd", (("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring"))),
+    (
+        "azureDisk",
+        (("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4"), ("readOnly", False)),
+    ),
+    ("scaleIO", (("storageMode", "ThinProvisioned"), ("fsType", "xfs"))),
+    ("hostPath", (("type", ""),)),
+)
+_MODES: Final = ("secret", "configMap", "projected", "downwardAPI")
+_WITHOUT_SOURCE: Final = frozenset({"name"})
+
+
+def default_volume(volume: api.Volume) -> None:
+    """Fill in a volume of a pod; one without a source becomes an emptyDir."""
+    if not any(getattr(volume, f) is not None for f in volume.__struct_fields__ if f not in _WITHOUT_SOURCE):
+        volume.emptyDir = api.EmptyDirVolumeSource()
+        return
+    default_source(volume)
+    for name in _MODES:
+        source = getattr(volume, name)
+        if source is not None and source.defaultMode is None:
+            source.defaultMode = FILE_MODE
+    if volume.downwardAPI is not None:
+        _default_downward_files(volume.downwardAPI.items)
+    if volume.projected is not None:
+        for projection in volume.projected.sources:
+            _default_projection(projection)
+    if volume.ephemeral is not None and volume.ephemeral.volumeClaimTemplate is not None:
+        default_claim_spec(volume.ephemeral.volumeClaimTemplate.spec)
+    if volume.image is not None and not volume.image.pullPolicy:
+        volume.image.pullPolicy = pull_policy(volume.image.reference or "")
+
+
+def default_source(holder: Any) -> None:
+    """Fill in the volume sources that pods and PersistentVolumes share."""
+    for name, defaults in _SOURCE_DEFAULTS:
+        source = getattr(holder, name)
+        if source is None:
+            continue
+        for attribute, value in defaults:
+            if getattr(source, attribute) is None:
+                setattr(source, attribute, value)
+
+
+def default_claim_spec(spec: api.PersistentVolumeClaimSpec) -> None:
+    """Fill in the spec of a claim, or of a claim template."""
+    if spec.volumeMode is None:
+        spec.volumeMode = "Filesystem"
+
+
+def _default_projection(projection: api.VolumeProjection) -> None:
+    token, certificate = projection.serviceAccountToken, projection.podCertificate
+    if token is not None and token.expirationSeconds is None:
+        token.expirationSeconds = TOKEN_EXPIRATION_S
+    if certificate is not None and certificate.maxExpirationSeconds is None:
+        certificate.maxExpirationSeconds = CERTIFICATE_EXPIRATION_S
+    if projection.downwardAPI is not None:
+        _default_downward_files(projection.downwardAPI.items)
+
+
+def _default_downward_files(files: list[api.DownwardAPIVolumeFile]) -> None:
+    for file in files:
+        if file.fieldRef is not None and not file.fieldRef.apiVersion:
+            file.fieldRef.apiVersion = "v1"
+        if file.resourceFieldRef is not None and file.resourceFieldRef.divisor is None:
+            file.resourceFieldRef.divisor = NO_DIVISOR

@@ -1,0 +1,159 @@
+"""Validation of a CustomResourceDefinition's versions, and of the outline of their schemas.
+
+A schema must be structural: each field says its type once, outside of `allOf` and the like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sampan.machinery import field, names
+from sampan.machinery.field import FieldError, Path
+from sampan.schema import codec
+
+_TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
+_COLUMN_TYPES: Final = ("boolean", "date", "integer", "number", "string")
+_COLUMN_FORMATS: Final = (
+    "binary",
+    "byte",
+    "date",
+    "date-time",
+    "double",
+    "float",
+    "int32",
+    "int64",
+    "password",
+)
+_SELECTABLE_MAX: Final = 8
+_ONE_STORAGE: Final = "must have exactly one version marked as storage version"
+_PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
+_INT_OR_STRING: Final = "x-kubernetes-int-or-string"
+
+
+def versions_errors(versions: Sequence[Any], path: Path) -> list[FieldError]:
+    """Every error of spec.versions: unique names, one storage version, a schema each."""
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    repeated = False
+    for position, version in enumerate(versions):
+        messages = names.dns1035_label(version.name)
+        if messages:
+            errors.append(field.invalid(path[position]["name"], version.name, ",".join(messages)))
+        repeated = repeated or version.name in seen
+        seen.add(version.name)
+        errors += _version_errors(version, path[position])
+    if repeated:
+        errors.append(field.invalid(path, list(versions), "must contain unique version names"))
+    if sum(bool(version.storage) for version in versions) != 1:
+        errors.append(field.invalid(path, list(versions), _ONE_STORAGE))
+    return errors
+
+
+def _version_errors(version: Any, path: Path) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if version.deprecationWarning is not None and not version.deprecated:
+        detail = "can only be set for deprecated versions"
+        errors.append(field.invalid(path["deprecationWarning"], version.deprecationWarning, detail))
+    at = path["schema"]["openAPIV3Schema"]
+    schema = version.schema.openAPIV3Schema if version.schema is not None else None
+    if schema is None:
+        errors.append(field.required(at, "schemas are required"))
+    else:
+        errors += schema_errors(codec.to_builtins(schema), at)
+    errors += _subresources_errors(version.subresources, path["subresources"])
+    for position, shown in enumerate(version.additionalPrinterColumns):
+        errors += _column_errors(shown, path["additionalPrinterColumns"][position])
+    selectable, at = version.selectableFields, path["selectableFields"]
+    if len(selectable) > _SELECTABLE_MAX:
+        errors.append(field.too_many(at, len(selectable), _SELECTABLE_MAX))
+    for position, chosen in enumerate(selectable):
+        if not chosen.jsonPath:
+            errors.append(field.required(at[position]["jsonPath"]))
+    return errors
+
+
+def _subresources_errors(subresources: Any, path: Path) -> list[FieldError]:
+    scale = subresources.scale if subresources is not None else None
+    if scale is None:
+        return []
+    errors: list[FieldError] = []
+    for name, below in (("specReplicasPath", ".spec"), ("statusReplicasPath", ".status")):
+        value, at = getattr(scale, name), path["scale"][name]
+        if not value:
+            errors.append(field.required(at))
+        elif not value.startswith(f"{below}."):
+            detail = f"should be a json path under {below}"
+            errors.append(field.invalid(at, value, detail))
+    selector = scale.labelSelectorPath
+    if selector and not selector.startswith((".spec.", ".status.")):
+        detail = "should be a json path under either .spec or .status"
+        errors.append(field.invalid(path["scale"]["labelSelectorPath"], selector, detail))
+    return errors
+
+
+def _column_errors(shown: Any, path: Path) -> list[FieldError]:
+    errors = [] if shown.name else [field.required(path["name"])]
+    if not shown.type:
+        errors.append(field.required(path["type"], f"must be one of {','.join(_COLUMN_TYPES)}"))
+    elif shown.type not in _COLUMN_TYPES:
+        detail = f"must be one of {','.join(_COLUMN_TYPES)}"
+        errors.append(field.invalid(path["type"], shown.type, detail))
+    if shown.format and shown.format not in _COLUMN_FORMATS:
+        detail = f"must be one of {','.join(_COLUMN_FORMATS)}"
+        errors.append(field.invalid(path["format"], shown.format, detail))
+    if not shown.jsonPath:
+        errors.append(field.required(path["jsonPath"]))
+    return errors
+
+
+def schema_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
+    """Every error in the outline of a version's schema (as plain JSON values)."""
+    errors: list[FieldError] = []
+    if schema.get("type") != "object":
+        if not schema.get("type"):
+            errors.append(field.required(path["type"], "must not be empty at the root"))
+        else:
+            errors.append(field.invalid(path["type"], schema["type"], "must be object at the root"))
+    if schema.get(_PRESERVE) is False:
+        errors.append(field.invalid(path[_PRESERVE], False, "must be true or undefined"))
+    return errors + _members_errors(schema, path)
+
+
+def _members_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for name, member in schema.get("properties", {}).items():
+        errors += _member_errors(member, path["properties"].key(name), "object fields")
+    items = schema.get("items")
+    if isinstance(items, list):
+        detail = "items must be a schema object and not an array"
+        errors.append(field.forbidden(path["items"], detail))
+    elif isinstance(items, dict):
+        errors += _member_errors(items, path["items"], "array items")
+    elif schema.get("type") == "array":
+        errors.append(field.required(path["items"], "must be specified"))
+    extra = schema.get("additionalProperties")
+    if isinstance(extra, dict):
+        errors += _member_errors(extra, path["additionalProperties"], "map values")
+    if schema.get("properties") and isinstance(extra, (dict, bool)) and extra is not False:
+        detail = "additionalProperties and properties are mutual exclusive"
+        errors.append(field.forbidden(path["additionalProperties"], detail))
+    return errors
+
+
+def _member_errors(schema: dict[str, Any], path: Path, what: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    type = schema.get("type", "")
+    if schema.get(_INT_OR_STRING):
+        if type:
+            detail = f"must be empty if {_INT_OR_STRING} is true"
+            errors.append(field.invalid(path["type"], type, detail))
+    elif not type:
+        if not schema.get(_PRESERVE):
+            errors.append(field.required(path["type"], f"must not be empty for specified {what}"))
+    elif type not in _TYPES:
+        errors.append(field.not_supported(path["type"], type, _TYPES))
+    if schema.get("uniqueItems"):
+        detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        errors.append(field.forbidden(path["uniqueItems"], detail))
+    return errors + _members_errors(schema, path)

@@ -1,0 +1,115 @@
+"""DaemonSet."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sampan.kinds.core.cells import labels_text
+from sampan.kinds.groups import checks, workloads
+from sampan.kinds.groups.cells import column, container_columns, label_selector
+from sampan.kinds.groups.checks import SPEC, STATUS
+from sampan.kinds.kind import AGE, NAME, Kind
+from sampan.machinery import field, meta, names
+from sampan.machinery.field import FieldError, Path
+from sampan.schema import api
+
+_COUNTS: Final = (
+    "currentNumberScheduled",
+    "numberMisscheduled",
+    "desiredNumberScheduled",
+    "numberReady",
+    "observedGeneration",
+    "updatedNumberScheduled",
+    "numberAvailable",
+    "numberUnavailable",
+    "collisionCount",
+)
+
+
+def default(obj: Any) -> None:
+    """What SetDefaults_DaemonSet fills: one pod at a time is replaced."""
+    spec = obj.spec
+    workloads.default_template(spec.template)
+    spec.revisionHistoryLimit = 10 if spec.revisionHistoryLimit is None else spec.revisionHistoryLimit
+    strategy = spec.updateStrategy = spec.updateStrategy or api.DaemonSetUpdateStrategy()
+    strategy.type = strategy.type or "RollingUpdate"
+    if strategy.type == "RollingUpdate":
+        rolling = strategy.rollingUpdate = strategy.rollingUpdate or api.RollingUpdateDaemonSet()
+        rolling.maxUnavailable = 1 if rolling.maxUnavailable is None else rolling.maxUnavailable
+        rolling.maxSurge = 0 if rolling.maxSurge is None else rolling.maxSurge
+
+
+def validate(obj: Any) -> list[FieldError]:
+    """Every error of the spec: ValidateDaemonSetSpec."""
+    spec, path = obj.spec, SPEC["template"]
+    errors = meta.validate_label_selector(spec.selector, SPEC["selector"])
+    errors += workloads.mismatch_errors(spec.selector, spec.template, path)
+    if spec.selector is not None and not spec.selector.matchLabels and not spec.selector.matchExpressions:
+        detail = "empty selector is invalid for daemonset"
+        errors.append(field.invalid(SPEC["selector"], spec.selector, detail))
+    errors += workloads.template_errors(spec.template, path)
+    errors += workloads.running_forever_errors(spec.template, path, "DaemonSet")
+    errors += checks.non_negative(spec.minReadySeconds, SPEC["minReadySeconds"])
+    errors += _strategy_errors(spec.updateStrategy, SPEC["updateStrategy"])
+    return errors + checks.non_negative(spec.revisionHistoryLimit, SPEC["revisionHistoryLimit"])
+
+
+def _strategy_errors(strategy: Any, path: Path) -> list[FieldError]:
+    if strategy.type == "OnDelete":
+        return []
+    if strategy.type != "RollingUpdate":
+        return [field.not_supported(path, strategy, ("RollingUpdate", "OnDelete"))]
+    if strategy.rollingUpdate is None:
+        return [field.required(path["rollingUpdate"])]
+    rolling, path = strategy.rollingUpdate, path["rollingUpdate"]
+    errors: list[FieldError] = []
+    for name in ("maxUnavailable", "maxSurge"):
+        errors += checks.int_or_percent(getattr(rolling, name), path[name])
+        errors += checks.at_most_100_percent(getattr(rolling, name), path[name])
+    unavailable, surge = checks.amount(rolling.maxUnavailable), checks.amount(rolling.maxSurge)
+    if unavailable and surge:
+        detail = "may not be set when maxUnavailable is non-zero"
+        errors.append(field.invalid(path["maxSurge"], rolling.maxSurge, detail))
+    elif not unavailable and not surge:
+        errors.append(field.required(path["maxUnavailable"], "cannot be 0 when maxSurge is 0"))
+    return errors
+
+
+def validate_update(new: Any, old: Any) -> list[FieldError]:
+    """The selector is for life."""
+    return checks.immutable(new.spec.selector, old.spec.selector, SPEC["selector"])
+
+
+def validate_status_update(new: Any, old: Any) -> list[FieldError]:
+    """No count is negative, and collisionCount only grows."""
+    errors = checks.non_negatives(new.status, STATUS, *_COUNTS)
+    return errors + workloads.collision_errors(new.status, old.status)
+
+
+KIND: Final = Kind(
+    api_version="apps/v1",
+    kind="DaemonSet",
+    plural="daemonsets",
+    short=("ds",),
+    categories=("all",),
+    status=True,
+    generation=True,
+    default=default,
+    validate=validate,
+    validate_update=validate_update,
+    validate_status_update=validate_status_update,
+    prepare_create=checks.clear_status,
+    name_errors=names.dns1123_subdomain,
+    columns=(
+        NAME,
+        column("Desired", lambda ds: ds.status.desiredNumberScheduled, type="integer"),
+        column("Current", lambda ds: ds.status.currentNumberScheduled, type="integer"),
+        column("Ready", lambda ds: ds.status.numberReady, type="integer"),
+        column("Up-to-date", lambda ds: ds.status.updatedNumberScheduled or 0, type="integer"),
+        column("Available", lambda ds: ds.status.numberAvailable or 0, type="integer"),
+        column("Node Selector", lambda ds: labels_text(ds.spec.template.spec.nodeSelector)),
+        AGE,
+        *container_columns(lambda ds: ds.spec.template.spec),
+        column("Selector", lambda ds: label_selector(ds.spec.selector), wide=True),
+    ),
+)

@@ -1,0 +1,170 @@
+"""StatefulSet."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from sampan.kinds.core import persistentvolumeclaim
+from sampan.kinds.groups import checks, workloads
+from sampan.kinds.groups.cells import column, container_columns
+from sampan.kinds.groups.checks import SPEC, STATUS
+from sampan.kinds.kind import AGE, NAME, Kind, Scale
+from sampan.machinery import field, names
+from sampan.machinery.field import FieldError, Path
+from sampan.schema import api
+
+_MAY_CHANGE: Final = (
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+)
+_FORBIDDEN: Final = (
+    "updates to statefulset spec for fields other than "
+    + ", ".join(f"'{name}'" for name in _MAY_CHANGE[:-1])
+    + f" and '{_MAY_CHANGE[-1]}' are forbidden"
+)
+_RETENTION: Final = ("Retain", "Delete")
+_COUNTS: Final = ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
+
+
+def default(obj: Any) -> None:
+    """What SetDefaults_StatefulSet fills; claim templates get a claim's own defaults."""
+    spec = obj.spec
+    workloads.default_template(spec.template)
+    spec.podManagementPolicy = spec.podManagementPolicy or "OrderedReady"
+    spec.replicas = 1 if spec.replicas is None else spec.replicas
+    spec.revisionHistoryLimit = 10 if spec.revisionHistoryLimit is None else spec.revisionHistoryLimit
+    strategy = spec.updateStrategy = spec.updateStrategy or api.StatefulSetUpdateStrategy()
+    strategy.type = strategy.type or "RollingUpdate"
+    if strategy.type == "RollingUpdate":
+        rolling = strategy.rollingUpdate or api.RollingUpdateStatefulSetStrategy()
+        strategy.rollingUpdate = rolling
+        rolling.partition = 0 if rolling.partition is None else rolling.partition
+        rolling.maxUnavailable = 1 if rolling.maxUnavailable is None else rolling.maxUnavailable
+    policy = (
+        spec.persistentVolumeClaimRetentionPolicy or api.StatefulSetPersistentVolumeClaimRetentionPolicy()
+    )
+    spec.persistentVolumeClaimRetentionPolicy = policy
+    policy.whenDeleted = policy.whenDeleted or "Retain"
+    policy.whenScaled = policy.whenScaled or "Retain"
+    for claim in spec.volumeClaimTemplates:
+        claim.apiVersion, claim.kind = "v1", "PersistentVolumeClaim"
+        persistentvolumeclaim.KIND.default(claim)
+
+
+def validate(obj: Any) -> list[FieldError]:
+    """Every error of the spec: ValidateStatefulSetSpec."""
+    spec = obj.spec
+    errors = _policy_errors(spec)
+    errors += _strategy_errors(spec.updateStrategy, SPEC["updateStrategy"])
+    errors += _retention_errors(spec.persistentVolumeClaimRetentionPolicy)
+    errors += checks.non_negatives(spec, SPEC, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    if spec.ordinals is not None:
+        errors += checks.non_negative(spec.ordinals.start, SPEC["ordinals"]["start"])
+    errors += workloads.selector_errors(spec.selector, SPEC["selector"], "statefulset")
+    path = SPEC["template"]
+    if spec.selector is not None:
+        errors += workloads.mismatch_errors(spec.selector, spec.template, path)
+    errors += workloads.template_errors(spec.template, path)
+    return errors + workloads.running_forever_errors(spec.template, path, "StatefulSet")
+
+
+def _policy_errors(spec: Any) -> list[FieldError]:
+    path = SPEC["podManagementPolicy"]
+    if not spec.podManagementPolicy:
+        return [field.required(path)]
+    if spec.podManagementPolicy in ("OrderedReady", "Parallel"):
+        return []
+    return [field.invalid(path, spec.podManagementPolicy, "must be 'OrderedReady' or 'Parallel'")]
+
+
+def _strategy_errors(strategy: Any, path: Path) -> list[FieldError]:
+    if not strategy.type:
+        return [field.required(path)]
+    if strategy.type == "OnDelete":
+        if strategy.rollingUpdate is None:
+            return []
+        detail = "only allowed for updateStrategy 'RollingUpdate'"
+        return [field.invalid(path["rollingUpdate"], strategy.rollingUpdate, detail)]
+    if strategy.type != "RollingUpdate":
+        return [field.invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")]
+    if strategy.rollingUpdate is None:
+        return []
+    rolling, path = strategy.rollingUpdate, path["rollingUpdate"]
+    errors = checks.non_negative(rolling.partition, path["partition"])
+    if rolling.maxUnavailable is not None:
+        path = path["maxUnavailable"]
+        errors += checks.int_or_percent(rolling.maxUnavailable, path)
+        if checks.amount(rolling.maxUnavailable) == 0:
+            errors.append(field.invalid(path, rolling.maxUnavailable, "cannot be 0"))
+        errors += checks.at_most_100_percent(rolling.maxUnavailable, path)
+    return errors
+
+
+def _retention_errors(policy: Any) -> list[FieldError]:
+    if policy is None:
+        return []
+    path = SPEC["persistentVolumeClaimRetentionPolicy"]
+    errors = checks.one_of(policy.whenDeleted or "", _RETENTION, path["whenDeleted"])
+    return errors + checks.one_of(policy.whenScaled or "", _RETENTION, path["whenScaled"])
+
+
+def validate_update(new: Any, old: Any) -> list[FieldError]:
+    """All but a few fields are for life, since they name pods and claims."""
+    kept = {name: getattr(old.spec, name) for name in _MAY_CHANGE}
+    if msgspec.structs.replace(new.spec, **kept) == old.spec:
+        return []
+    return [field.forbidden(SPEC, _FORBIDDEN)]
+
+
+def validate_status_update(new: Any, old: Any) -> list[FieldError]:
+    """ValidateStatefulSetStatus, and collisionCount only grows."""
+    status = new.status
+    errors = checks.non_negatives(status, STATUS, *_COUNTS, "observedGeneration", "collisionCount")
+    for name in _COUNTS[1:]:
+        count = getattr(status, name) or 0
+        if count > status.replicas:
+            errors.append(field.invalid(STATUS[name], count, "cannot be greater than status.replicas"))
+    if (status.availableReplicas or 0) > (status.readyReplicas or 0):
+        detail = "cannot be greater than status.readyReplicas"
+        errors.append(field.invalid(STATUS["availableReplicas"], status.availableReplicas, detail))
+    return errors + workloads.collision_errors(status, old.status)
+
+
+KIND: Final = Kind(
+    api_version="apps/v1",
+    kind="StatefulSet",
+    plural="statefulsets",
+    short=("sts",),
+    categories=("all",),
+    status=True,
+    generation=True,
+    scale=Scale(
+        get_replicas=workloads.replicas,
+        set_replicas=workloads.set_replicas,
+        status_replicas=workloads.status_replicas,
+        selector=workloads.scale_selector,
+    ),
+    default=default,
+    validate=validate,
+    validate_update=validate_update,
+    validate_status_update=validate_status_update,
+    prepare_create=checks.clear_status,
+    name_errors=names.dns1123_subdomain,
+    columns=(
+        NAME,
+        column(
+            "Ready",
+            lambda s: f"{s.status.readyReplicas or 0}/{workloads.replicas(s)}",
+            description="Number of the pod with ready state",
+        ),
+        AGE,
+        *container_columns(lambda s: s.spec.template.spec),
+    ),
+)

@@ -1,0 +1,298 @@
+"""The kinds of certificates.k8s.io/v1."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from cryptography import x509
+
+from sampan.kinds.core.cells import NONE
+from sampan.kinds.groups import checks
+from sampan.kinds.groups.cells import column, is_true
+from sampan.kinds.groups.checks import METADATA, SPEC, STATUS
+from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind, human_duration
+from sampan.machinery import field, names
+from sampan.machinery.field import FieldError, Path
+
+_API_VERSION: Final = "certificates.k8s.io/v1"
+_APPROVAL_VERBS: Final = ("get", "patch", "update")
+_EXPIRATION_MIN_S: Final = 600
+_POD_EXPIRATION_MIN_S: Final = 3600
+_POD_EXPIRATION_DEFAULT_S: Final = 86_400
+_POD_EXPIRATION_MAX_S: Final = 91 * 86_400
+_SIGNER_NAME_MAX_BYTES: Final = 571
+_TRUST_BUNDLE_MAX_BYTES: Final = 1024 * 1024
+_LEGACY_SIGNER: Final = "kubernetes.io/legacy-unknown"
+_STATUSES: Final = ("True", "False", "Unknown")
+USAGES: Final = frozenset(
+    {
+        "signing",
+        "digital signature",
+        "content commitment",
+        "key encipherment",
+        "key agreement",
+        "data encipherment",
+        "cert sign",
+        "crl sign",
+        "encipher only",
+        "decipher only",
+        "any",
+        "server auth",
+        "client auth",
+        "code signing",
+        "email protection",
+        "s/mime",
+        "ipsec end system",
+        "ipsec tunnel",
+        "ipsec user",
+        "timestamping",
+        "ocsp signing",
+        "microsoft sgc",
+        "netscape sgc",
+    }
+)
+
+
+def validate_request(obj: Any) -> list[FieldError]:
+    """Every error of a CertificateSigningRequest on creation."""
+    spec = obj.spec
+    errors = _pkcs10_errors(spec.request, SPEC["request"])
+    if not spec.usages:
+        errors.append(field.required(SPEC["usages"]))
+    for position, usage in enumerate(spec.usages):
+        path = SPEC["usages"][position]
+        errors += checks.one_of(usage, USAGES, path)
+        if usage in spec.usages[:position]:
+            errors.append(field.duplicate(path, usage))
+    if spec.signerName == _LEGACY_SIGNER:
+        detail = "the legacy signerName is not allowed via this API version"
+        errors.append(field.invalid(SPEC["signerName"], spec.signerName, detail))
+    else:
+        errors += signer_name_errors(spec.signerName, SPEC["signerName"])
+    if spec.expirationSeconds is not None and spec.expirationSeconds < _EXPIRATION_MIN_S:
+        detail = f"may not specify a duration less than {_EXPIRATION_MIN_S} seconds (10 minutes)"
+        errors.append(field.invalid(SPEC["expirationSeconds"], spec.expirationSeconds, detail))
+    return errors
+
+
+def _pkcs10_errors(request: bytes, path: Path) -> list[FieldError]:
+    try:
+        if not request.lstrip().startswith(b"-----BEGIN CERTIFICATE REQUEST-----"):
+            raise ValueError("PEM block type must be CERTIFICATE REQUEST")
+        x509.load_pem_x509_csr(request)
+    except ValueError as error:
+        return [field.invalid(path, request.decode("utf-8", "replace"), str(error))]
+    return []
+
+
+def signer_name_errors(name: str, path: Path) -> list[FieldError]:
+    """`<domain>/<path>`, both parts DNS subdomains: ValidateSignerName."""
+    if not name:
+        return [field.required(path)]
+    domain, _, rest = name.partition("/")
+    if not domain or not rest or "/" in rest:
+        detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
+        return [field.invalid(path, name, detail)]
+    errors = checks.named(domain, names.dns1123_subdomain(domain), path)
+    if "." not in domain:
+        detail = (
+            f'validating label "{domain}": should be a domain with at least two segments separated by dots'
+        )
+        errors.append(field.invalid(path, domain, detail))
+    for label in rest.split("."):
+        errors += [
+            field.invalid(path, rest, f'validating label "{label}": {m}') for m in _label_errors(label)
+        ]
+    if len(name.encode()) > _SIGNER_NAME_MAX_BYTES:
+        errors.append(field.too_long(path, _SIGNER_NAME_MAX_BYTES))
+    return errors
+
+
+def _label_errors(label: str) -> list[str]:
+    return names.dns1123_label(label.lower())
+
+
+def prepare_request_update(new: Any, old: Any) -> None:
+    """A request is for life; only its status and approval change."""
+    new.spec = old.spec
+
+
+def validate_request_status(new: Any, old: Any) -> list[FieldError]:
+    """Conditions say True, do not contradict each other, and stay; a certificate stays too.
+
+    Approvals come through the approval subresource and are checked the same way.
+    """
+    path, errors = STATUS["conditions"], []
+    seen: set[str] = set()
+    for position, condition in enumerate(new.status.conditions):
+        at = path[position]
+        if not condition.type:
+            errors.append(field.required(at["type"]))
+        errors += checks.required_one_of(condition.status, _STATUSES, at["status"])
+        if condition.type in ("Approved", "Denied", "Failed") and condition.status != "True":
+            errors.append(field.not_supported(at["status"], condition.status, ("True",)))
+        if condition.type in seen:
+            errors.append(field.duplicate(at["type"], condition.type))
+        seen.add(condition.type)
+    if {"Approved", "Denied"} <= seen:
+        detail = "Approved and Denied conditions are mutually exclusive"
+        errors.append(field.invalid(path, "Denied", detail))
+    for condition in old.status.conditions:
+        if condition.type in ("Approved", "Denied", "Failed") and condition.type not in seen:
+            errors.append(
+                field.forbidden(path, f"updates may not remove a condition of type {condition.type!r}")
+            )
+    if old.status.certificate and new.status.certificate != old.status.certificate:
+        detail = "updates may not modify a certificate that was issued"
+        errors.append(field.forbidden(STATUS["certificate"], detail))
+    return errors
+
+
+def _condition(obj: Any) -> str:
+    types = {condition.type for condition in obj.status.conditions}
+    text = next((type for type in ("Denied", "Approved") if type in types), "Pending")
+    text += ",Failed" if "Failed" in types else ""
+    return f"{text},Issued" if obj.status.certificate else text
+
+
+def _duration(obj: Any, _now: datetime) -> str:
+    seconds = obj.spec.expirationSeconds
+    return NONE if seconds is None else human_duration(seconds)
+
+
+def validate_bundle(obj: Any) -> list[FieldError]:
+    """Every error of a ClusterTrustBundle; the name of one for a signer begins with the signer's."""
+    signer, name, errors = obj.spec.signerName or "", obj.metadata.name or "", []
+    if signer:
+        errors += signer_name_errors(signer, SPEC["signerName"])
+        prefix = signer.replace("/", ":") + ":"
+        if not name.startswith(prefix):
+            detail = f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
+            errors.append(field.invalid(METADATA["name"], name, detail))
+        else:
+            name = name.removeprefix(prefix)
+    elif ":" in name:
+        detail = 'ClusterTrustBundle without signer name must not have ":" in its name'
+        errors.append(field.invalid(METADATA["name"], name, detail))
+    errors += checks.named(name, names.dns1123_subdomain(name), METADATA["name"])
+    return errors + _bundle_errors(obj.spec.trustBundle, SPEC["trustBundle"])
+
+
+def _bundle_errors(bundle: str, path: Path) -> list[FieldError]:
+    if len(bundle.encode()) > _TRUST_BUNDLE_MAX_BYTES:
+        return [field.too_long(path, _TRUST_BUNDLE_MAX_BYTES)]
+    if not bundle:
+        return [field.invalid(path, "<value omitted>", "at least one trust anchor must be provided")]
+    try:
+        certificates = x509.load_pem_x509_certificates(bundle.encode())
+    except ValueError as error:
+        return [field.invalid(path, "<value omitted>", str(error))]
+    if len(set(certificates)) != len(certificates):
+        return [field.invalid(path, "<value omitted>", "trust bundle holds a certificate twice")]
+    return []
+
+
+def validate_bundle_update(new: Any, old: Any) -> list[FieldError]:
+    """A bundle stays with its signer."""
+    return checks.immutable(new.spec.signerName, old.spec.signerName, SPEC["signerName"])
+
+
+def default_pod_request(obj: Any) -> None:
+    """A day, where nothing is said."""
+    if obj.spec.maxExpirationSeconds is None:
+        obj.spec.maxExpirationSeconds = _POD_EXPIRATION_DEFAULT_S
+
+
+def validate_pod_request(obj: Any) -> list[FieldError]:
+    """Every error of a PodCertificateRequest."""
+    spec = obj.spec
+    errors = signer_name_errors(spec.signerName, SPEC["signerName"])
+    for name in ("podName", "serviceAccountName", "nodeName"):
+        errors += checks.required_name(getattr(spec, name), names.dns1123_subdomain, SPEC[name])
+    for name in ("podUID", "serviceAccountUID", "nodeUID"):
+        if not getattr(spec, name):
+            errors.append(field.required(SPEC[name]))
+    seconds = spec.maxExpirationSeconds
+    if seconds is not None and not _POD_EXPIRATION_MIN_S <= seconds <= _POD_EXPIRATION_MAX_S:
+        detail = f"must be in the range [{_POD_EXPIRATION_MIN_S}, {_POD_EXPIRATION_MAX_S}]"
+        errors.append(field.invalid(SPEC["maxExpirationSeconds"], seconds, detail))
+    if not spec.stubPKCS10Request:
+        errors.append(field.required(SPEC["stubPKCS10Request"]))
+    return errors
+
+
+def validate_pod_request_update(new: Any, old: Any) -> list[FieldError]:
+    """A request is for life."""
+    return checks.immutable(new.spec, old.spec, SPEC)
+
+
+def _state(obj: Any) -> str:
+    states = ("Issued", "Denied", "Failed")
+    return next((state for state in states if is_true(obj.status.conditions, state)), "Pending")
+
+
+CERTIFICATE_SIGNING_REQUEST: Final = Kind(
+    api_version=_API_VERSION,
+    kind="CertificateSigningRequest",
+    plural="certificatesigningrequests",
+    short=("csr",),
+    namespaced=CLUSTER,
+    status=True,
+    validate=validate_request,
+    validate_status_update=validate_request_status,
+    prepare_create=checks.clear_status,
+    prepare_update=prepare_request_update,
+    name_errors=names.dns1123_subdomain,
+    field_selectors={"spec.signerName": lambda csr: csr.spec.signerName},
+    subresources=(("certificatesigningrequests/approval", "CertificateSigningRequest", _APPROVAL_VERBS),),
+    columns=(
+        NAME,
+        AGE,
+        column("SignerName", lambda csr: csr.spec.signerName or NONE),
+        column("Requestor", lambda csr: csr.spec.username or ""),
+        Column("RequestedDuration", _duration),
+        column("Condition", _condition),
+    ),
+)
+CLUSTER_TRUST_BUNDLE: Final = Kind(
+    api_version=_API_VERSION,
+    kind="ClusterTrustBundle",
+    plural="clustertrustbundles",
+    namespaced=CLUSTER,
+    validate=validate_bundle,
+    validate_update=validate_bundle_update,
+    name_errors=names.path_segment_name,
+    field_selectors={"spec.signerName": lambda bundle: bundle.spec.signerName or ""},
+    columns=(NAME, column("SignerName", lambda bundle: bundle.spec.signerName or NONE)),
+)
+POD_CERTIFICATE_REQUEST: Final = Kind(
+    api_version=_API_VERSION,
+    kind="PodCertificateRequest",
+    plural="podcertificaterequests",
+    status=True,
+    default=default_pod_request,
+    prepare_create=checks.clear_status,
+    validate=validate_pod_request,
+    validate_update=validate_pod_request_update,
+    name_errors=names.dns1123_subdomain,
+    field_selectors={
+        "spec.signerName": lambda pcr: pcr.spec.signerName,
+        "spec.podName": lambda pcr: pcr.spec.podName,
+        "spec.nodeName": lambda pcr: pcr.spec.nodeName,
+    },
+    columns=(
+        NAME,
+        column("PodName", lambda pcr: pcr.spec.podName),
+        column("ServiceAccountName", lambda pcr: pcr.spec.serviceAccountName),
+        column("NodeName", lambda pcr: pcr.spec.nodeName),
+        column("SignerName", lambda pcr: pcr.spec.signerName),
+        column("State", _state, description="Is the request Pending, Issued, Denied, or Failed?"),
+    ),
+)
+
+KINDS: Final[tuple[Kind, ...]] = (
+    CERTIFICATE_SIGNING_REQUEST,
+    CLUSTER_TRUST_BUNDLE,
+    POD_CERTIFICATE_REQUEST,
+)

@@ -1,0 +1,152 @@
+"""The kinds of discovery.k8s.io/v1: EndpointSlice."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sampan.kinds.groups import checks
+from sampan.kinds.groups.cells import column, shortened
+from sampan.kinds.kind import AGE, NAME, Kind
+from sampan.machinery import field, meta, names
+from sampan.machinery.field import FieldError, Path
+
+_ADDRESS_TYPES: Final = ("IPv4", "IPv6", "FQDN")
+_PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
+_ENDPOINTS_MAX: Final = 1000
+_PORTS_MAX: Final = 20_000
+_ADDRESSES_MAX: Final = 100
+_ZONES_MAX: Final = 8
+
+
+def default(obj: Any) -> None:
+    """Ports have an empty name and TCP where nothing is said."""
+    for port in obj.ports:
+        port.name = "" if port.name is None else port.name
+        port.protocol = port.protocol or "TCP"
+
+
+def validate(obj: Any) -> list[FieldError]:
+    """Every error of a slice: ValidateEndpointSlice."""
+    errors = checks.required_one_of(obj.addressType, _ADDRESS_TYPES, Path("addressType"))
+    return errors + _endpoints_errors(obj) + _ports_errors(obj.ports, Path("ports"))
+
+
+def _endpoints_errors(obj: Any) -> list[FieldError]:
+    path = Path("endpoints")
+    if len(obj.endpoints) > _ENDPOINTS_MAX:
+        return [field.too_many(path, len(obj.endpoints), _ENDPOINTS_MAX)]
+    errors: list[FieldError] = []
+    for position, endpoint in enumerate(obj.endpoints):
+        at = path[position]
+        errors += _addresses_errors(endpoint.addresses, obj.addressType, at["addresses"])
+        if endpoint.nodeName is not None:
+            rule = names.dns1123_subdomain(endpoint.nodeName)
+            errors += checks.named(endpoint.nodeName, rule, at["nodeName"])
+        errors += meta.validate_labels(endpoint.deprecatedTopology, at["deprecatedTopology"])
+        if endpoint.hostname is not None:
+            errors += checks.named(endpoint.hostname, names.dns1123_label(endpoint.hostname), at["hostname"])
+        errors += _hints_errors(endpoint.hints, at["hints"])
+    return errors
+
+
+def _addresses_errors(addresses: Sequence[str], type: str, path: Path) -> list[FieldError]:
+    if not addresses:
+        return [field.required(path, "must contain at least 1 address")]
+    if len(addresses) > _ADDRESSES_MAX:
+        return [field.too_many(path, len(addresses), _ADDRESSES_MAX)]
+    errors: list[FieldError] = []
+    for position, address in enumerate(addresses):
+        at = path[position]
+        if type == "FQDN":
+            errors += checks.named(address, names.dns1123_subdomain(address), at)
+        else:
+            errors += _ip_errors(address, type, at)
+    return errors
+
+
+def _ip_errors(text: str, type: str, path: Path) -> list[FieldError]:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        return [field.invalid(path, text, detail)]
+    wanted = {"IPv4": 4, "IPv6": 6}.get(type)
+    if wanted is not None and address.version != wanted:
+        return [field.invalid(path, text, f"must be an {type} address")]
+    for wrong, name in (
+        (address.is_unspecified, f"unspecified ({text})"),
+        (address.is_loopback, "in the loopback range (127.0.0.0/8, ::1/128)"),
+        (address.is_link_local, "in the link-local range (169.254.0.0/16, fe80::/10)"),
+    ):
+        if wrong:
+            return [field.invalid(path, text, f"may not be {name}")]
+    return []
+
+
+def _hints_errors(hints: Any, path: Path) -> list[FieldError]:
+    if hints is None:
+        return []
+    zones, at = hints.forZones, path["forZones"]
+    errors = [field.too_many(at, len(zones), _ZONES_MAX)] if len(zones) > _ZONES_MAX else []
+    seen: set[str] = set()
+    for position, zone in enumerate(zones):
+        if zone.name in seen:
+            errors.append(field.duplicate(at[position]["name"], zone.name))
+        seen.add(zone.name)
+        errors += checks.named(zone.name, names.label_value(zone.name), at[position]["name"])
+    return errors
+
+
+def _ports_errors(ports: Sequence[Any], path: Path) -> list[FieldError]:
+    if len(ports) > _PORTS_MAX:
+        return [field.too_many(path, len(ports), _PORTS_MAX)]
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for position, port in enumerate(ports):
+        at, name = path[position], port.name or ""
+        if name:
+            errors += checks.named(name, names.dns1123_label(name), at["name"])
+        if name in seen:
+            errors.append(field.duplicate(at["name"], name))
+        seen.add(name)
+        errors += checks.required_one_of(port.protocol, _PROTOCOLS, at["protocol"])
+        if port.port is not None:
+            errors += [field.invalid(at["port"], port.port, m) for m in names.port_number(port.port)]
+        if port.appProtocol is not None:
+            rule = names.qualified_name(port.appProtocol)
+            errors += checks.named(port.appProtocol, rule, at["appProtocol"])
+    return errors
+
+
+def validate_update(new: Any, old: Any) -> list[FieldError]:
+    """A slice holds addresses of one type for life."""
+    return checks.immutable(new.addressType, old.addressType, Path("addressType"))
+
+
+def _port(port: Any) -> str:
+    if port.port is not None:
+        return str(port.port)
+    return "*" if port.name is None else port.name
+
+
+ENDPOINT_SLICE: Final = Kind(
+    api_version="discovery.k8s.io/v1",
+    kind="EndpointSlice",
+    plural="endpointslices",
+    generation=True,
+    default=default,
+    validate=validate,
+    validate_update=validate_update,
+    name_errors=names.dns1123_subdomain,
+    columns=(
+        NAME,
+        column("AddressType", lambda s: s.addressType),
+        column("Ports", lambda s: shortened([_port(port) for port in s.ports])),
+        column("Endpoints", lambda s: shortened([a for e in s.endpoints for a in e.addresses])),
+        AGE,
+    ),
+)
+
+KINDS: Final[tuple[Kind, ...]] = (ENDPOINT_SLICE,)

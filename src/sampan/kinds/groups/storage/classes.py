@@ -1,0 +1,138 @@
+"""StorageClass and VolumeAttributesClass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sampan.kinds.groups import checks
+from sampan.kinds.groups.cells import column
+from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
+from sampan.machinery import field, names
+from sampan.machinery.field import FieldError, Path
+
+DEFAULT_ANNOTATION: Final = "storageclass.kubernetes.io/is-default-class"
+_DEFAULT_ANNOTATIONS: Final = (DEFAULT_ANNOTATION, "storageclass.beta.kubernetes.io/is-default-class")
+_RECLAIM_POLICIES: Final = ("Delete", "Retain")
+_BINDING_MODES: Final = ("Immediate", "WaitForFirstConsumer")
+_PARAMETERS_MAX: Final = 512
+_PARAMETERS_MAX_BYTES: Final = 256 * 1024
+
+
+def is_default(obj: Any) -> bool:
+    """Whether claims without a class get this one."""
+    return any(obj.metadata.annotations.get(key) == "true" for key in _DEFAULT_ANNOTATIONS)
+
+
+def default(obj: Any) -> None:
+    """Volumes are deleted with their claim and bound at once where nothing is said."""
+    obj.reclaimPolicy = obj.reclaimPolicy or "Delete"
+    obj.volumeBindingMode = obj.volumeBindingMode or "Immediate"
+
+
+def validate(obj: Any) -> list[FieldError]:
+    """Every error of a StorageClass: ValidateStorageClass."""
+    errors = _provisioner_errors(obj.provisioner, Path("provisioner"))
+    errors += _parameters_errors(obj.parameters, Path("parameters"))
+    errors += checks.required_one_of(obj.reclaimPolicy, _RECLAIM_POLICIES, Path("reclaimPolicy"))
+    errors += checks.required_one_of(obj.volumeBindingMode, _BINDING_MODES, Path("volumeBindingMode"))
+    return errors + _topologies_errors(obj.allowedTopologies, Path("allowedTopologies"))
+
+
+def _provisioner_errors(name: str, path: Path) -> list[FieldError]:
+    if not name:
+        return [field.required(path)]
+    return checks.named(name, names.qualified_name(name.lower()), path)
+
+
+def _parameters_errors(parameters: Mapping[str, str], path: Path) -> list[FieldError]:
+    if len(parameters) > _PARAMETERS_MAX:
+        return [FieldError(field.TOO_LONG, str(path), "", f"may not have more than {_PARAMETERS_MAX} items")]
+    errors: list[FieldError] = []
+    if "" in parameters:
+        errors.append(field.invalid(path, "", "field can not be empty."))
+    size_bytes = sum(len(key.encode()) + len(value.encode()) for key, value in parameters.items())
+    if size_bytes > _PARAMETERS_MAX_BYTES:
+        errors.append(field.too_long(path, _PARAMETERS_MAX_BYTES))
+    return errors
+
+
+def _topologies_errors(terms: Sequence[Any], path: Path) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for position, term in enumerate(terms):
+        keys: set[str] = set()
+        for index, expression in enumerate(term.matchLabelExpressions):
+            at = path[position]["matchLabelExpressions"][index]
+            errors += checks.named(expression.key, names.qualified_name(expression.key), at["key"])
+            if expression.key in keys:
+                errors.append(field.duplicate(at["key"], expression.key))
+            keys.add(expression.key)
+            if not expression.values:
+                errors.append(field.required(at["values"]))
+            for place, value in enumerate(expression.values):
+                if value in expression.values[:place]:
+                    errors.append(field.duplicate(at["values"][place], value))
+    return errors
+
+
+def validate_update(new: Any, old: Any) -> list[FieldError]:
+    """Volumes that were made of a class would no longer match it."""
+    errors = [
+        field.forbidden(Path(name), f"updates to {name} are forbidden.")
+        for name in ("parameters", "provisioner", "reclaimPolicy")
+        if getattr(new, name) != getattr(old, name)
+    ]
+    return errors + checks.immutable(new.volumeBindingMode, old.volumeBindingMode, Path("volumeBindingMode"))
+
+
+def validate_attributes(obj: Any) -> list[FieldError]:
+    """Every error of a VolumeAttributesClass."""
+    errors = _provisioner_errors(obj.driverName, Path("driverName"))
+    if not obj.parameters:
+        return [*errors, field.required(Path("parameters"), "must contain at least one key/value pair")]
+    return errors + _parameters_errors(obj.parameters, Path("parameters"))
+
+
+def validate_attributes_update(new: Any, old: Any) -> list[FieldError]:
+    """A class means the same for life."""
+    return [
+        field.forbidden(Path(name), f"updates to {name} are forbidden.")
+        for name in ("driverName", "parameters")
+        if getattr(new, name) != getattr(old, name)
+    ]
+
+
+def _name(obj: Any) -> str:
+    return f"{obj.metadata.name} (default)" if is_default(obj) else obj.metadata.name
+
+
+STORAGE_CLASS: Final = Kind(
+    api_version="storage.k8s.io/v1",
+    kind="StorageClass",
+    plural="storageclasses",
+    short=("sc",),
+    namespaced=CLUSTER,
+    default=default,
+    validate=validate,
+    validate_update=validate_update,
+    name_errors=names.dns1123_subdomain,
+    columns=(
+        Column(NAME.name, lambda sc, _now: _name(sc), format="name", description=NAME.description),
+        column("Provisioner", lambda sc: sc.provisioner),
+        column("ReclaimPolicy", lambda sc: sc.reclaimPolicy or "Delete"),
+        column("VolumeBindingMode", lambda sc: sc.volumeBindingMode or "Immediate"),
+        column("AllowVolumeExpansion", lambda sc: bool(sc.allowVolumeExpansion)),
+        AGE,
+    ),
+)
+VOLUME_ATTRIBUTES_CLASS: Final = Kind(
+    api_version="storage.k8s.io/v1",
+    kind="VolumeAttributesClass",
+    plural="volumeattributesclasses",
+    short=("vac",),
+    namespaced=CLUSTER,
+    validate=validate_attributes,
+    validate_update=validate_attributes_update,
+    name_errors=names.dns1123_subdomain,
+    columns=(NAME, column("DriverName", lambda vac: vac.driverName), AGE),
+)

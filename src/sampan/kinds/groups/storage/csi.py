@@ -1,0 +1,205 @@
+"""CSIDriver, CSINode and CSIStorageCapacity."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sampan.kinds.core.cells import NONE, UNSET
+from sampan.kinds.groups import checks
+from sampan.kinds.groups.cells import column
+from sampan.kinds.groups.checks import SPEC
+from sampan.kinds.kind import AGE, CLUSTER, NAME, Kind
+from sampan.machinery import field, meta, names
+from sampan.machinery.field import FieldError, Path
+
+_LIFECYCLE_MODES: Final = ("Persistent", "Ephemeral")
+_FS_GROUP_POLICIES: Final = ("ReadWriteOnceWithFSType", "File", "None")
+_DRIVER_NAME_MAX_BYTES: Final = 63
+_NODE_ID_MAX_BYTES: Final = 192
+_ATTACHABLE_PERIOD_MIN_S: Final = 10
+_TOKEN_EXPIRATION_MIN_S: Final = 600
+_DEFAULTS: Final = (
+    ("attachRequired", True),
+    ("podInfoOnMount", False),
+    ("storageCapacity", False),
+    ("fsGroupPolicy", "ReadWriteOnceWithFSType"),
+    ("requiresRepublish", False),
+    ("seLinuxMount", False),
+)
+
+
+def default_driver(obj: Any) -> None:
+    """What SetDefaults_CSIDriver fills."""
+    for name, value in _DEFAULTS:
+        if getattr(obj.spec, name) is None:
+            setattr(obj.spec, name, value)
+    obj.spec.volumeLifecycleModes = obj.spec.volumeLifecycleModes or ["Persistent"]
+
+
+def driver_name_errors(name: str, path: Path) -> list[FieldError]:
+    """The name a CSI driver calls itself by."""
+    if not name:
+        return [field.required(path)]
+    errors: list[FieldError] = []
+    if len(name.encode()) > _DRIVER_NAME_MAX_BYTES:
+        errors.append(field.too_long(path, _DRIVER_NAME_MAX_BYTES))
+    return errors + checks.named(name, names.dns1123_subdomain(name.lower()), path)
+
+
+def validate_driver(obj: Any) -> list[FieldError]:
+    """Every error of a CSIDriver: ValidateCSIDriver."""
+    spec = obj.spec
+    errors = driver_name_errors(obj.metadata.name or "", checks.METADATA["name"])
+    for name in ("attachRequired", "podInfoOnMount", "storageCapacity"):
+        if getattr(spec, name) is None:
+            errors.append(field.required(SPEC[name]))
+    for position, mode in enumerate(spec.volumeLifecycleModes):
+        errors += checks.one_of(mode, _LIFECYCLE_MODES, SPEC["volumeLifecycleModes"][position])
+    errors += checks.one_of(spec.fsGroupPolicy, _FS_GROUP_POLICIES, SPEC["fsGroupPolicy"])
+    errors += _token_errors(spec)
+    period = spec.nodeAllocatableUpdatePeriodSeconds
+    if period is not None and period < _ATTACHABLE_PERIOD_MIN_S:
+        detail = f"must be greater than or equal to {_ATTACHABLE_PERIOD_MIN_S} seconds"
+        errors.append(field.invalid(SPEC["nodeAllocatableUpdatePeriodSeconds"], period, detail))
+    return errors
+
+
+def _token_errors(spec: Any) -> list[FieldError]:
+    errors: list[FieldError] = []
+    audiences: set[str] = set()
+    for position, token in enumerate(spec.tokenRequests):
+        path = SPEC["tokenRequests"][position]
+        if token.audience in audiences:
+            errors.append(field.duplicate(path["audience"], token.audience))
+        audiences.add(token.audience)
+        seconds = token.expirationSeconds
+        if seconds is not None and seconds < _TOKEN_EXPIRATION_MIN_S:
+            detail = "may not specify a duration less than 10 minutes"
+            errors.append(field.invalid(path["expirationSeconds"], seconds, detail))
+        elif seconds is not None and seconds > 1 << 32:
+            detail = "may not specify a duration larger than 2^32 seconds"
+            errors.append(field.invalid(path["expirationSeconds"], seconds, detail))
+    return errors
+
+
+def validate_driver_update(new: Any, old: Any) -> list[FieldError]:
+    """How volumes are attached cannot change under those that are."""
+    return checks.immutables(new.spec, old.spec, SPEC, "attachRequired", "volumeLifecycleModes")
+
+
+def validate_node(obj: Any) -> list[FieldError]:
+    """Every error of a CSINode: ValidateCSINode."""
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for position, driver in enumerate(obj.spec.drivers):
+        path = SPEC["drivers"][position]
+        errors += driver_name_errors(driver.name, path["name"])
+        if not driver.nodeID:
+            errors.append(field.required(path["nodeID"]))
+        if len(driver.nodeID.encode()) > _NODE_ID_MAX_BYTES:
+            detail = f"nodeID must be {_NODE_ID_MAX_BYTES} characters or less"
+            errors.append(field.invalid(path["nodeID"], driver.nodeID, detail))
+        for index, key in enumerate(driver.topologyKeys):
+            errors += checks.named(key, names.qualified_name(key), path["topologyKeys"][index])
+        if driver.allocatable is not None:
+            errors += checks.non_negative(driver.allocatable.count, path["allocatable"]["count"])
+        if driver.name in seen:
+            errors.append(field.duplicate(path["name"], driver.name))
+        seen.add(driver.name)
+    return errors
+
+
+def validate_node_update(new: Any, old: Any) -> list[FieldError]:
+    """A driver that is there may only learn how many volumes fit."""
+    before = {driver.name: driver for driver in old.spec.drivers}
+    errors: list[FieldError] = []
+    for position, driver in enumerate(new.spec.drivers):
+        known = before.get(driver.name)
+        if known is None:
+            continue
+        path = SPEC["drivers"][position]
+        errors += checks.immutables(driver, known, path, "nodeID", "topologyKeys")
+    return errors
+
+
+def validate_capacity(obj: Any) -> list[FieldError]:
+    """Every error of a CSIStorageCapacity."""
+    name = obj.storageClassName
+    errors = checks.named(name, names.dns1123_subdomain(name), Path("storageClassName"))
+    errors += meta.validate_label_selector(obj.nodeTopology, Path("nodeTopology"))
+    for field_name in ("capacity", "maximumVolumeSize"):
+        amount = getattr(obj, field_name)
+        if amount is not None and amount.value < 0:
+            errors.append(field.invalid(Path(field_name), amount, checks.NEGATIVE))
+    return errors
+
+
+def validate_capacity_update(new: Any, old: Any) -> list[FieldError]:
+    """Where and for what the capacity is stays."""
+    return [
+        error
+        for name in ("nodeTopology", "storageClassName")
+        for error in checks.immutable(getattr(new, name), getattr(old, name), Path(name))
+    ]
+
+
+def _tokens(obj: Any) -> str:
+    return ",".join(token.audience for token in obj.spec.tokenRequests) or UNSET
+
+
+def _capacity(obj: Any) -> str:
+    return UNSET if obj.capacity is None else str(obj.capacity)
+
+
+DRIVER: Final = Kind(
+    api_version="storage.k8s.io/v1",
+    kind="CSIDriver",
+    plural="csidrivers",
+    namespaced=CLUSTER,
+    default=default_driver,
+    validate=validate_driver,
+    validate_update=validate_driver_update,
+    name_errors=names.dns1123_subdomain,
+    columns=(
+        NAME,
+        column("AttachRequired", lambda d: d.spec.attachRequired is not False, type="boolean"),
+        column("PodInfoOnMount", lambda d: bool(d.spec.podInfoOnMount), type="boolean"),
+        column("StorageCapacity", lambda d: bool(d.spec.storageCapacity), type="boolean"),
+        column("TokenRequests", _tokens),
+        column("RequiresRepublish", lambda d: bool(d.spec.requiresRepublish), type="boolean"),
+        column("Modes", lambda d: ",".join(d.spec.volumeLifecycleModes) or NONE),
+        AGE,
+    ),
+)
+NODE: Final = Kind(
+    api_version="storage.k8s.io/v1",
+    kind="CSINode",
+    plural="csinodes",
+    namespaced=CLUSTER,
+    validate=validate_node,
+    validate_update=validate_node_update,
+    name_errors=names.dns1123_subdomain,
+    columns=(
+        NAME,
+        column(
+            "Drivers",
+            lambda n: len(n.spec.drivers),
+            type="integer",
+            description="Drivers indicates the number of CSI drivers registered on the node",
+        ),
+        AGE,
+    ),
+)
+CAPACITY: Final = Kind(
+    api_version="storage.k8s.io/v1",
+    kind="CSIStorageCapacity",
+    plural="csistoragecapacities",
+    validate=validate_capacity,
+    validate_update=validate_capacity_update,
+    name_errors=names.dns1123_subdomain,
+    columns=(
+        NAME,
+        column("StorageClassName", lambda c: c.storageClassName),
+        column("Capacity", _capacity),
+    ),
+)

@@ -1,0 +1,46 @@
+"""The kinds of storagemigration.k8s.io/v1: StorageVersionMigration."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sampan.kinds.groups import checks
+from sampan.kinds.groups.cells import column
+from sampan.kinds.groups.checks import SPEC
+from sampan.kinds.kind import CLUSTER, NAME, Kind
+from sampan.machinery import field, names
+from sampan.machinery.field import FieldError
+
+
+def validate(obj: Any) -> list[FieldError]:
+    """A migration is of some resource."""
+    resource = obj.spec.resource
+    if resource is None or not resource.resource:
+        return [field.required(SPEC["resource"]["resource"], "resource is required")]
+    return []
+
+
+def validate_update(new: Any, old: Any) -> list[FieldError]:
+    """A migration is of one resource for life."""
+    return checks.immutable(new.spec, old.spec, SPEC)
+
+
+def _resource(obj: Any) -> str:
+    resource = obj.spec.resource
+    return "" if resource is None else f"{resource.resource}.{resource.group}"
+
+
+STORAGE_VERSION_MIGRATION: Final = Kind(
+    api_version="storagemigration.k8s.io/v1",
+    kind="StorageVersionMigration",
+    plural="storageversionmigrations",
+    namespaced=CLUSTER,
+    status=True,
+    validate=validate,
+    validate_update=validate_update,
+    prepare_create=checks.clear_status,
+    name_errors=names.dns1123_subdomain,
+    columns=(NAME, column("Resource", _resource, description="Fully qualified resource to migrate")),
+)
+
+KINDS: Final[tuple[Kind, ...]] = (STORAGE_VERSION_MIGRATION,)

@@ -1,0 +1,195 @@
+"""Server-side apply, and the tracking of every other write that it needs.
+
+Follows sigs.k8s.io/structured-merge-diff/merge and k8s.io/apimachinery/pkg/util/managedfields: an applier
+owns what its configuration names; taking another manager's field needs force; what an applier no longer
+names goes, unless another applier names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+
+from sampan.machinery.patch.apply import checks, conflicts, managers, typed
+from sampan.machinery.patch.apply.fieldset import EMPTY, FieldSet
+from sampan.machinery.patch.apply.managers import APPLY, BEFORE_FIRST_APPLY, STRIPPED, UPDATE
+from sampan.machinery.patch.apply.managers import Managed as Managed
+from sampan.machinery.patch.apply.managers import ManagedEntry as ManagedEntry
+from sampan.machinery.patch.errors import PatchError, PatchMalformed
+from sampan.machinery.patch.values import JsonObject
+from sampan.machinery.schema_node import SchemaNode
+
+
+class ConfigurationRefused(PatchError):
+    """The configuration does not fit its type. Kubernetes answers 500 with the text."""
+
+    code: ClassVar[int] = 500
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """The outcome of an apply. `changed` is False where neither the object nor ownership differ."""
+
+    object: JsonObject
+    managed: Managed
+    changed: bool
+
+
+def apply(
+    live: JsonObject,
+    config: JsonObject,
+    manager: str,
+    *,
+    schema: SchemaNode,
+    managed: Managed,
+    now: datetime,
+    force: bool = False,
+    subresource: str = "",
+    ignored: FieldSet = EMPTY,
+    empty: JsonObject | None = None,
+) -> Applied:
+    """`live` with `config` applied by `manager`, and who owns what afterwards.
+
+    `live` is the object without managedFields; where it does not exist yet, its type's empty object
+    (`codec.to_builtins(api.Pod())`), which is also what `empty` is for telling what was set before the
+    first apply. `ignored` are fields the request may not touch (status, on the main resource).
+
+    Raises ApplyConflict without `force` where another manager's fields would change, ConfigurationRefused
+    where `config` does not fit its type, PatchMalformed where it holds managedFields.
+    """
+    _check_config(config, schema)
+    if not managed:
+        managed = _before_first_apply(live, empty or {}, schema, now)
+    mine = ManagedEntry(
+        manager,
+        APPLY,
+        str(config.get("apiVersion", "")),
+        typed.to_field_set(config, schema).without(ignored) - STRIPPED,
+        managers.stamp(now),
+        subresource,
+    )
+    last = next((entry for entry in managed if entry.key == mine.key), None)
+    others = tuple(entry for entry in managed if entry.key != mine.key)
+    merged = _pruned(typed.merge(live, config, schema), last, mine, others, schema)
+    difference = _without(typed.compare(live, merged, schema), ignored)
+    left = _taken_from(others, difference, force)
+    if difference.same and last == msgspec.structs.replace(mine, time=last.time if last else None):
+        return Applied(live, managed, changed=False)
+    return Applied(merged, tuple(entry for entry in (*left, mine) if entry.fields), changed=True)
+
+
+def track_update(
+    old: JsonObject,
+    new: JsonObject,
+    manager: str,
+    *,
+    api_version: str,
+    schema: SchemaNode,
+    managed: Managed,
+    now: datetime,
+    subresource: str = "",
+    ignored: FieldSet = EMPTY,
+) -> Managed:
+    """Who owns what after `manager` changed `old` into `new` by anything but an apply.
+
+    `old` is the type's empty object on creation. An object that has no entries gets none by an update,
+    only by its creation. Both objects come without managedFields.
+    """
+    if not managed and _exists(old):
+        return managed
+    difference = _without(typed.compare(old, new, schema), ignored)
+    if difference.same:
+        return managed
+    changed = difference.added | difference.modified
+    lost = changed | difference.removed
+    taken = changed - STRIPPED
+    mine = ManagedEntry(manager, UPDATE, api_version, taken, managers.stamp(now), subresource)
+    left: list[ManagedEntry] = []
+    for entry in managed:
+        fields = entry.fields - lost
+        if entry.key == mine.key:
+            if taken:
+                mine = msgspec.structs.replace(mine, fields=fields | taken)
+            elif fields:
+                left.append(msgspec.structs.replace(entry, fields=fields))
+        elif fields:
+            left.append(msgspec.structs.replace(entry, fields=fields))
+    if taken:
+        left.append(mine)
+    return managers.capped(tuple(left))
+
+
+def _check_config(config: JsonObject, schema: SchemaNode) -> None:
+    metadata = config.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("managedFields"):
+        raise PatchMalformed("metadata.managedFields must be nil")
+    errors = checks.errors_of(config, schema)
+    if errors:
+        raise ConfigurationRefused(
+            f"failed to create typed patch object ({_described(config)}): {checks.joined(errors)}"
+        )
+
+
+def _before_first_apply(live: JsonObject, empty: JsonObject, schema: SchemaNode, now: datetime) -> Managed:
+    if not _exists(live):
+        return ()
+    difference = typed.compare(empty, live, schema)
+    fields = (difference.added | difference.modified) - STRIPPED
+    version = str(live.get("apiVersion", ""))
+    entry = ManagedEntry(BEFORE_FIRST_APPLY, UPDATE, version, fields, managers.stamp(now))
+    return (entry,) if fields else ()
+
+
+def _pruned(
+    merged: JsonObject,
+    last: ManagedEntry | None,
+    mine: ManagedEntry,
+    others: Iterable[ManagedEntry],
+    schema: SchemaNode,
+) -> JsonObject:
+    """`merged` without what the last apply named, this one does not, and no other applier does."""
+    if last is None or last.fields == mine.fields:
+        return merged
+    keep = mine.fields
+    for entry in others:
+        if entry.operation == APPLY:
+            keep = keep | entry.fields
+    return typed.remove(merged, last.fields, keep, schema)
+
+
+def _taken_from(others: Managed, difference: typed.Comparison, force: bool) -> Managed:
+    """What the others keep. Raises ApplyConflict where they lose by change and there is no force."""
+    if difference.same:
+        return others
+    changed = difference.added | difference.modified
+    contested = [(entry, fields) for entry in others if (fields := entry.fields & changed)]
+    if contested and not force:
+        raise conflicts.conflict(contested)
+    lost = changed | difference.removed
+    left = [msgspec.structs.replace(entry, fields=entry.fields - lost) for entry in others]
+    return tuple(entry for entry in left if entry.fields)
+
+
+def _without(difference: typed.Comparison, ignored: FieldSet) -> typed.Comparison:
+    if not ignored:
+        return difference
+    return typed.Comparison(
+        difference.added.without(ignored),
+        difference.modified.without(ignored),
+        difference.removed.without(ignored),
+    )
+
+
+def _exists(obj: JsonObject) -> bool:
+    metadata = obj.get("metadata")
+    return isinstance(metadata, dict) and bool(metadata.get("uid"))
+
+
+def _described(config: JsonObject) -> str:
+    metadata = config.get("metadata")
+    named = metadata if isinstance(metadata, dict) else {}
+    group, _, version = str(config.get("apiVersion", "")).rpartition("/")
+    name = f"{named.get('namespace', '')}/{named.get('name', '')}"
+    return f"{name}; {group}/{version}, Kind={config.get('kind', '')}"

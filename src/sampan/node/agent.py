@@ -1,0 +1,189 @@
+"""The node agent: kubelet's part in one process. Informers in, a `PodHost` at work, node status out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import msgspec
+
+from sampan.base.clock import Clock
+from sampan.client.client import Client
+from sampan.client.informer import Informer
+from sampan.node.admission import NodeView, admit
+from sampan.node.config import AgentConfig
+from sampan.node.files import NoFiles, PodFiles
+from sampan.node.model import NodeFacts, Trouble
+from sampan.node.names import log_directory, log_path
+from sampan.node.node_info import MachineInfo, capacity_units, read_machine
+from sampan.node.node_status import NodeReporter
+from sampan.node.pods import PodHost, Record, no_record
+from sampan.node.runtimes.runtime import Runtime
+from sampan.node.turn import spec_of
+from sampan.node.volumes.manager import VolumeManager
+from sampan.schema import api
+
+
+class ContainerHandle(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a container of a pod is, for whoever streams to and from it.
+
+    `container_id` is empty before its first start. `log_path` is the current instance's log file,
+    `previous_log_path` the one before ("" if there is none).
+    """
+
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    container_id: str
+    sandbox_id: str
+    attempt: int
+    running: bool
+    log_path: str
+    previous_log_path: str
+    previous_container_id: str
+    tty: bool
+    stdin: bool
+    stdin_once: bool
+
+
+class Agent:
+    """One node. `run` registers it and runs its pods until cancelled; pods outlive the agent."""
+
+    def __init__(
+        self,
+        client: Client,
+        runtime: Runtime,
+        config: AgentConfig,
+        clock: Clock,
+        *,
+        record: Record = no_record,
+        machine: MachineInfo | None = None,
+        files: PodFiles | None = None,
+    ) -> None:
+        self.config = config
+        self.runtime = runtime
+        self._clock = clock
+        self._machine = machine or read_machine()
+        self._pods_informer = Informer(client, api.Pod, clock, fields=f"spec.nodeName={config.node_name}")
+        self._services = Informer(client, api.Service, clock)
+        self._node_informer = Informer(client, api.Node, clock, fields=f"metadata.name={config.node_name}")
+        self.reporter = NodeReporter(client, runtime, config, clock, self._machine)
+        if files is None:
+            files = VolumeManager(client, clock, config) if config.root_dir else NoFiles()
+        self._files = files
+        self._facts: NodeFacts | None = None
+        self.host = PodHost(
+            config,
+            runtime,
+            client,
+            clock,
+            nodes=self._node_facts,
+            admit=self._admit,
+            files=files,
+            services=self._services.cache.items,
+            record=record,
+        )
+
+    async def run(self) -> None:
+        """Register, find what runs, then follow the API and the runtime; until cancelled."""
+        tasks: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+
+        def begin(work: Coroutine[Any, Any, None]) -> None:
+            tasks.append(loop.create_task(work))
+
+        try:
+            begin(self.reporter.run())
+            begin(self._services.run())
+            begin(self._node_informer.run())
+            await self.host.start()
+            self._pods_informer.on_change(self.host.pod_changed)
+            # Pods start only when what their environment needs is known.
+            await self._services.synced()
+            await self.reporter.registered()
+            begin(self._pods_informer.run())
+            await self._pods_informer.synced()
+            self.host.remove_orphans()
+            begin(self.host.follow_exits())
+            begin(self.host.relist())
+            if isinstance(self._files, VolumeManager):
+                begin(self._files.run(self.host.pods))
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.host.close()
+
+    def pods(self) -> list[api.Pod]:
+        """The pods of this node, with the status that the agent last computed for them."""
+        found = []
+        for worker in self.host.workers.values():
+            status = worker.state.reported or worker.pod.status
+            found.append(msgspec.structs.replace(worker.pod, status=status))
+        return found
+
+    def find_container(self, namespace: str, pod: str, container: str) -> ContainerHandle | None:
+        """The container of that name (the first one for an empty name); None where there is none."""
+        for worker in self.host.workers.values():
+            key = worker.state.key
+            if (key.namespace, key.name) != (namespace, pod) or worker.state.api_gone:
+                continue
+            name = container or next((c.name for c in worker.pod.spec.containers), "")
+            record, spec = worker.state.containers.get(name), spec_of(worker.pod, name)
+            if record is None or spec is None:
+                return None
+            current, previous, sandbox = record.current, record.previous, worker.state.sandbox
+            logs = log_directory(self.config.log_dir, key)
+            return ContainerHandle(
+                namespace=namespace,
+                pod=pod,
+                uid=key.uid,
+                container=name,
+                container_id=current.id if current is not None else "",
+                sandbox_id=sandbox.id if sandbox is not None else "",
+                attempt=current.attempt if current is not None else 0,
+                running=current is not None and current.state == "running",
+                log_path=f"{logs}/{log_path(name, current.attempt)}" if current is not None else "",
+                previous_log_path=f"{logs}/{log_path(name, previous.attempt)}"
+                if previous is not None
+                else "",
+                previous_container_id=previous.id if previous is not None else "",
+                tty=bool(spec.tty),
+                stdin=bool(spec.stdin),
+                stdin_once=bool(spec.stdinOnce),
+            )
+        return None
+
+    def find_sandbox(self, namespace: str, pod: str) -> str:
+        """The pod's ready sandbox, for port forwarding; empty where there is none."""
+        for worker in self.host.workers.values():
+            key, sandbox = worker.state.key, worker.state.sandbox
+            if (key.namespace, key.name) == (namespace, pod) and sandbox is not None:
+                return sandbox.id if sandbox.phase == "ready" else ""
+        return ""
+
+    def _node_facts(self, name: str) -> NodeFacts | None:
+        if name not in ("", self.config.node_name):
+            return None
+        if self._facts is None:
+            units = capacity_units(self.config, self._machine, allocatable=True)
+            self._facts = NodeFacts(
+                name=self.config.node_name,
+                ips=self.config.node_ips,
+                runtime=self.runtime.name,
+                allocatable_cpu_milli=units.get("cpu", 0),
+                allocatable_memory_bytes=units.get("memory", 0),
+            )
+        return self._facts
+
+    def _admit(self, pod: api.Pod, others: Iterable[api.Pod]) -> Trouble | None:
+        node = self._node_informer.cache.get("", self.config.node_name) or self.reporter.node
+        labels = node.metadata.labels if node is not None else dict(self.config.labels)
+        units = capacity_units(self.config, self._machine, allocatable=True)
+        if node is not None:
+            for name, amount in node.status.allocatable.items():
+                units.setdefault(name, amount.milli() if name == "cpu" else amount.whole())
+        return admit(pod, others, NodeView(name=self.config.node_name, labels=labels, allocatable=units))

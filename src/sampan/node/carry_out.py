@@ -1,0 +1,311 @@
+"""Carries out the instructions of the pod machine: the only place that makes the runtime do anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from sampan.base.clock import Clock
+from sampan.client.client import Client
+from sampan.client.errors import ApiError, is_conflict, is_not_found
+from sampan.node.config import AgentConfig
+from sampan.node.dns import Resolver, parse_resolv_conf, pod_resolver
+from sampan.node.env import EnvSources, container_env, env_needs
+from sampan.node.errors import ConfigError
+from sampan.node.files import PodFiles
+from sampan.node.hooks import run_hook
+from sampan.node.image_credentials import credentials_for
+from sampan.node.model import (
+    ContainerUp,
+    EnsureImage,
+    FinishDeletion,
+    ImageReady,
+    Instruction,
+    NodeFacts,
+    PostStart,
+    PrepareVolumes,
+    RemoveContainer,
+    RemoveSandbox,
+    RemoveVolumes,
+    ResizeContainer,
+    RunSandbox,
+    SandboxUp,
+    StartContainer,
+    StopContainer,
+    StopSandbox,
+)
+from sampan.node.references import read_all, runtime_handler
+from sampan.node.resources import container_resources, qos_class
+from sampan.node.runtimes.runtime import Image, Runtime, RuntimeFailure, SandboxSpec
+from sampan.node.service_env import service_env
+from sampan.node.specs import container_spec, sandbox_spec
+from sampan.node.status_writer import StatusWriter
+from sampan.node.turn import spec_of
+from sampan.node.views import listing_of
+from sampan.schema import api
+
+IMAGES_KNOWN: Final = 1024
+# A container whose preStop used up the grace still gets this much between TERM and KILL.
+LEAST_AFTER_HOOK_S: Final = 2.0
+POST_START_LIMIT_S: Final = 3600.0
+PULL_REASONS: Final = ("ErrImagePull", "InvalidImageName", "RegistryUnavailable", "ErrImageNeverPull")
+
+Say = Callable[[str, str, str, str], None]
+
+
+class PodView(Protocol):
+    """What carrying out needs of a pod: its newest object, its node, and a way to record events."""
+
+    @property
+    def pod(self) -> api.Pod: ...
+
+    @property
+    def node(self) -> NodeFacts: ...
+
+    def note(self, type_: str, reason: str, message: str, container: str = "") -> None: ...
+
+
+class CarryOut:
+    """Turns instructions into calls. Answers with the instruction's result, or raises."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        runtime: Runtime,
+        client: Client,
+        clock: Clock,
+        files: PodFiles,
+        statuses: StatusWriter,
+        services: Callable[[], Iterable[api.Service]],
+    ) -> None:
+        self._config = config
+        self._runtime = runtime
+        self._client = client
+        self._clock = clock
+        self._files = files
+        self._statuses = statuses
+        self._services = services
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._pulls = asyncio.Semaphore(config.pulls)
+        self._images: OrderedDict[str, Image] = OrderedDict()
+        self._methods: dict[type[Instruction], Callable[[PodView, Any], Awaitable[Any]]] = {
+            PrepareVolumes: self._prepare_volumes,
+            RemoveVolumes: self._remove_volumes,
+            EnsureImage: self._ensure_image,
+            RunSandbox: self._run_sandbox,
+            StartContainer: self._start_container,
+            PostStart: self._post_start,
+            StopContainer: self._stop_container,
+            RemoveContainer: self._remove_container,
+            StopSandbox: self._stop_sandbox,
+            RemoveSandbox: self._remove_sandbox,
+            ResizeContainer: self._resize,
+            FinishDeletion: self._finish_deletion,
+        }
+
+    async def run(self, view: PodView, instruction: Instruction) -> Any:
+        """Carry it out. Raises RuntimeFailure, ConfigError, VolumeError, ApiError, OSError, TimeoutError."""
+        return await self._methods[type(instruction)](view, instruction)
+
+    async def _prepare_volumes(self, view: PodView, _: PrepareVolumes) -> None:
+        await self._files.prepare(view.pod, view.node)
+
+    async def _remove_volumes(self, view: PodView, _: RemoveVolumes) -> None:
+        await self._files.remove(view.pod)
+
+    # --- images ---------------------------------------------------------------------------------------
+
+    async def _ensure_image(self, view: PodView, order: EnsureImage) -> ImageReady:
+        name, image = order.container, order.image
+        if order.pull_policy != "Always":
+            found = await self._runtime.find_image(image)
+            if found is not None:
+                message = (
+                    f'Container image "{image}" already present on machine and can be accessed by the pod'
+                )
+                view.note("Normal", "Pulled", message, name)
+                return self._know(found)
+            if order.pull_policy == "Never":
+                raise RuntimeFailure(
+                    "ErrImageNeverPull", f'Container image "{image}" is not present with pull policy of Never'
+                )
+        view.note("Normal", "Pulling", f'Pulling image "{image}"', name)
+        secrets = await self._pull_secrets(view.pod)
+        asked_s = self._clock.monotonic_s()
+        async with self._pulls:
+            begun_s = self._clock.monotonic_s()
+            pulled = await self._pull(image, secrets)
+        now_s = self._clock.monotonic_s()
+        message = (
+            f'Successfully pulled image "{image}" in {_elapsed(now_s - begun_s)} '
+            f"({_elapsed(now_s - asked_s)} including waiting). Image size: {pulled.size_bytes} bytes."
+        )
+        view.note("Normal", "Pulled", message, name)
+        return self._know(pulled)
+
+    async def _pull(self, image: str, secrets: Iterable[api.Secret]) -> Image:
+        try:
+            return await self._runtime.pull_image(image, credentials_for(image, secrets))
+        except RuntimeFailure as failure:
+            reason = failure.reason if failure.reason in PULL_REASONS else "ErrImagePull"
+            raise RuntimeFailure(reason, str(failure)) from failure
+
+    async def _pull_secrets(self, pod: api.Pod) -> list[api.Secret]:
+        names = [ref.name for ref in pod.spec.imagePullSecrets if ref.name]
+        if not names:
+            return []
+        found = await read_all(self._client, api.Secret, pod.metadata.namespace or "", names)
+        return list(found.values())
+
+    def _know(self, image: Image) -> ImageReady:
+        self._images[image.id] = image
+        self._images.move_to_end(image.id)
+        if len(self._images) > IMAGES_KNOWN:
+            self._images.popitem(last=False)
+        return ImageReady(image.id)
+
+    # --- sandbox --------------------------------------------------------------------------------------
+
+    async def _run_sandbox(self, view: PodView, order: RunSandbox) -> SandboxUp:
+        spec = await self._sandbox_spec(view, order.attempt)
+        async with self._slots:
+            sandbox_id = await self._runtime.run_sandbox(spec)
+        if spec.host_network:
+            return SandboxUp(sandbox_id, view.node.ips)
+        listing = await listing_of(self._runtime, spec.uid)
+        ips = next((s.ips for s in listing.sandboxes if s.id == sandbox_id), ())
+        return SandboxUp(sandbox_id, ips)
+
+    async def _sandbox_spec(self, view: PodView, attempt: int) -> SandboxSpec:
+        pod = view.pod
+        handler = await runtime_handler(self._client, pod)
+        return sandbox_spec(pod, attempt, self._config, self._resolver(pod), handler, view.node.name)
+
+    def _resolver(self, pod: api.Pod) -> Resolver:
+        host = Resolver()
+        if self._config.root_dir:
+            try:
+                host = parse_resolv_conf(Path(self._config.resolv_conf).read_text())
+            except OSError:
+                host = Resolver()
+        return pod_resolver(pod, host, self._config.cluster_dns, self._config.cluster_domain)
+
+    async def _stop_sandbox(self, view: PodView, order: StopSandbox) -> None:
+        await self._runtime.stop_sandbox(order.sandbox_id)
+
+    async def _remove_sandbox(self, view: PodView, order: RemoveSandbox) -> None:
+        await self._runtime.stop_sandbox(order.sandbox_id)
+        await self._runtime.remove_sandbox(order.sandbox_id)
+
+    # --- containers -----------------------------------------------------------------------------------
+
+    async def _start_container(self, view: PodView, order: StartContainer) -> ContainerUp:
+        pod, name = view.pod, order.container
+        spec = spec_of(pod, name)
+        if spec is None:
+            raise ConfigError(f"container {name} is not in the pod's spec any more")
+        async with self._slots:
+            env = await self._environment(view, spec, order.ips)
+            image = self._images.get(order.image_ref) or await self._runtime.find_image(order.image_ref)
+            mounts = await self._files.mounts(pod, spec, order.attempt, env, view.node, order.ips)
+            made = container_spec(
+                pod,
+                spec,
+                order.attempt,
+                image_ref=order.image_ref,
+                image=image,
+                env=env,
+                mounts=mounts,
+                node=view.node,
+                node_memory_bytes=view.node.allocatable_memory_bytes,
+            )
+            home = await self._sandbox_spec(view, 0)
+            container_id = await self._runtime.create_container(order.sandbox_id, home, made)
+            view.note("Normal", "Created", "Container created", name)
+            shown = image.digests[0] if image is not None and image.digests else order.image_ref
+            try:
+                await self._runtime.start_container(container_id)
+            except RuntimeFailure as failure:
+                return ContainerUp(
+                    container_id, self._clock.now(), shown, spec.resources, str(failure) or failure.reason
+                )
+            except BaseException:
+                await self._runtime.remove_container(container_id)
+                raise
+        view.note("Normal", "Started", "Container started", name)
+        return ContainerUp(container_id, self._clock.now(), shown, spec.resources)
+
+    async def _environment(self, view: PodView, spec: api.Container, ips: tuple[str, ...]) -> dict[str, str]:
+        pod = view.pod
+        namespace = pod.metadata.namespace or ""
+        needs = env_needs(spec)
+        maps, secrets = {}, {}
+        if needs.config_maps:
+            maps = await read_all(self._client, api.ConfigMap, namespace, needs.config_maps)
+        if needs.secrets:
+            secrets = await read_all(self._client, api.Secret, namespace, needs.secrets)
+        links = pod.spec.enableServiceLinks is not False
+        services = service_env(self._services(), namespace, links)
+        sources = EnvSources(config_maps=maps, secrets=secrets, services=services)
+        return container_env(pod, spec, sources, view.node, ips)
+
+    async def _post_start(self, view: PodView, order: PostStart) -> None:
+        spec = spec_of(view.pod, order.container)
+        handler = spec.lifecycle.postStart if spec is not None and spec.lifecycle is not None else None
+        if spec is None or handler is None:
+            return
+        await run_hook(
+            self._runtime, self._clock, spec, handler, order.container_id, order.ips, POST_START_LIMIT_S
+        )
+
+    async def _stop_container(self, view: PodView, order: StopContainer) -> None:
+        left_s = order.grace_s
+        if order.pre_stop:
+            begun_s = self._clock.monotonic_s()
+            await self._pre_stop(view, order)
+            left_s = max(order.grace_s - (self._clock.monotonic_s() - begun_s), LEAST_AFTER_HOOK_S)
+        await self._runtime.stop_container(order.container_id, left_s)
+
+    async def _pre_stop(self, view: PodView, order: StopContainer) -> None:
+        spec = spec_of(view.pod, order.container)
+        handler = spec.lifecycle.preStop if spec is not None and spec.lifecycle is not None else None
+        if spec is None or handler is None:
+            return
+        try:
+            await run_hook(
+                self._runtime, self._clock, spec, handler, order.container_id, order.ips, order.grace_s
+            )
+        except (RuntimeFailure, TimeoutError, OSError, ValueError) as error:
+            view.note("Warning", "FailedPreStopHook", f"PreStopHook failed: {error}", order.container)
+
+    async def _remove_container(self, view: PodView, order: RemoveContainer) -> None:
+        await self._runtime.remove_container(order.container_id)
+
+    async def _resize(self, view: PodView, order: ResizeContainer) -> api.ResourceRequirements:
+        spec = spec_of(view.pod, order.container)
+        if spec is not None:
+            memory = view.node.allocatable_memory_bytes
+            values = container_resources(spec, qos_class(view.pod), memory)
+            await self._runtime.update_resources(order.container_id, values)
+        return order.resources
+
+    # --- the API object -------------------------------------------------------------------------------
+
+    async def _finish_deletion(self, view: PodView, _: FinishDeletion) -> None:
+        meta = view.pod.metadata
+        await self._statuses.flush(meta.uid or "")
+        try:
+            await self._client.delete(
+                api.Pod, meta.name or "", meta.namespace or "", uid=meta.uid or "", grace_s=0
+            )
+        except ApiError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                raise
+
+
+def _elapsed(seconds: float) -> str:
+    """Seconds as Go writes short durations: `512ms`, `2.5s`."""
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{round(seconds, 3):g}s"

@@ -1,0 +1,1 @@
+"""A private containerd: its configuration, its process, and the removal of all that it leaves."""

@@ -1,0 +1,1 @@
+"""Images built from directories, the cluster's own images, and their import into a runtime."""

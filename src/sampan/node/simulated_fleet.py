@@ -1,0 +1,222 @@
+"""Thousands of nodes in one process: one watch, one simulated runtime, one task that renews all leases."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from sampan.base.clock import Clock
+from sampan.base.ids import Ids
+from sampan.client.client import STRATEGIC, Client
+from sampan.client.errors import ApiError, is_already_exists
+from sampan.client.informer import Informer
+from sampan.node.admission import NodeView, admit
+from sampan.node.config import LEASE_RENEW_S, MAX_PODS, AgentConfig
+from sampan.node.model import NodeFacts, Trouble
+from sampan.node.node_info import MachineInfo, capacity_units
+from sampan.node.node_objects import new_node, node_labels, node_status
+from sampan.node.node_status import renew_lease
+from sampan.node.pods import PodHost, Record, no_record
+from sampan.node.runtimes.simulated import SimulatedRuntime
+from sampan.schema import api, codec
+
+REGISTERING_AT_ONCE: Final = 64
+STATUS_WRITERS: Final = 64
+RETRY_S: Final = 0.5
+NODE_NETWORK: Final = ipaddress.ip_network("172.16.0.0/12")
+CAPACITY: Final[Mapping[str, str]] = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi"}
+
+_log = logging.getLogger(__name__)
+
+
+class SimulatedNodes:
+    """`count` nodes named `<prefix>1`… whose pods run in a `SimulatedRuntime`.
+
+    Every node has the same capacity, `labels` and `taints`; `configs` has each one's settings by name.
+    The runtime is shared: pods are told apart by their uid.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        ids: Ids,
+        count: int = 1,
+        *,
+        prefix: str = "node-",
+        capacity: Mapping[str, str] = CAPACITY,
+        max_pods: int = MAX_PODS,
+        labels: Mapping[str, str] | None = None,
+        taints: tuple[str, ...] = (),
+        pod_cidr: str = "10.128.0.0/9",
+        lease_renew_s: float = LEASE_RENEW_S,
+        runtime: SimulatedRuntime | None = None,
+        record: Record = no_record,
+    ) -> None:
+        self.runtime = runtime or SimulatedRuntime(clock, ids, pod_cidr=pod_cidr)
+        self.configs: dict[str, AgentConfig] = {}
+        self._client = client
+        self._clock = clock
+        self._machine = MachineInfo(os_image="Simulated", kernel_version="simulated")
+        self._lease_renew_s = lease_renew_s
+        self._facts: dict[str, NodeFacts] = {}
+        self._views: dict[str, NodeView] = {}
+        self._uids: dict[str, str] = {}
+        self._leases: dict[str, api.Lease] = {}
+        self._paused: set[str] = set()
+        self._registered = asyncio.Event()
+        base = AgentConfig(
+            node_name="",
+            node_ips=(),
+            max_pods=max_pods,
+            capacity=capacity,
+            labels=labels or {},
+            taints=taints,
+        )
+        for index in range(1, count + 1):
+            self._add(replace(base, node_name=f"{prefix}{index}", node_ips=(str(NODE_NETWORK[index]),)))
+        self._pods: Informer[api.Pod] = Informer(client, api.Pod, clock, fields="spec.nodeName!=")
+        self.host = PodHost(
+            replace(base, concurrency=REGISTERING_AT_ONCE, pulls=REGISTERING_AT_ONCE),
+            self.runtime,
+            client,
+            clock,
+            nodes=self._facts.get,
+            admit=self._admit,
+            record=record,
+            writers=STATUS_WRITERS,
+        )
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.configs)
+
+    async def registered(self) -> None:
+        """Return once every node is in the API and Ready."""
+        await self._registered.wait()
+
+    async def run(self) -> None:
+        """Register all nodes and run their pods; until cancelled."""
+        tasks: list[asyncio.Task[None]] = []
+
+        def begin(work: Coroutine[Any, Any, None]) -> None:
+            tasks.append(asyncio.get_running_loop().create_task(work))
+
+        try:
+            await self.host.start()
+            self._pods.on_change(self.host.pod_changed)
+            begin(self._pods.run())
+            begin(self.host.follow_exits())
+            await self._register_all()
+            self._registered.set()
+            begin(self._keep_leases())
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.host.close()
+            await self.runtime.close()
+
+    def pause(self, name: str) -> None:
+        """A fault for tests: the node renews its lease no more, as if its machine were cut off."""
+        self._paused.add(name)
+
+    def resume(self, name: str) -> None:
+        self._paused.discard(name)
+
+    def _add(self, config: AgentConfig) -> None:
+        name = config.node_name
+        units = capacity_units(config, self._machine, allocatable=True)
+        self.configs[name] = config
+        self._facts[name] = NodeFacts(
+            name=name,
+            ips=config.node_ips,
+            runtime=self.runtime.name,
+            allocatable_cpu_milli=units["cpu"],
+            allocatable_memory_bytes=units["memory"],
+        )
+        self._views[name] = NodeView(name=name, labels=node_labels(config, self._machine), allocatable=units)
+
+    def _admit(self, pod: api.Pod, others: Iterable[api.Pod]) -> Trouble | None:
+        # Labels that somebody put on the node later are the scheduler's word: selectors are not checked.
+        view = self._views[pod.spec.nodeName or ""]
+        bare = replace(pod, spec=replace(pod.spec, nodeSelector={}, affinity=None))
+        return admit(bare, others, view)
+
+    async def _register_all(self) -> None:
+        waiting = iter(list(self.configs.values()))
+
+        async def work() -> None:
+            for config in waiting:
+                await self._register(config)
+
+        await asyncio.gather(*(work() for _ in range(min(REGISTERING_AT_ONCE, len(self.configs)))))
+
+    async def _register(self, config: AgentConfig) -> None:
+        while True:
+            try:
+                await self._register_once(config)
+                return
+            except (ApiError, OSError, TimeoutError) as error:
+                _log.warning("node %s could not be registered yet: %s", config.node_name, error)
+                await self._clock.sleep(RETRY_S)
+
+    async def _register_once(self, config: AgentConfig) -> None:
+        name = config.node_name
+        status = node_status(
+            config,
+            self._machine,
+            runtime_version=await self.runtime.version(),
+            runtime_error="",
+            images=(),
+            pressures=frozenset(),
+            before=(),
+            now=self._clock.now(),
+        )
+        try:
+            node = await self._client.create(new_node(config, self._machine, status))
+        except ApiError as error:
+            if not is_already_exists(error):
+                raise
+            node = await self._client.get(api.Node, name)
+        if not any(c.type == "Ready" and c.status == "True" for c in node.status.conditions):
+            patch = {"status": codec.to_builtins(status)}
+            await self._client.patch(api.Node, name, "", patch, patch_type=STRATEGIC, subresource="status")
+        self._uids[name] = node.metadata.uid or ""
+        await self._renew(name)
+
+    async def _keep_leases(self) -> None:
+        """Renew every lease once a period, spread evenly over it."""
+        while True:
+            begun_s = self._clock.monotonic_s()
+            names = list(self.configs)
+            pace_s = self._lease_renew_s / max(len(names), 1)
+            for index, name in enumerate(names):
+                if name not in self._paused:
+                    await self._renew(name)
+                # One sleep for each hundredth of the period is even enough, and cheap.
+                if pace_s * (index + 1) > self._clock.monotonic_s() - begun_s + self._lease_renew_s / 100:
+                    await self._clock.sleep(self._lease_renew_s / 100)
+            left_s = begun_s + self._lease_renew_s - self._clock.monotonic_s()
+            await self._clock.sleep(max(left_s, 0.0))
+
+    async def _renew(self, name: str) -> None:
+        config = self.configs[name]
+        try:
+            self._leases[name] = await renew_lease(
+                self._client,
+                name,
+                self._uids.get(name, ""),
+                config.lease_duration_s,
+                self._clock,
+                self._leases.get(name),
+            )
+        except (ApiError, OSError, TimeoutError) as error:
+            _log.warning("the lease of node %s was not renewed: %s", name, error)
+            self._leases.pop(name, None)

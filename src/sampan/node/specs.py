@@ -1,0 +1,122 @@
+"""What the runtime is asked for: sandbox and container specs from a pod. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sampan.node.config import AgentConfig
+from sampan.node.dns import Resolver
+from sampan.node.expansion import expand
+from sampan.node.hosts import sandbox_hostname
+from sampan.node.model import NodeFacts
+from sampan.node.names import (
+    CONFIG_SOURCE,
+    CONTAINER_HASH,
+    CONTAINER_NAME,
+    MESSAGE_PATH,
+    MESSAGE_POLICY,
+    POD_GRACE,
+    RESTART_COUNT,
+    container_hash,
+    key_of,
+    log_directory,
+    log_path,
+    pod_labels,
+)
+from sampan.node.resources import container_resources, qos_class
+from sampan.node.runtimes.runtime import ContainerSpec, Image, Mount, PortMapping, SandboxSpec
+from sampan.node.security import container_security, supplemental_groups
+from sampan.schema import api
+
+DEFAULT_MESSAGE_PATH: Final = "/dev/termination-log"
+
+
+def sandbox_spec(
+    pod: api.Pod, attempt: int, config: AgentConfig, resolver: Resolver, runtime_handler: str, node_name: str
+) -> SandboxSpec:
+    """The sandbox of a pod."""
+    key = key_of(pod)
+    security = pod.spec.securityContext
+    host_network = bool(pod.spec.hostNetwork)
+    return SandboxSpec(
+        namespace=key.namespace,
+        name=key.name,
+        uid=key.uid,
+        attempt=attempt,
+        hostname="" if host_network else sandbox_hostname(pod, node_name, config.cluster_domain),
+        labels={**pod.metadata.labels, **pod_labels(key)},
+        annotations={**pod.metadata.annotations, CONFIG_SOURCE: "api", POD_GRACE: str(_grace_s(pod))},
+        dns_servers=resolver.servers,
+        dns_searches=resolver.searches,
+        dns_options=resolver.options,
+        port_mappings=() if host_network else _port_mappings(pod),
+        log_directory=log_directory(config.log_dir, key),
+        host_network=host_network,
+        host_pid=bool(pod.spec.hostPID),
+        host_ipc=bool(pod.spec.hostIPC),
+        share_process_namespace=bool(pod.spec.shareProcessNamespace),
+        sysctls={s.name: s.value for s in security.sysctls} if security is not None else {},
+        privileged=any(
+            c.securityContext is not None and bool(c.securityContext.privileged)
+            for c in (*pod.spec.initContainers, *pod.spec.containers)
+        ),
+        run_as_user=security.runAsUser if security is not None else None,
+        run_as_group=security.runAsGroup if security is not None and security.runAsUser is not None else None,
+        supplemental_groups=supplemental_groups(pod),
+        runtime_handler=runtime_handler,
+    )
+
+
+def _grace_s(pod: api.Pod) -> int:
+    grace_s = pod.spec.terminationGracePeriodSeconds
+    return 30 if grace_s is None else grace_s
+
+
+def _port_mappings(pod: api.Pod) -> tuple[PortMapping, ...]:
+    sidecars = [c for c in pod.spec.initContainers if c.restartPolicy == "Always"]
+    return tuple(
+        PortMapping(port.containerPort, port.hostPort, port.protocol or "TCP", port.hostIP or "")
+        for container in (*pod.spec.containers, *sidecars)
+        for port in container.ports
+        if port.hostPort
+    )
+
+
+def container_spec(
+    pod: api.Pod,
+    container: api.Container,
+    attempt: int,
+    *,
+    image_ref: str,
+    image: Image | None,
+    env: Mapping[str, str],
+    mounts: Sequence[Mount],
+    node: NodeFacts,
+    node_memory_bytes: int,
+) -> ContainerSpec:
+    """One instance of a container. Raises ConfigError where runAsNonRoot is broken."""
+    return ContainerSpec(
+        name=container.name,
+        attempt=attempt,
+        image=image_ref,
+        command=tuple(expand(word, env) for word in container.command),
+        args=tuple(expand(word, env) for word in container.args),
+        working_dir=container.workingDir or "",
+        env=tuple(env.items()),
+        mounts=tuple(mounts),
+        labels={**pod_labels(key_of(pod)), CONTAINER_NAME: container.name},
+        annotations={
+            CONTAINER_HASH: container_hash(container.name, container.image or ""),
+            RESTART_COUNT: str(attempt),
+            MESSAGE_PATH: container.terminationMessagePath or DEFAULT_MESSAGE_PATH,
+            MESSAGE_POLICY: container.terminationMessagePolicy or "File",
+            POD_GRACE: str(_grace_s(pod)),
+        },
+        log_path=log_path(container.name, attempt),
+        stdin=bool(container.stdin),
+        stdin_once=bool(container.stdinOnce),
+        tty=bool(container.tty),
+        resources=container_resources(container, qos_class(pod), node_memory_bytes),
+        security=container_security(pod, container, image),
+    )

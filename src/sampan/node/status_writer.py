@@ -1,0 +1,113 @@
+"""Writes pod statuses: the newest only, one write at a time for each pod, nothing when nothing changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import msgspec
+
+from sampan.base.clock import Clock
+from sampan.client.client import STRATEGIC, Client
+from sampan.client.errors import ApiError, is_conflict, is_not_found
+from sampan.node.names import PodKey
+from sampan.schema import api, codec
+
+WRITERS: Final = 32
+FIRST_RETRY_S: Final = 0.5
+MOST_RETRY_S: Final = 15.0
+
+_log = logging.getLogger(__name__)
+# Fields that the node owns wholly: absent in the new status means absent in the object.
+_OWNED: Final = ("reason", "message", "podIP", "startTime", "observedGeneration")
+
+
+def status_patch(uid: str, before: api.PodStatus, after: api.PodStatus) -> dict[str, Any]:
+    """The strategic merge patch that makes the API's status say `after`.
+
+    Conditions merge by type, so that other people's (readiness gates, DisruptionTarget) stay; the uid in
+    the metadata makes it fail for a pod of the same name that is another one.
+    """
+    status: dict[str, Any] = codec.to_builtins(after)
+    for name in _OWNED:
+        if name not in status and getattr(before, name) is not None:
+            status[name] = None
+    if before.podIPs and before.podIPs != after.podIPs:
+        status["podIPs"] = [{"$patch": "replace"}, *status.get("podIPs", ())]
+    if before.hostIPs and before.hostIPs != after.hostIPs:
+        status["hostIPs"] = [{"$patch": "replace"}, *status.get("hostIPs", ())]
+    return {"metadata": {"uid": uid}, "status": status}
+
+
+class _Pending(msgspec.Struct):
+    key: PodKey
+    before: api.PodStatus
+    status: api.PodStatus | None
+    task: asyncio.Task[None] | None = None
+
+
+class StatusWriter:
+    """Coalesces: while a pod's write is under way only the newest status after it is kept."""
+
+    def __init__(self, client: Client, clock: Clock, *, writers: int = WRITERS) -> None:
+        self._client = client
+        self._clock = clock
+        self._pending: dict[str, _Pending] = {}
+        self._writers = asyncio.Semaphore(writers)
+        self.written = 0
+
+    def put(self, key: PodKey, before: api.PodStatus, status: api.PodStatus) -> None:
+        """Write `status` soon; `before` is what the API had last as far as known."""
+        entry = self._pending.get(key.uid)
+        if entry is None:
+            entry = self._pending[key.uid] = _Pending(key, before, status)
+        entry.before, entry.status = before, status
+        if entry.task is None:
+            entry.task = asyncio.get_running_loop().create_task(self._write(entry))
+
+    async def flush(self, uid: str) -> None:
+        """Return once nothing waits to be written for that pod."""
+        entry = self._pending.get(uid)
+        if entry is not None and entry.task is not None:
+            await asyncio.wait([entry.task])
+
+    def close(self) -> None:
+        """Drop what waits."""
+        for entry in self._pending.values():
+            if entry.task is not None:
+                entry.task.cancel()
+
+    async def _write(self, entry: _Pending) -> None:
+        failures = 0
+        while entry.status is not None:
+            status, entry.status = entry.status, None
+            try:
+                await self._patch(entry, status)
+                failures = 0
+            except ApiError as error:
+                if is_not_found(error) or is_conflict(error):
+                    break  # the pod is gone, or its name belongs to another one
+                failures = await self._retry_later(entry, status, failures, error)
+            except (ConnectionError, TimeoutError) as error:
+                failures = await self._retry_later(entry, status, failures, error)
+        self._pending.pop(entry.key.uid, None)
+
+    async def _patch(self, entry: _Pending, status: api.PodStatus) -> None:
+        key = entry.key
+        patch = status_patch(key.uid, entry.before, status)
+        async with self._writers:
+            pod = await self._client.patch(
+                api.Pod, key.name, key.namespace, patch, patch_type=STRATEGIC, subresource="status"
+            )
+        entry.before = pod.status
+        self.written += 1
+
+    async def _retry_later(
+        self, entry: _Pending, status: api.PodStatus, failures: int, error: Exception
+    ) -> int:
+        _log.warning("the status of pod %s could not be written and is tried again: %s", entry.key, error)
+        await self._clock.sleep(min(FIRST_RETRY_S * 2 ** min(failures, 8), MOST_RETRY_S))
+        if entry.status is None:
+            entry.status = status
+        return failures + 1

@@ -1,0 +1,48 @@
+"""Looks at the part of a runtime that belongs to one pod."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from sampan.node.names import uid_of
+from sampan.node.runtimes.runtime import Listing, Runtime
+
+
+@runtime_checkable
+class ListsPods(Protocol):
+    """What a runtime may offer beside the whole listing: the same for one pod, which costs less."""
+
+    async def list_pod(self, uid: str) -> Listing: ...
+
+
+async def listing_of(runtime: Runtime, uid: str) -> Listing:
+    """What the runtime has of one pod."""
+    if isinstance(runtime, ListsPods):
+        return await runtime.list_pod(uid)
+    return part_of(await runtime.list(), uid)
+
+
+def part_of(listing: Listing, uid: str) -> Listing:
+    """The part of a listing that belongs to one pod."""
+    return Listing(
+        tuple(s for s in listing.sandboxes if s.uid == uid),
+        tuple(c for c in listing.containers if uid_of(c.labels) == uid),
+    )
+
+
+def by_pod(listing: Listing) -> dict[str, Listing]:
+    """A whole listing cut up by pod uid; what carries no pod uid is not ours and left out."""
+    sandboxes: dict[str, list[int]] = {}
+    containers: dict[str, list[int]] = {}
+    for index, sandbox in enumerate(listing.sandboxes):
+        sandboxes.setdefault(sandbox.uid, []).append(index)
+    for index, container in enumerate(listing.containers):
+        containers.setdefault(uid_of(container.labels), []).append(index)
+    return {
+        uid: Listing(
+            tuple(listing.sandboxes[i] for i in sandboxes.get(uid, ())),
+            tuple(listing.containers[i] for i in containers.get(uid, ())),
+        )
+        for uid in {**sandboxes, **containers}
+        if uid
+    }

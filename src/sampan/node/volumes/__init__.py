@@ -1,0 +1,1 @@
+"""Volumes: a pure plan of files, a thin writer, and a table of plugins."""

@@ -1,0 +1,177 @@
+"""The table of volume plugins: each makes the directory that containers mount."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sampan.base.clock import Clock
+from sampan.client.client import Client
+from sampan.node.errors import VolumeError
+from sampan.node.model import NodeFacts
+from sampan.node.references import get_or_none
+from sampan.node.volumes.mounting import can_mount, mount_tmpfs
+from sampan.node.volumes.plan import Objects, volume_files, volume_needs
+from sampan.node.volumes.writer import write_files
+from sampan.schema import api
+
+EMPTY_DIR_MODE: Final = 0o777
+SET_GID: Final = 0o2000
+
+
+class VolumeTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin gets: the volume, where it may make its directory, and what helps it."""
+
+    pod: api.Pod
+    volume: api.Volume
+    directory: Path
+    node: NodeFacts
+    client: Client
+    clock: Clock
+    objects: Callable[[api.Pod, api.Volume], Awaitable[Objects]]
+
+    @property
+    def fs_group(self) -> int | None:
+        security = self.pod.spec.securityContext
+        return security.fsGroup if security is not None else None
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A volume that can be mounted: the host's path, and whether containers may never write to it."""
+
+    path: str
+    readonly: bool = False
+
+
+class VolumePlugin(msgspec.Struct, frozen=True):
+    """`directory` is its name in the pod's directory, `written` says that the node keeps it fresh."""
+
+    directory: str
+    fits: Callable[[api.Volume], bool]
+    prepare: Callable[[VolumeTask], Awaitable[Prepared]]
+    written: bool = False
+
+
+async def _empty_dir(task: VolumeTask) -> Prepared:
+    source = task.volume.emptyDir or api.EmptyDirVolumeSource()
+    mode = EMPTY_DIR_MODE if source.mode is None else source.mode
+    directory = task.directory
+    fresh = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    if source.medium == "Memory" and can_mount() and not directory.is_mount():
+        limit = source.sizeLimit.whole() if source.sizeLimit is not None else 0
+        mount_tmpfs(directory, limit or task.node.allocatable_memory_bytes, mode)
+    if fresh:
+        directory.chmod(mode)
+        if task.fs_group is not None:
+            with suppress(PermissionError):
+                os.chown(directory, -1, task.fs_group)
+            directory.chmod(mode | SET_GID | 0o770)
+    return Prepared(str(directory))
+
+
+async def _written(task: VolumeTask) -> Prepared:
+    objects = await task.objects(task.pod, task.volume)
+    files = volume_files(task.pod, task.volume, objects, task.node)
+    write_files(task.directory, files, task.clock.now(), task.fs_group)
+    return Prepared(str(task.directory), readonly=True)
+
+
+async def _host_path(task: VolumeTask) -> Prepared:
+    source = task.volume.hostPath
+    assert source is not None
+    check_host_path(source.path, source.type or "")
+    return Prepared(source.path)
+
+
+# type: (test of the mode, what kubelet says it is not)
+_TYPES: Final[dict[str, tuple[Callable[[int], bool], str]]] = {
+    "Directory": (stat.S_ISDIR, "a directory"),
+    "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
+    "File": (stat.S_ISREG, "a file"),
+    "FileOrCreate": (stat.S_ISREG, "a file"),
+    "Socket": (stat.S_ISSOCK, "a socket file"),
+    "CharDevice": (stat.S_ISCHR, "a character device"),
+    "BlockDevice": (stat.S_ISBLK, "a block device"),
+}
+
+
+def check_host_path(path: str, type_: str) -> None:
+    """Check (or create) what a hostPath volume names. Raises VolumeError with kubelet's words."""
+    place = Path(path)
+    if type_ == "DirectoryOrCreate" and not place.exists():
+        place.mkdir(mode=0o755, parents=True)
+    if type_ == "FileOrCreate" and not place.exists():
+        place.touch(mode=0o644)
+    if not type_:
+        if not place.exists():  # what docker did, and containers rely on
+            place.mkdir(parents=True)
+        return
+    test, what = _TYPES[type_]
+    if not place.exists() or not test(place.stat().st_mode):
+        raise VolumeError(f"hostPath type check failed: {path} is not {what}")
+
+
+async def _claim(task: VolumeTask) -> Prepared:
+    namespace = task.pod.metadata.namespace or ""
+    source = task.volume.persistentVolumeClaim
+    name = source.claimName if source is not None else f"{task.pod.metadata.name}-{task.volume.name}"
+    claim = await get_or_none(task.client, api.PersistentVolumeClaim, name, namespace)
+    if claim is None:
+        raise VolumeError(
+            f"error processing PVC {namespace}/{name}: failed to fetch PVC from API server: "
+            f'persistentvolumeclaims "{name}" not found'
+        )
+    if claim.status.phase != "Bound" or not claim.spec.volumeName:
+        raise VolumeError(f"error processing PVC {namespace}/{name}: PVC is not bound")
+    volume = await get_or_none(task.client, api.PersistentVolume, claim.spec.volumeName)
+    if volume is None:
+        raise VolumeError(f'persistentvolume "{claim.spec.volumeName}" not found')
+    return _persistent(volume, readonly=bool(source.readOnly) if source is not None else False)
+
+
+def _persistent(volume: api.PersistentVolume, *, readonly: bool) -> Prepared:
+    spec = volume.spec
+    if spec.hostPath is not None:
+        check_host_path(spec.hostPath.path, spec.hostPath.type or "")
+        return Prepared(spec.hostPath.path, readonly)
+    if spec.local is not None:
+        if not Path(spec.local.path).exists():
+            raise VolumeError(f'path "{spec.local.path}" does not exist')
+        return Prepared(spec.local.path, readonly)
+    raise VolumeError(f"no volume plugin matched for persistent volume {volume.metadata.name!r}")
+
+
+PLUGINS: Final = (
+    VolumePlugin("kubernetes.io~empty-dir", lambda v: v.emptyDir is not None, _empty_dir),
+    VolumePlugin("kubernetes.io~configmap", lambda v: v.configMap is not None, _written, written=True),
+    VolumePlugin("kubernetes.io~secret", lambda v: v.secret is not None, _written, written=True),
+    VolumePlugin("kubernetes.io~downward-api", lambda v: v.downwardAPI is not None, _written, written=True),
+    VolumePlugin("kubernetes.io~projected", lambda v: v.projected is not None, _written, written=True),
+    VolumePlugin("kubernetes.io~host-path", lambda v: v.hostPath is not None, _host_path),
+    VolumePlugin("kubernetes.io~claim", lambda v: v.persistentVolumeClaim is not None, _claim),
+    VolumePlugin("kubernetes.io~ephemeral", lambda v: v.ephemeral is not None, _claim),
+)
+
+
+def plugin_for(volume: api.Volume, table: tuple[VolumePlugin, ...] = PLUGINS) -> VolumePlugin:
+    """The plugin that makes this volume. Raises VolumeError where none does. No source at all is emptyDir."""
+    for plugin in table:
+        if plugin.fits(volume):
+            return plugin
+    fields = [f for f in volume.__struct_fields__ if f != "name" and getattr(volume, f) is not None]
+    if not fields:
+        return table[0]
+    raise VolumeError(f"no volume plugin matched for a volume of kind {fields[0]}")
+
+
+def needs_objects(volume: api.Volume) -> bool:
+    """Whether the volume shows objects of the API that may change."""
+    needs = volume_needs(volume)
+    return bool(needs.config_maps or needs.secrets)

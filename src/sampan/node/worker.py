@@ -1,0 +1,165 @@
+"""One pod's worker: feeds the machine, starts what it orders, brings back the outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any, Protocol
+
+from sampan.client.errors import ApiError
+from sampan.node.carry_out import CarryOut
+from sampan.node.errors import ConfigError, VolumeError
+from sampan.node.machine import new_state, step
+from sampan.node.model import (
+    Done,
+    Event,
+    Failed,
+    Forget,
+    Instruction,
+    NodeFacts,
+    Note,
+    PodState,
+    Probed,
+    Relist,
+    ReportStatus,
+    SetTimer,
+    StartProbe,
+    StopContainer,
+    StopProbe,
+    Tick,
+)
+from sampan.node.probe_runner import ProbeRunner
+from sampan.node.runtimes.runtime import RuntimeFailure
+from sampan.node.status_writer import StatusWriter
+from sampan.node.timers import Timer, Timers
+from sampan.schema import api
+
+_log = logging.getLogger(__name__)
+
+
+class Home(Protocol):
+    """What a worker needs around it."""
+
+    timers: Timers
+    probes: ProbeRunner
+    statuses: StatusWriter
+    carry_out: CarryOut
+
+    def now(self) -> Any: ...
+
+    def record(self, pod: api.Pod, type_: str, reason: str, message: str, container: str) -> None: ...
+
+    def look_at(self, uid: str) -> None:
+        """Look at the pod's part of the runtime soon."""
+        ...
+
+    async def observe(self, uid: str) -> None:
+        """Look at it now."""
+        ...
+
+    def own(self, runtime_id: str, uid: str) -> None:
+        """The runtime's container or sandbox belongs to this pod."""
+        ...
+
+    def forget(self, worker: PodWorker) -> None: ...
+
+
+class PodWorker:
+    """Serial by construction: `handle` never runs inside itself, and everything runs on one event loop."""
+
+    def __init__(self, home: Home, pod: api.Pod, node: NodeFacts) -> None:
+        self.state: PodState = new_state(pod, node)
+        self._home = home
+        self._inbox: deque[Event] = deque()
+        self._busy = False
+        self._timer: Timer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def pod(self) -> api.Pod:
+        return self.state.pod
+
+    @property
+    def node(self) -> NodeFacts:
+        return self.state.node
+
+    @property
+    def uid(self) -> str:
+        return self.state.key.uid
+
+    def handle(self, event: Event) -> None:
+        """Step the machine with `event` and start what it orders."""
+        self._inbox.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._inbox:
+                self.state, orders = step(self.state, self._inbox.popleft(), self._home.now())
+                for order in orders:
+                    self._start(order)
+        finally:
+            self._busy = False
+
+    def note(self, type_: str, reason: str, message: str, container: str = "") -> None:
+        self._home.record(self.pod, type_, reason, message, container)
+
+    def close(self) -> None:
+        """Drop everything under way; the runtime keeps what it has."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def _start(self, order: Instruction) -> None:
+        match order:
+            case Note(type_, reason, message, container):
+                self.note(type_, reason, message, container)
+            case ReportStatus(status):
+                self._home.statuses.put(self.state.key, self.pod.status, status)
+            case SetTimer(at):
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = self._home.timers.at(at, self._tick) if at is not None else None
+            case StartProbe():
+                self._home.probes.start(self.pod, order, lambda ok, output: self._probed(order, ok, output))
+            case StopProbe():
+                self._home.probes.stop(order.container_id, order.kind)
+            case Relist():
+                self._home.look_at(self.uid)
+            case Forget():
+                self._home.forget(self)
+            case _:
+                task = asyncio.get_running_loop().create_task(self._carry_out(order))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.handle(Tick())
+
+    def _probed(self, order: StartProbe, ok: bool, output: str) -> None:
+        self.handle(Probed(order.container, order.container_id, order.kind, ok, output))
+
+    async def _carry_out(self, order: Instruction) -> None:
+        try:
+            result = await self._home.carry_out.run(self, order)
+            if isinstance(order, StopContainer):
+                await self._home.observe(self.uid)  # how it exited, before the machine has to guess
+        except RuntimeFailure as failure:
+            self.handle(Failed(order.key, failure.reason, str(failure)))
+        except ConfigError as error:
+            self.handle(Failed(order.key, ConfigError.reason, str(error)))
+        except VolumeError as error:
+            self.handle(Failed(order.key, "FailedMount", str(error)))
+        except (ApiError, OSError, TimeoutError, ValueError) as error:
+            self.handle(Failed(order.key, "", str(error) or type(error).__name__))
+        except Exception as error:
+            _log.exception("%s of pod %s failed unexpectedly", type(order).__name__, self.state.key)
+            self.handle(Failed(order.key, "InternalError", f"{type(error).__name__}: {error}"))
+        else:
+            runtime_id = getattr(result, "id", "")
+            if runtime_id:
+                self._home.own(runtime_id, self.uid)
+            self.handle(Done(order.key, result))

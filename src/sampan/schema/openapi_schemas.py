@@ -1,0 +1,150 @@
+"""Definitions as the components of an OpenAPI document: references rewritten, nulls taken out of types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from sampan.schema.definitions import REF_PREFIX, Definitions, GroupVersionKind, Schema
+from sampan.schema.openapi_paths import PATCH
+from sampan.schema.openapi_resources import ServedResource
+
+V2: Final = "#/definitions/"
+V3: Final = "#/components/schemas/"
+
+_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
+_QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_INT_OR_STRING: Final = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+_GVK: Final = "x-kubernetes-group-version-kind"
+# What OpenAPI v2 has no words for; Kubernetes leaves it out of that document.
+_NOT_IN_V2: Final = frozenset({"oneOf", "anyOf", "not", "nullable"})
+
+
+class Components:
+    """The schemas of one document, each added when something refers to it."""
+
+    def __init__(self, definitions: Definitions, prefix: str) -> None:
+        self._definitions = definitions
+        self._prefix = prefix
+        self._schemas: dict[str, Schema] = {}
+
+    def add(self, names: Iterable[str | None]) -> None:
+        """Add these definitions and all they refer to."""
+        waiting = [name for name in names if name is not None]
+        while waiting:
+            name = waiting.pop()
+            if name in self._schemas:
+                continue
+            schema = self._published(name)
+            self._schemas[name] = schema
+            waiting.extend(_references(schema, self._prefix))
+
+    def add_custom(self, resource: ServedResource) -> None:
+        """Add a custom resource's definition and its list."""
+        assert resource.custom is not None
+        name = resource.definition
+        self._schemas[name] = self._custom(resource)
+        self._schemas[f"{name}List"] = self._custom_list(resource, name)
+        self.add([_META + "ObjectMeta", _META + "ListMeta"])
+
+    def schemas(self) -> dict[str, Schema]:
+        """All schemas by name, in order."""
+        return dict(sorted(self._schemas.items()))
+
+    def ref(self, name: str) -> Schema:
+        """A reference to a definition of the document."""
+        return {"$ref": self._prefix + name}
+
+    def _published(self, name: str) -> Schema:
+        if name == PATCH:
+            return {
+                "description": "Patch is provided to give a concrete name and type to the patch body.",
+                "type": "object",
+            }
+        schema = self._definitions.schemas[name]
+        if name in (_QUANTITY, _INT_OR_STRING):
+            return self._either(name, schema)
+        rewritten: Schema = self._rewritten(schema)
+        if _GVK in schema:
+            for field in ("apiVersion", "kind"):  # the source narrows them; Kubernetes does not
+                rewritten.get("properties", {}).get(field, {}).pop("enum", None)
+        return rewritten
+
+    def _either(self, name: str, schema: Schema) -> Schema:
+        other = "number" if name == _QUANTITY else "integer"
+        shown: Schema = {"description": schema["description"]} if "description" in schema else {}
+        if name == _INT_OR_STRING:
+            shown["format"] = "int-or-string"
+        if self._prefix == V2:
+            return {**shown, "type": "string"}
+        return {**shown, "oneOf": [{"type": other}, {"type": "string"}]}
+
+    def _rewritten(self, schema: Any) -> Any:
+        """A schema as the document says it. Property names are data and stay as they are."""
+        if not isinstance(schema, dict):
+            return schema
+        shown: Schema = {}
+        for key, value in schema.items():
+            if key == "$ref" and isinstance(value, str):
+                shown["$ref"] = self._prefix + value.removeprefix(REF_PREFIX)
+            elif key == "type" and isinstance(value, list):
+                shown["type"] = next(t for t in value if t != "null")
+            elif key == "properties" and isinstance(value, dict):
+                shown[key] = {name: self._rewritten(item) for name, item in value.items()}
+            elif key in ("default", "example", "enum"):
+                shown[key] = value
+            elif isinstance(value, list):
+                shown[key] = [self._rewritten(item) for item in value]
+            elif not (self._prefix == V2 and key in _NOT_IN_V2):
+                shown[key] = self._rewritten(value)
+        if self._prefix == V3 and "$ref" in shown and len(shown) > 1:
+            # In OpenAPI 3.0 nothing may stand beside a reference.
+            shown["allOf"] = [{"$ref": shown.pop("$ref")}]
+        return {k: v for k, v in shown.items() if not (self._prefix == V2 and k in _NOT_IN_V2)}
+
+    def _custom(self, resource: ServedResource) -> Schema:
+        schema: Schema = self._rewritten(resource.custom)
+        properties = {
+            "apiVersion": self._text_of("apiVersion"),
+            "kind": self._text_of("kind"),
+            "metadata": self.ref(_META + "ObjectMeta"),
+            **{k: v for k, v in schema.get("properties", {}).items() if k != "metadata"},
+        }
+        return {**schema, "type": "object", "properties": properties, _GVK: [_shown(resource.gvk)]}
+
+    def _custom_list(self, resource: ServedResource, name: str) -> Schema:
+        kind = f"{resource.gvk.kind}List"
+        return {
+            "description": f"{kind} is a list of {resource.gvk.kind}",
+            "type": "object",
+            "required": ["items"],
+            "properties": {
+                "apiVersion": self._text_of("apiVersion"),
+                "items": {"type": "array", "items": self.ref(name)},
+                "kind": self._text_of("kind"),
+                "metadata": self.ref(_META + "ListMeta"),
+            },
+            _GVK: [_shown(msgspec.structs.replace(resource.gvk, kind=kind))],
+        }
+
+    def _text_of(self, field: str) -> Schema:
+        namespace = self._definitions.schemas["io.k8s.api.core.v1.Namespace"]["properties"][field]
+        return {"type": "string", "description": namespace["description"]}
+
+
+def _references(schema: Any, prefix: str) -> list[str]:
+    if isinstance(schema, list):
+        return [name for item in schema for name in _references(item, prefix)]
+    if not isinstance(schema, dict):
+        return []
+    found = [name for item in schema.values() for name in _references(item, prefix)]
+    ref = schema.get("$ref")
+    if isinstance(ref, str) and ref.startswith(prefix):
+        found.append(ref.removeprefix(prefix))
+    return found
+
+
+def _shown(gvk: GroupVersionKind) -> dict[str, str]:
+    return {"group": gvk.group, "version": gvk.version, "kind": gvk.kind}

@@ -1,0 +1,383 @@
+"""Every object in memory as the bytes that clients get, fed by the store's own changes.
+
+GET and LIST answer from here; every watcher of a change shares one encoding of it. The feed is ordered and
+gap-free, so a reader that has waited for a revision (`reached`) sees every write up to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from sampan.store.backend import Batch, Change, Compacted, KeyRange, Page, Store
+
+ROOT: Final = "/registry/"
+# Events kept per kind for watches that resume from an older revision; older ones get 410 and list again.
+HISTORY_EVENTS: Final = 20_000
+# Events a watcher may lag behind before it is ended; it then lists again.
+WATCHER_LAG_EVENTS: Final = 20_000
+
+ADDED: Final = "ADDED"
+MODIFIED: Final = "MODIFIED"
+DELETED: Final = "DELETED"
+BOOKMARK: Final = "BOOKMARK"
+
+_VERSION_FIELD: Final = b'"resourceVersion":"'
+
+
+def splice(value: bytes, revision: int) -> bytes:
+    """The stored object with its revision put in.
+
+    The first resourceVersion in the bytes is metadata's own: schema.compile writes it before all else.
+    """
+    at = value.index(_VERSION_FIELD) + len(_VERSION_FIELD)
+    return b"%b%d%b" % (value[:at], revision, value[at:])
+
+
+class _Metadata(msgspec.Struct):
+    labels: dict[str, str] | None = None
+
+
+class _Labelled(msgspec.Struct):
+    metadata: _Metadata
+
+
+_labels = msgspec.json.Decoder(_Labelled)
+
+
+class Item:
+    """One object at one revision."""
+
+    __slots__ = ("_fields", "_labels", "create_revision", "data", "key", "name", "namespace", "revision")
+
+    def __init__(self, key: str, value: bytes, revision: int, create_revision: int) -> None:
+        _, _, _, _, *names = key.split("/")
+        self.key = key
+        self.namespace = names[0] if len(names) > 1 else ""
+        self.name = names[-1]
+        self.revision = revision
+        self.create_revision = create_revision
+        self.data = splice(value, revision)
+        self._labels: Mapping[str, str] | None = None
+        self._fields: Mapping[str, str] | None = None
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        if self._labels is None:
+            self._labels = _labels.decode(self.data).metadata.labels or {}
+        return self._labels
+
+    def fields(self, describe: Callable[[Item], Mapping[str, str]]) -> Mapping[str, str]:
+        """What field selectors see, computed once by `describe`."""
+        if self._fields is None:
+            self._fields = describe(self)
+        return self._fields
+
+
+Match = Callable[[Item], bool]
+# Turns an event's type and item into the line a watcher gets. One per kind of answer (JSON, Table, …), so
+# that the watchers that share it share the line too.
+Render = Callable[[str, Item], bytes]
+
+
+def render_json(event_type: str, item: Item) -> bytes:
+    """The line of a plain JSON watch."""
+    return b'{"type":"%b","object":%b}\n' % (event_type.encode(), item.data)
+
+
+class Event:
+    """A change of one object, with the lines already rendered from it."""
+
+    __slots__ = ("_lines", "item", "previous", "revision", "type")
+
+    def __init__(self, event_type: str, item: Item, previous: Item | None) -> None:
+        self.type = event_type
+        self.item = item
+        self.previous = previous
+        self.revision = item.revision
+        self._lines: dict[tuple[str, Render], bytes] = {}
+
+    def line(self, event_type: str, render: Render) -> bytes:
+        made = self._lines.get((event_type, render))
+        if made is None:
+            made = self._lines[(event_type, render)] = render(event_type, self.item)
+        return made
+
+
+class Watcher:
+    """One watch: a bounded queue of lines between the cache and a client."""
+
+    def __init__(self, kind: KindCache, namespace: str, match: Match | None, render: Render) -> None:
+        self._kind = kind
+        self.namespace = namespace
+        self._match = match
+        self._render = render
+        self._lines: deque[bytes] = deque()
+        self._ready: asyncio.Future[None] | None = None
+        self.expired = False
+        self.bookmarks = False
+        # The last revision this watcher has been told of, by event or bookmark.
+        self.revision = 0
+
+    def offer(self, event: Event) -> None:
+        """Queue the line that this watcher gets for the event, if any."""
+        event_type = self._type_for(event)
+        if event_type is not None:
+            self.push(event.line(event_type, self._render), event.revision)
+
+    def push(self, line: bytes, revision: int) -> None:
+        self.revision = revision
+        if len(self._lines) >= WATCHER_LAG_EVENTS:
+            self.expire()
+            return
+        self._lines.append(line)
+        self._wake()
+
+    def expire(self) -> None:
+        """End this watch with 410: what it missed cannot be given any more."""
+        self.expired = True
+        self._lines.clear()
+        self._wake()
+
+    async def next(self, timeout_s: float) -> bytes:
+        """All lines that wait, joined; b"" when `timeout_s` passed, or when it has expired."""
+        if not self._lines and not self.expired:
+            self._ready = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._ready
+            self._ready = None
+        lines = b"".join(self._lines)
+        self._lines.clear()
+        return lines
+
+    def close(self) -> None:
+        self._kind.forget(self)
+
+    def _wake(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+
+    def _type_for(self, event: Event) -> str | None:
+        if self._match is None:
+            return event.type
+        is_in = event.type != DELETED and self._match(event.item)
+        before = event.previous
+        was_in = before is not None and self._match(before)
+        if is_in:
+            return MODIFIED if was_in else ADDED
+        return DELETED if was_in else None
+
+
+class KindCache:
+    """All objects of one kind, its recent events and its watchers."""
+
+    def __init__(self, prefix: str, revision: int) -> None:
+        self.prefix = prefix
+        self._namespaces: dict[str, dict[str, Item]] = {}
+        self._history: deque[Event] = deque()
+        # Every event after this revision is in the history.
+        self._floor = revision
+        self._watchers: dict[str, set[Watcher]] = {}
+        self.count = 0
+
+    def get(self, namespace: str, name: str) -> Item | None:
+        names = self._namespaces.get(namespace)
+        return names.get(name) if names is not None else None
+
+    def items(self, namespace: str = "") -> list[Item]:
+        """The objects of one namespace (or all), in key order."""
+        if namespace:
+            return self._sorted(namespace)
+        found: list[Item] = []
+        for each in sorted(self._namespaces):
+            found.extend(self._sorted(each))
+        return found
+
+    def __iter__(self) -> Iterator[Item]:
+        for names in self._namespaces.values():
+            yield from names.values()
+
+    def load(self, item: Item) -> None:
+        """Put in an object without an event: what was there before the feed began."""
+        self._namespaces.setdefault(item.namespace, {})[item.name] = item
+        self.count += 1
+
+    def reset(self, revision: int) -> None:
+        """Forget everything and end every watch."""
+        self._namespaces.clear()
+        self._history.clear()
+        self._floor = revision
+        self.count = 0
+        for watcher in list(self.watchers()):
+            watcher.expire()
+
+    def apply(self, change: Change) -> None:
+        if change.value is None:
+            self._delete(change)
+            return
+        item = Item(change.key, change.value, change.revision, change.create_revision)
+        names = self._namespaces.setdefault(item.namespace, {})
+        previous = names.get(item.name)
+        names[item.name] = item
+        self.count += previous is None
+        self._announce(Event(ADDED if previous is None else MODIFIED, item, previous))
+
+    def watch(
+        self, after: int | None, namespace: str = "", match: Match | None = None, render: Render = render_json
+    ) -> Watcher:
+        """A watcher of every event after revision `after` (None: from now on).
+
+        Raises Compacted where the history does not reach back that far.
+        """
+        watcher = Watcher(self, namespace, match, render)
+        if after is not None:
+            if after < self._floor:
+                raise Compacted(self._floor)
+            for event in self._history:
+                if event.revision > after and namespace in ("", event.item.namespace):
+                    watcher.offer(event)
+        self._watchers.setdefault(namespace, set()).add(watcher)
+        return watcher
+
+    def forget(self, watcher: Watcher) -> None:
+        watchers = self._watchers.get(watcher.namespace)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watchers[watcher.namespace]
+
+    def watchers(self) -> Iterator[Watcher]:
+        for watchers in self._watchers.values():
+            yield from watchers
+
+    def _delete(self, change: Change) -> None:
+        _, _, _, _, *rest = change.key.split("/")
+        namespace = rest[0] if len(rest) > 1 else ""
+        names = self._namespaces.get(namespace, {})
+        previous = names.pop(rest[-1], None)
+        if not names:
+            self._namespaces.pop(namespace, None)
+        if previous is None or change.previous is None:
+            return
+        self.count -= 1
+        last = Item(change.key, change.previous, change.revision, change.create_revision)
+        self._announce(Event(DELETED, last, previous))
+
+    def _announce(self, event: Event) -> None:
+        self._history.append(event)
+        if len(self._history) > HISTORY_EVENTS:
+            self._floor = self._history.popleft().revision
+        if not self._watchers:
+            return
+        for watcher in self._watchers.get("", ()):
+            watcher.offer(event)
+        if event.item.namespace:
+            for watcher in self._watchers.get(event.item.namespace, ()):
+                watcher.offer(event)
+
+    def _sorted(self, namespace: str) -> list[Item]:
+        names = self._namespaces.get(namespace)
+        if not names:
+            return []
+        return [names[name] for name in sorted(names)]
+
+
+class WatchCache:
+    """All kinds, and the task that feeds them from the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kinds: dict[str, KindCache] = {}
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._feeder: asyncio.Task[None] | None = None
+        self.revision = 0
+        # Called after each batch is in, with the batch: for what must follow changes at once (RBAC, tokens).
+        self.on_batch: list[Callable[[Batch], None]] = []
+
+    async def start(self) -> None:
+        """Load everything, then follow."""
+        await self._load()
+        self._feeder = asyncio.create_task(self._feed(), name="watch cache feed")
+
+    async def close(self) -> None:
+        if self._feeder is not None:
+            self._feeder.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._feeder
+        for kind in self._kinds.values():
+            for watcher in list(kind.watchers()):
+                watcher.expire()
+
+    def kind(self, prefix: str) -> KindCache:
+        """The cache of the kind stored under `prefix` (`/registry/core/pods/`)."""
+        cache = self._kinds.get(prefix)
+        if cache is None:
+            cache = self._kinds[prefix] = KindCache(prefix, self.revision)
+        return cache
+
+    async def reached(self, revision: int) -> None:
+        """Return once every change up to `revision` is in."""
+        if revision <= self.revision:
+            return
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((revision, arrived))
+        await arrived
+
+    def bookmark(self, make: Callable[[KindCache, Watcher], bytes | None]) -> None:
+        """Offer every watcher the line that `make` gives for it: proof of how far it has seen."""
+        for kind in self._kinds.values():
+            for watcher in kind.watchers():
+                line = make(kind, watcher)
+                if line is not None:
+                    watcher.push(line, self.revision)
+
+    async def _load(self) -> None:
+        self._fill(await self._store.read(KeyRange.prefix(ROOT)))
+
+    def _fill(self, page: Page) -> None:
+        self.revision = page.revision
+        for entry in page.entries:
+            cache = self.kind(_prefix_of(entry.key))
+            cache.load(Item(entry.key, entry.value, entry.mod_revision, entry.create_revision))
+
+    async def _feed(self) -> None:
+        while True:
+            try:
+                async for batch in self._store.changes(KeyRange.prefix(ROOT), self.revision):
+                    self._apply(batch)
+                return
+            except Compacted:
+                # The feed fell behind what the store keeps: start over, and let every client list again.
+                page = await self._store.read(KeyRange.prefix(ROOT))
+                for kind in self._kinds.values():
+                    kind.reset(page.revision)
+                self._fill(page)
+
+    def _apply(self, batch: Batch) -> None:
+        for change in batch.changes:
+            self.kind(_prefix_of(change.key)).apply(change)
+        self.revision = batch.revision
+        for follow in self.on_batch:
+            follow(batch)
+        if self._waiting:
+            self._release(batch.revision)
+
+    def _release(self, revision: int) -> None:
+        still: deque[tuple[int, asyncio.Future[None]]] = deque()
+        for wanted, arrived in self._waiting:
+            if wanted > revision:
+                still.append((wanted, arrived))
+            elif not arrived.done():
+                arrived.set_result(None)
+        self._waiting = still
+
+
+def _prefix_of(key: str) -> str:
+    _, root, group, plural, _ = key.split("/", 4)
+    return f"/{root}/{group}/{plural}/"

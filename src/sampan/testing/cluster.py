@@ -1,0 +1,248 @@
+"""A whole cluster inside the calling process: API server, controllers, scheduler, simulated nodes.
+
+Everything runs in one event loop on one background thread, over a store in memory, with a clock that can
+be moved. Real clients reach it over HTTPS on loopback with the kubeconfig; tests reach it directly.
+
+    with Cluster() as cluster:
+        cluster.client.create(api.Namespace(metadata=api.ObjectMeta(name="shop")))
+        cluster.advance(300)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from sampan.apiserver.core.authn import TokenKeys
+from sampan.apiserver.core.server import ApiServer
+from sampan.apiserver.core.server import Settings as ServerSettings
+from sampan.apiserver.core.users import ADMIN, AUTHENTICATED, User
+from sampan.apiserver.direct import DirectTransport
+from sampan.base.clock import Clock, SimulatedClock, SystemClock
+from sampan.base.ids import RandomIds
+from sampan.client.client import Client
+from sampan.client.informer import SharedInformers
+from sampan.cluster import pki
+from sampan.controllers.catalog import Settings as ControllerSettings
+from sampan.controllers.catalog import controllers
+from sampan.controllers.runtime.manager import Manager
+from sampan.node.simulated_fleet import SimulatedNodes
+from sampan.scheduler.shell import Scheduler
+from sampan.store.memory import MemoryStore
+from sampan.testing.sync import SyncClient
+
+T = TypeVar("T")
+ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
+START_LIMIT_S: Final = 30.0
+WAIT_LIMIT_S: Final = 10.0
+_POLL_S: Final = 0.002
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Cluster is made of."""
+
+    nodes: int = 1
+    # A clock that moves only when `advance` is called; False for the machine's own.
+    simulated_clock: bool = True
+    controllers: bool = True
+    scheduler: bool = True
+
+
+class Cluster:
+    """A cluster for tests; a context manager. All methods may be called from any thread but its own."""
+
+    def __init__(
+        self,
+        *,
+        nodes: int = 1,
+        simulated_clock: bool = True,
+        controllers: bool = True,
+        scheduler: bool = True,
+    ) -> None:
+        self._options = Options(
+            nodes=nodes, simulated_clock=simulated_clock, controllers=controllers, scheduler=scheduler
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._stop: asyncio.Event | None = None
+        self._directory: Path | None = None
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start; returns once the API server answers and every node is Ready."""
+        self._thread = threading.Thread(target=self._run, name="sampan cluster", daemon=True)
+        self._thread.start()
+        if not self._started.wait(START_LIMIT_S):
+            raise TimeoutError(f"the cluster did not start within {START_LIMIT_S:.0f} s")
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Stop and forget everything."""
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread is not None:
+            self._thread.join()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    @cached_property
+    def client(self) -> SyncClient:
+        """A client that may do anything; it blocks until the answer is there."""
+        return SyncClient(self.async_client, self.call)
+
+    def client_as(self, name: str, *groups: str) -> SyncClient:
+        """A client that acts as this user."""
+        user = User(name, (*groups, AUTHENTICATED))
+        return SyncClient(Client(DirectTransport(self.server, user)), self.call)
+
+    @cached_property
+    def kubeconfig(self) -> Path:
+        """A kubeconfig for real clients. The server listens on loopback from the first use of this on."""
+        return self.call(self._listen())
+
+    def now(self) -> datetime:
+        """The cluster's time."""
+        return self.clock.now()
+
+    def advance(self, seconds: float) -> None:
+        """Move the cluster's clock, running everything that falls due on the way."""
+        clock = self.clock
+        if not isinstance(clock, SimulatedClock):
+            raise TypeError("this cluster runs on the machine's clock; make it with simulated_clock=True")
+        self.call(clock.advance(seconds))
+
+    def settle(self) -> None:
+        """Return once no controller has anything to do at this instant."""
+        self.wait_until(lambda: self.manager is None or self.manager.idle, advance=False)
+
+    def wait_until(self, condition: Callable[[], bool], *, advance: bool = True) -> None:
+        """Return once `condition` holds, moving the clock second by second where it is simulated.
+
+        Raises TimeoutError when it does not hold within ten seconds of real time.
+        """
+        deadline_s = SystemClock().monotonic_s() + WAIT_LIMIT_S
+        moves = advance and isinstance(self.clock, SimulatedClock)
+        while not condition():
+            if SystemClock().monotonic_s() > deadline_s:
+                raise TimeoutError(f"{condition} did not come to hold within {WAIT_LIMIT_S:.0f} s")
+            if moves:
+                self.advance(1)
+            else:
+                self.call(asyncio.sleep(_POLL_S))
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the cluster's loop and give its result."""
+        assert self._loop is not None, "the cluster has not been started"
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    # -- in the cluster's own thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:  # handed to whoever started or closes the cluster
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        options = self._options
+        self.clock: Clock = SimulatedClock() if options.simulated_clock else SystemClock()
+        self.store = MemoryStore()
+        signing = pki.make_signing_key()
+        keys = TokenKeys(signing.key, (signing.certificate,), ISSUER, (ISSUER,))
+        ids = RandomIds()
+        self.server = ApiServer(self.store, self.clock, ids, ServerSettings(keys=keys))
+        await self.server.start()
+        self.async_client = Client(DirectTransport(self.server, ADMIN))
+        informers = SharedInformers(self.async_client, self.clock)
+        self.manager: Manager | None = None
+        self._http: Any = None
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(informers.run())]
+            if options.controllers:
+                self.manager = Manager(
+                    self.async_client, self.clock, controllers(ControllerSettings()), informers=informers
+                )
+                running.append(tasks.create_task(self.manager.run()))
+            if options.scheduler:
+                self.scheduler = Scheduler(self.async_client, informers, self.clock, ids)
+                running.append(tasks.create_task(self.scheduler.run()))
+            if options.nodes:
+                self.nodes = SimulatedNodes(self.async_client, self.clock, ids, options.nodes)
+                running.append(tasks.create_task(self.nodes.run()))
+                await self.nodes.registered()
+            self._started.set()
+            await self._stop.wait()
+            for task in running:
+                task.cancel()
+        if self._http is not None:
+            await self._http.close()
+        await self.server.close()
+        await self.store.close()
+
+    async def _listen(self) -> Path:
+        from sampan.apiserver.http.relay import Relay
+        from sampan.apiserver.http.serve import HttpServer
+
+        self._directory = Path(tempfile.mkdtemp(prefix="sampan-"))
+        now = datetime.now(UTC)
+        authority = pki.make_authority("sampan", now)
+        pki.save(self._directory, "ca", authority)
+        hosts = ("127.0.0.1", "localhost")
+        pki.save(self._directory, "server", pki.issue(authority, "apiserver", now, hosts=hosts))
+        admin = pki.issue(authority, ADMIN.name, now, organizations=("system:masters",))
+        pki.save(self._directory, "admin", admin)
+        tls = pki.server_context(self._directory / "ca.crt", self._directory, "server")
+        self._http = HttpServer(self.server, Relay())
+        port = await self._http.start("127.0.0.1", 0, tls)
+        return write_kubeconfig(self._directory, port)
+
+
+def write_kubeconfig(directory: Path, port: int) -> Path:
+    """A kubeconfig beside the certificates that it names."""
+    path = directory / "kubeconfig"
+    path.write_text(
+        "apiVersion: v1\n"
+        "kind: Config\n"
+        "current-context: sampan\n"
+        "contexts: [{name: sampan, context: {cluster: sampan, user: sampan}}]\n"
+        f"clusters: [{{name: sampan, cluster: {{server: 'https://127.0.0.1:{port}', "
+        "certificate-authority: ca.crt}}]\n"
+        "users: [{name: sampan, user: {client-certificate: admin.crt, client-key: admin.key}}]\n"
+    )
+    return path
+
+
+@contextlib.contextmanager
+def running(**options: Any) -> Iterator[Cluster]:
+    """A started cluster, closed at the end."""
+    with Cluster(**options) as cluster:
+        yield cluster

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sampan.controllers.endpointslice import endpoints, slices
+from sampan.controllers.endpointslice.view import port_number
+from sampan.schema import api
+from tests.fakes.bench import NAMESPACE, Bench, key, make_ready
+from tests.fakes.waiting import run
+
+
+def service(*ports: api.ServicePort, **spec: Any) -> api.Service:
+    return api.Service(
+        metadata=api.ObjectMeta(name="web", namespace=NAMESPACE, labels={"tier": "front"}),
+        spec=api.ServiceSpec(
+            **{
+                "selector": {"app": "web"},
+                "ports": list(ports)
+                or [api.ServicePort(name="http", port=80, targetPort="http", protocol="TCP")],
+                "clusterIP": "10.0.0.1",
+                "ipFamilies": ["IPv4"],
+                **spec,
+            }
+        ),
+    )
+
+
+def pod(name: str, ip: str, *, port: int = 8080, ready: bool = True, **spec: Any) -> api.Pod:
+    container = api.Container(
+        name="c", ports=[api.ContainerPort(name="http", containerPort=port, protocol="TCP")]
+    )
+    made = api.Pod(
+        apiVersion="v1",
+        kind="Pod",
+        metadata=api.ObjectMeta(name=name, namespace=NAMESPACE, uid=f"uid-{name}", labels={"app": "web"}),
+        spec=api.PodSpec(containers=[container], **spec),
+        status=api.PodStatus(podIP=ip, podIPs=[api.PodIP(ip=ip)]),
+    )
+    made = make_ready(made, Bench().now)
+    if not ready:
+        made.status.conditions = []
+    return made
+
+
+async def settled(bench: Bench) -> None:
+    for controller in (slices.CONTROLLER, endpoints.CONTROLLER):
+        assert await bench.settle(controller, key("web")) <= 2
+
+
+async def only_slice(bench: Bench) -> api.EndpointSlice:
+    (found,) = await bench.all(api.EndpointSlice)
+    return found
+
+
+def test_ready_unready_and_leaving_pods() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service())
+        zoned = api.Node(metadata=api.ObjectMeta(name="n1", labels={"topology.kubernetes.io/zone": "z1"}))
+        await bench.client.create(zoned)
+        bench.server.put(pod("a", "10.1.0.1"))
+        bench.server.put(pod("b", "10.1.0.2", ready=False))
+        bench.server.put(pod("c", "10.1.0.3"))
+        await bench.client.delete(api.Pod, "c", NAMESPACE)
+        done = pod("d", "10.1.0.4")
+        done.status.phase = "Succeeded"
+        bench.server.put(done)
+        await settled(bench)
+        found = await only_slice(bench)
+        told = {
+            e.addresses[0]: (e.conditions.ready, e.conditions.serving, e.conditions.terminating)
+            for e in found.endpoints
+            if e.conditions is not None
+        }
+        assert told == {
+            "10.1.0.1": (True, True, False),
+            "10.1.0.2": (False, False, False),
+            "10.1.0.3": (False, True, True),
+        }
+        first = found.endpoints[0]
+        assert (first.nodeName, first.zone) == ("n1", "z1")
+        assert first.targetRef == api.ObjectReference(kind="Pod", namespace=NAMESPACE, name="a", uid="uid-a")
+        assert found.metadata.labels == {
+            "tier": "front",
+            "kubernetes.io/service-name": "web",
+            "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+        }
+        assert found.metadata.ownerReferences[0].kind == "Service"
+        (port,) = found.ports
+        assert (port.name, port.port, port.protocol) == ("http", 8080, "TCP")
+        (subset,) = (await bench.get(api.Endpoints, "web")).subsets
+        assert [a.ip for a in subset.addresses] == ["10.1.0.1"]
+        assert [a.ip for a in subset.notReadyAddresses] == ["10.1.0.2"]
+
+    run(main())
+
+
+def test_a_service_without_pods_has_an_empty_slice() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service())
+        await settled(bench)
+        found = await only_slice(bench)
+        assert (found.endpoints, found.ports, found.addressType) == ([], [], "IPv4")
+        bench.server.put(pod("a", "10.1.0.1"))
+        await settled(bench)
+        assert len((await only_slice(bench)).endpoints) == 1
+        bench.server.drop(f"/api/v1/namespaces/{NAMESPACE}/pods/a")
+        await settled(bench)
+        assert (await only_slice(bench)).endpoints == []
+
+    run(main())
+
+
+def test_a_slice_holds_a_hundred_endpoints_and_they_stay_where_they_are() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service())
+        for number in range(250):
+            bench.server.put(pod(f"p{number:03}", f"10.1.{number // 200}.{number % 200 + 1}"))
+        await settled(bench)
+        before = {s.metadata.name: s for s in await bench.all(api.EndpointSlice)}
+        assert sorted(len(s.endpoints) for s in before.values()) == [50, 100, 100]
+        bench.server.drop(f"/api/v1/namespaces/{NAMESPACE}/pods/p000")
+        bench.server.put(pod("new", "10.1.3.1"))
+        await settled(bench)
+        after = {s.metadata.name: s for s in await bench.all(api.EndpointSlice)}
+        changed = [
+            name
+            for name in after
+            if after[name].metadata.resourceVersion != before[name].metadata.resourceVersion
+        ]
+        assert len(changed) == 1
+        assert sum(len(s.endpoints) for s in after.values()) == 250
+
+    run(main())
+
+
+def test_pods_whose_named_port_differs_are_in_slices_of_their_own() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service())
+        bench.server.put(pod("a", "10.1.0.1", port=8080))
+        bench.server.put(pod("b", "10.1.0.2", port=9090))
+        await settled(bench)
+        found = {s.ports[0].port: s.endpoints[0].addresses for s in await bench.all(api.EndpointSlice)}
+        assert found == {8080: ["10.1.0.1"], 9090: ["10.1.0.2"]}
+        assert len((await bench.get(api.Endpoints, "web")).subsets) == 2
+
+    run(main())
+
+
+def test_a_headless_service_names_its_pods_and_may_publish_all() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service(clusterIP="None", publishNotReadyAddresses=True))
+        bench.server.put(pod("a", "10.1.0.1", ready=False, hostname="a-0", subdomain="web"))
+        bench.server.put(pod("b", "10.1.0.2", hostname="b-0", subdomain="other"))
+        await settled(bench)
+        found = await only_slice(bench)
+        assert found.metadata.labels["service.kubernetes.io/headless"] == ""
+        assert [(e.hostname, e.conditions and e.conditions.ready) for e in found.endpoints] == [
+            ("a-0", True),
+            (None, True),
+        ]
+        (subset,) = (await bench.get(api.Endpoints, "web")).subsets
+        assert len(subset.addresses) == 2
+
+    run(main())
+
+
+def test_both_address_families() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service(ipFamilies=["IPv6", "IPv4"]))
+        dual = pod("a", "10.1.0.1")
+        dual.status.podIPs.append(api.PodIP(ip="fd00::1"))
+        bench.server.put(dual)
+        await settled(bench)
+        found = {s.addressType: s.endpoints[0].addresses for s in await bench.all(api.EndpointSlice)}
+        assert found == {"IPv4": ["10.1.0.1"], "IPv6": ["fd00::1"]}
+        (subset,) = (await bench.get(api.Endpoints, "web")).subsets
+        assert [a.ip for a in subset.addresses] == ["fd00::1"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("given", [{"selector": {}}, {"type": "ExternalName"}])
+def test_services_without_a_selector_are_left_alone(given: dict[str, Any]) -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service(**given))
+        mine = api.EndpointSlice(
+            metadata=api.ObjectMeta(
+                name="mine", namespace=NAMESPACE, labels={"kubernetes.io/service-name": "web"}
+            ),
+            addressType="IPv4",
+        )
+        await bench.client.create(mine)
+        await settled(bench)
+        assert (await only_slice(bench)).metadata.name == "mine"
+        assert await bench.all(api.Endpoints) == []
+
+    run(main())
+
+
+def test_endpoints_go_with_their_service() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service())
+        by_hand = api.Endpoints(metadata=api.ObjectMeta(name="lock", namespace=NAMESPACE))
+        await bench.client.create(by_hand)
+        await settled(bench)
+        await bench.client.delete(api.Service, "web", NAMESPACE)
+        await bench.settle(endpoints.CONTROLLER, key("web"))
+        await bench.settle(endpoints.CONTROLLER, key("lock"))
+        assert [e.metadata.name for e in await bench.all(api.Endpoints)] == ["lock"]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("target", "protocol", "number"),
+    [
+        (None, "TCP", 80),
+        (0, "TCP", 80),
+        (81, "TCP", 81),
+        ("http", "TCP", 8080),
+        ("http", "UDP", None),
+        ("x", "TCP", None),
+    ],
+)
+def test_which_port_a_target_means(target: int | str | None, protocol: str, number: int | None) -> None:
+    port = api.ServicePort(port=80, targetPort=target, protocol=protocol)
+    assert port_number(pod("a", "10.1.0.1"), port) == number
