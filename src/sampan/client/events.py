@@ -78,6 +78,7 @@ class Correlator:
     def __init__(self, component: str, host: str = "") -> None:
         self._component = component
         self._host = host
+        self._last_ns = 0
         self._buckets: _Recent[_Bucket] = _Recent(KEYS_MOST)
         self._similar: _Recent[_Similar] = _Recent(KEYS_MOST)
         self._stored: _Recent[_Stored] = _Recent(KEYS_MOST)
@@ -103,10 +104,15 @@ class Correlator:
             message, key = (_COMBINED + message)[:MESSAGE_MOST], group
         stored = self._stored.get(key)
         if stored is None:
-            stored = _Stored(f"{about.name}.{int(now.timestamp() * 1e6) * 1000:x}", 0, kube_time(now))
+            stored = _Stored(f"{about.name}.{self._stamp(now):x}", 0, kube_time(now))
         stored.count += 1
         self._stored.put(key, stored)
         return self._event(emit, stored, message, now, field_path)
+
+    def _stamp(self, now: datetime) -> int:
+        """Nanoseconds that no two events share, however close together (or still the clock) they come."""
+        self._last_ns = max(int(now.timestamp() * 1e6) * 1000, self._last_ns + 1)
+        return self._last_ns
 
     def _within_budget(self, about: Ref, now: datetime) -> bool:
         key = (about.api_version, about.kind, about.namespace, about.name, about.uid)
@@ -187,7 +193,11 @@ class Recorder:
     async def run(self) -> None:
         """Write what is recorded, until cancelled."""
         while True:
-            await self._write(await self._pending.get())
+            event = await self._pending.get()
+            try:
+                await self._write(event)
+            except Exception:
+                _log.exception("the event %s could not be stored", event.metadata.name)
 
     async def flush(self) -> None:
         """Write what waits now; for the end of a process."""

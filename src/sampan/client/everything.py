@@ -91,8 +91,9 @@ class Everything:
             try:
                 self.discovery.forget()
                 self._adopt(await self.discovery.served())
-            except (ApiError, ConnectionError, TimeoutError, msgspec.MsgspecError) as error:
-                _log.warning("discovery failed and is tried again: %s", error)
+            except Exception as error:
+                unexpected = None if isinstance(error, ApiError | ConnectionError | TimeoutError) else error
+                _log.warning("discovery failed and is tried again: %s", error, exc_info=unexpected)
                 await self._clock.sleep(RETRY_S)
                 self._stale.set()
                 continue

@@ -27,6 +27,8 @@ BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MOST_S: Final = 30.0
 LIST_PAGE: Final = 0  # one answer: an in-process list is cheap, and pages pin an old revision
 
+_EXPECTED: Final = (ApiError, ConnectionError, TimeoutError)
+
 _log = logging.getLogger(__name__)
 
 
@@ -88,15 +90,21 @@ class Informer(Generic[T]):
                 if not self._position:
                     await self._list()
                 await self._watch()
-            except (ApiError, ConnectionError, TimeoutError, msgspec.MsgspecError) as error:
+            except Exception as error:  # whatever it is: who has no informer any more is blind for good
                 if is_gone(error):
                     self._position = ""
                     if not self._failures:
                         self._failures = 1
                         continue
-                elif isinstance(error, msgspec.MsgspecError):
-                    self._position = ""  # an event we cannot read must not be skipped: read everything
-                _log.warning("watching %s failed and is tried again: %s", self.resource.plural, error)
+                elif not isinstance(error, _EXPECTED):
+                    self._position = ""  # an event that we cannot take must not be skipped: read everything
+                unexpected = None if isinstance(error, (*_EXPECTED, msgspec.MsgspecError)) else error
+                _log.warning(
+                    "watching %s failed and is tried again: %s",
+                    self.resource.plural,
+                    error,
+                    exc_info=unexpected,
+                )
                 self._failures += 1
                 await self._clock.sleep(self._backoff_s())
 

@@ -161,11 +161,16 @@ class WorkQueue(Generic[K]):
     async def _sleep(self, delay_s: float) -> None:
         """Sleep, but no longer than until an earlier key is added."""
         timer = asyncio.ensure_future(self._clock.sleep(delay_s))
-        timer.add_done_callback(lambda _done: self._rearm.set())
+        timer.add_done_callback(self._timer_done)
         try:
             await self._rearm.wait()
         finally:
             timer.cancel()
+
+    def _timer_done(self, timer: asyncio.Future[None]) -> None:
+        # One that was cancelled has nothing to say: its word would end the next sleep at once, and so on.
+        if not timer.cancelled():
+            self._rearm.set()
 
     def _wake_one(self) -> None:
         while self._getters:

@@ -20,7 +20,7 @@ NAMESPACE: Final = "kube-system"
 NAME: Final = "kube-dns"
 MANAGER: Final = "sampan"
 # An image of empty directories: the host's Python and libraries are mounted into it, read-only.
-SYSTEM_IMAGE: Final = "sampan.local/system:latest"
+SYSTEM_IMAGE: Final = "sampan.local/python-host:1"
 _LABELS: Final = {"k8s-app": NAME}
 _RETRY_S: Final = 0.05
 _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")

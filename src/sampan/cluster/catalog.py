@@ -20,11 +20,7 @@ def _parts(layout: Layout, settings: Settings) -> Iterator[Part]:
     if settings.runtime == "simulated":
         yield _python("nodes", layout)
         return
-    for number, name in enumerate(settings.node_names()):
-        if settings.runtime == "containerd":
-            from sampan.cluster.parts.containerd import argv
-
-            yield Part(f"containerd-{name}", argv(layout, settings, number))
+    for name in settings.node_names():
         yield _python(name, layout)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from pathlib import Path
 
 from sampan.base.errors import SampanError
@@ -26,7 +27,20 @@ def main(arguments: list[str]) -> int:
     except SampanError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
+    except Exception as problem:
+        # The supervisor gives the last line as the reason why a part died.
+        traceback.print_exception(problem)
+        first = first_of(problem)
+        sys.stderr.write(f"{type(first).__name__}: {first}\n")
+        return 1
     return 0
+
+
+def first_of(problem: BaseException) -> BaseException:
+    """The error within an error group that tells most: its first leaf."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return problem
 
 
 def supervise(layout: Layout, settings: Settings) -> None:
@@ -43,6 +57,10 @@ def supervise(layout: Layout, settings: Settings) -> None:
 
         await asyncio.to_thread(teardown, layout, settings)
 
+    if settings.runtime == "containerd":
+        from sampan.cluster import bridges
+
+        bridges.ensure(settings)
     supervisor = Supervisor(layout.run, layout.logs, parts(layout, settings))
     asyncio.run(supervisor.run(cleanup))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -58,7 +59,7 @@ class Group(msgspec.Struct, frozen=True):
 
 def by_type(struct: type[Any]) -> Kind:
     """The kind of a struct class such as `api.Pod`. Raises KeyError where it is no served kind."""
-    return _BY_STRUCT_NAME[struct.__name__]
+    return _by_struct_name()[struct.__name__]
 
 
 def by_resource(group: str, version: str, plural: str) -> Kind | None:
@@ -139,6 +140,7 @@ def _all_served() -> Iterator[tuple[GroupVersionKind, Kind]]:
             yield gvk, kind
 
 
+@lru_cache(maxsize=1)
 def _by_struct_name() -> dict[str, Kind]:
     # By the name of the struct, not the struct itself: looking up must not compile every type.
     definitions = codec.types().definitions
@@ -179,6 +181,5 @@ def _by_group_version() -> dict[tuple[str, str], tuple[Kind, ...]]:
 
 _BY_GVK: Final = dict(_all_served())
 _BY_RESOURCE: Final = {(gvk.group, gvk.version, kind.plural): kind for gvk, kind in _all_served()}
-_BY_STRUCT_NAME: Final = _by_struct_name()
 _BY_GROUP_VERSION: Final = _by_group_version()
 _GROUPS: Final = _groups()

@@ -83,13 +83,13 @@ def _learn_sandboxes(turn: Turn, event: Observed) -> None:
             turn.change(sandbox=replace(known, phase=phase, ips=seen.ips or known.ips))
     if "sandbox" in turn.state.doing:
         return
-    strangers = [s for s in event.sandboxes if known is None or s.id != known.id]
+    discarded = set(turn.state.old_sandboxes)
+    strangers = [s for s in event.sandboxes if s.id not in discarded and (known is None or s.id != known.id)]
     if known is None and strangers:
         newest = max(strangers, key=lambda s: (s.ready, s.attempt, s.created_at))
         turn.change(sandbox=_adopt_sandbox(newest, event.as_of))
         strangers.remove(newest)
-    old = [s.id for s in strangers if s.id not in turn.state.old_sandboxes]
-    turn.change(old_sandboxes=(*turn.state.old_sandboxes, *old))
+    turn.change(old_sandboxes=(*turn.state.old_sandboxes, *(s.id for s in strangers)))
 
 
 def _adopt_sandbox(seen: Sandbox, as_of: datetime) -> SandboxRecord:

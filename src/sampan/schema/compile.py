@@ -29,12 +29,16 @@ Struct = type[msgspec.Struct]
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 # A time without its zone could not be compared with any other.
 _TIME: Final = Annotated[datetime, msgspec.Meta(tz=True)]
+_MICRO_TIME: Final = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"),
+]
 _INT32: Final = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 _INT64: Final = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _INTEGERS: Final[Mapping[str, Any]] = {"int32": _INT32, "int64": _INT64}
 _SPECIAL: Final[Mapping[str, Any]] = {
     _META + "Time": _TIME,
-    _META + "MicroTime": str,
+    _META + "MicroTime": _MICRO_TIME,
     _META + "FieldsV1": dict[str, Any],
     "io.k8s.apimachinery.pkg.api.resource.Quantity": Quantity,
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": int | str,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -68,7 +69,8 @@ def unknown_fields(data: bytes, kind: Any) -> list[str]:
         return []
     except msgspec.ValidationError:
         walk = Walk(codec.types().definitions)
-        walk.prune(_parse(data), full)
+        with suppress(WrongType):  # the fast decoder was content with the rest
+            walk.prune(_parse(data), full)
         return [f'unknown field "{path}"' for path in walk.unknown]
 
 

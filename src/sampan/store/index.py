@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -98,6 +98,8 @@ class Index:
         self._older: dict[str, list[Version]] = {}
         # The keys that may have changed since the floor.
         self._touched: dict[str, None] = {}
+        # Creations (+1) and deletions (-1) since the floor: how the number of keys came about.
+        self._turns: list[tuple[int, str, int]] = []
         for row in rows:
             self._supersede(row)
             self.revision = max(self.revision, row.revision)
@@ -154,6 +156,7 @@ class Index:
         if upto > self.revision:
             self.check(upto)
         self.floor = max(self.floor, upto)
+        del self._turns[: self._first_turn(self.floor)]
         return self._sweep(list(self._touched))
 
     def _supersede(self, row: Row) -> None:
@@ -164,11 +167,14 @@ class Index:
             self._current[key] = Version(row.place, row.create_revision)
             if before is not None:
                 self._older.setdefault(key, []).append(before)
+            else:
+                self._turns.append((row.place, key, 1))
             return
         older = self._older.setdefault(key, [])
         if before is not None:
             del self._current[key]
             older.append(before)
+            self._turns.append((row.place, key, -1))
         older.append(Version(row.place, 0))
 
     def _find_now(self, keys: KeyRange, limit: int) -> Found:
@@ -211,12 +217,13 @@ class Index:
         """How many keys of the range existed at `at`: the present count, set right for what changed since."""
         live = self._live.count(keys.start, keys.end)
         gone = self._gone.count(keys.start, keys.end)
-        if len(self._touched) < live + gone:
-            for key in self._touched:
-                if keys.start <= key < keys.end:
-                    live += (self._version_at(key, at) is not None) - (key in self._current)
-            return live
+        first = self._first_turn(at)
+        if len(self._turns) - first < live + gone:
+            return live - sum(turn for _, key, turn in self._turns[first:] if keys.start <= key < keys.end)
         return sum(self._version_at(key, at) is not None for key in self._candidates(keys))
+
+    def _first_turn(self, after: int) -> int:
+        return bisect_left(self._turns, place_after(after), key=itemgetter(0))
 
     def _version_at(self, key: str, at: int) -> Version | None:
         bound = place_after(at)

@@ -34,6 +34,12 @@ def test_repeats_are_counted_on_one_event() -> None:
     assert first.source == api.EventSource(component="kubelet", host="n1")
 
 
+def test_different_events_of_one_instant_have_different_names() -> None:
+    correlator = Correlator("c")
+    found = [correlator.correlate(emit(f"message {n}"), NOW) for n in range(5)]
+    assert len({event.metadata.name for event in found if event is not None}) == 5
+
+
 def test_the_eleventh_message_of_a_kind_is_combined() -> None:
     correlator = Correlator("c")
     found = [correlator.correlate(emit(f"message {n}"), NOW) for n in range(12)]

@@ -200,3 +200,24 @@ def test_indexes_hold_exactly_what_the_cache_holds(steps: list[tuple[str, str, b
     for held in cache.items():
         assert cache.by_uid(held.metadata.uid or "") is held
     assert len(cache.by_namespace("default")) == len(cache) == len(model)
+
+
+def test_an_event_that_cannot_be_read_makes_it_read_everything() -> None:
+    async def main() -> None:
+        server = FakeServer()
+        client = Client(server)
+        clock = SimulatedClock()
+        informer = Informer(client, api.Pod, clock)
+        async with running(informer):
+            await informer.synced()
+            await until(lambda: ("WATCH", "/api/v1/pods") in server.requests)
+            bad = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": 7, "namespace": "default"}}
+            server.put(bad)
+            await clock.advance(5)
+            server.drop("/api/v1/namespaces/default/pods/7")
+            server.put(pod("good"))
+            await clock.advance(60)
+            await until(lambda: informer.cache.get("default", "good") is not None)
+        assert server.requests.count(("GET", "/api/v1/pods")) > 1
+
+    run(main())

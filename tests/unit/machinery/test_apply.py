@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -140,7 +141,7 @@ def test_what_is_no_longer_applied_goes_unless_another_applies_it() -> None:
     two = apply(stored(one.object), deployment({"replicas": 2}), "two", one.managed)
     gone = apply(two.object, deployment({}), "one", two.managed)
     assert gone.object["spec"] == {"replicas": 2, "template": EMPTY["spec"]["template"]}
-    assert owned(gone.managed, "one") == []
+    assert owned(gone.managed, "one") == [".spec"], "an empty map is itself a field"
     assert owned(gone.managed, "two") == [".spec.replicas"]
 
 
@@ -322,7 +323,31 @@ def test_custom_resources_follow_their_schema() -> None:
     assert [item["id"] for item in both.object["spec"]["items"]] == ["1", "2"]
     assert '.spec.items[id="1",kind="k"].v' in owned(both.managed, "one")
     anything = engine.apply({}, one, "x", schema=nodes.of_custom(None), managed=(), now=NOW)
-    assert owned(anything.managed, "x") == [".spec.items"], "without a schema a list is one whole"
+    assert owned(anything.managed, "x") == [".spec", ".spec.items"], "a list is one whole"
+
+
+LAST = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def test_kubectl_takes_over_from_its_client_side_apply() -> None:
+    config = deployment({"replicas": 2, "paused": True})
+    live = stored(deployment({"replicas": 2, "paused": True}, annotations={LAST: json.dumps(config)}))
+    managed = update(EMPTY, live, "kubectl-client-side-apply")
+    moved = apply(live, deployment({"replicas": 3}), "kubectl", managed)
+    assert moved.object["spec"]["replicas"] == 3
+    told = json.loads(moved.object["metadata"]["annotations"][LAST])
+    assert told["spec"] == {"replicas": 3}
+    with pytest.raises(ApplyConflict):
+        apply(live, deployment({"replicas": 3}), "somebody", managed)
+
+
+def test_kubectl_does_not_take_what_others_changed_since() -> None:
+    config = deployment({"replicas": 2, "paused": True})
+    live = stored(deployment({"replicas": 9, "paused": True}, annotations={LAST: json.dumps(config)}))
+    managed = update(EMPTY, live, "hpa")
+    with pytest.raises(ApplyConflict) as refused:
+        apply(live, deployment({"replicas": 3, "paused": False}), "kubectl", managed)
+    assert [c.field for c in refused.value.conflicts] == [".spec.replicas"]
 
 
 def test_entries_that_clients_set() -> None:

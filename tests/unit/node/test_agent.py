@@ -221,6 +221,7 @@ def test_an_idle_agent_asks_for_nothing() -> None:
     async def scenario(world: World) -> None:
         world.api.put(pod_path(), make_pod())
         await world.settle()
+        await world.settle(11)  # the node tells of the image that was pulled
         world.api.requests.clear()
         await world.settle(60)
         others = [r for r in world.api.requests if "/leases/" not in r[1]]

@@ -568,6 +568,25 @@ class StoreConformance:
 
         run(test)
 
+    def test_readers_come_and_go(self, make: MakeStore) -> None:
+        async def test() -> None:
+            store = make()
+            start = await put(store, pod("a"), b"0")
+            async with changes_of(store, ALL, start) as batches:
+                everything = asyncio.ensure_future(collect(batches, start + 6))
+                await turns()
+                for n in range(3):
+                    before = await put(store, pod("a"), b"%d" % n)
+                    async with changes_of(store, PODS, before) as joined:
+                        told = asyncio.ensure_future(anext(joined))
+                        await turns()
+                        await put(store, pod("a"), b"+")
+                        assert [c.revision for c in (await told).changes] == [before + 1]
+                assert [c.revision for c in await everything] == list(range(start + 1, start + 7))
+            await store.close()
+
+        run(test)
+
     def test_changes_have_no_gap_from_any_start_under_load(self, make: MakeStore) -> None:
         async def test() -> None:
             store = make()
@@ -756,7 +775,9 @@ class StoreConformance:
         async def test() -> None:
             store = make()
             start = (await store.read(ALL)).revision
-            commits = [asyncio.ensure_future(put(store, pod(f"{i}"), b"")) for i in range(200)]
+            commits = [asyncio.ensure_future(put(store, pod(f"{i}"), b"")) for i in range(100)]
+            await turns()  # these may be under way, the next ones may have to wait
+            commits += [asyncio.ensure_future(put(store, pod(f"{i}"), b"")) for i in range(100, 200)]
             await turns(1)
             await asyncio.gather(store.close(), store.close())
             assert sorted(await asyncio.gather(*commits)) == list(range(start + 1, start + 201))

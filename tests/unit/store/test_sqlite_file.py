@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import resource
 import select
@@ -16,8 +17,9 @@ import pytest
 
 from sampan.base.errors import SampanError
 from sampan.store.backend import Committed, Delete, KeyRange, Put, StoreUnavailable
+from sampan.store.index import Row
 from sampan.store.sqlite import SqliteStore
-from sampan.store.sqlite.file import Lock
+from sampan.store.sqlite.file import Lock, LogFile, Work, prepare
 from tests.unit.store import crasher
 from tests.unit.store.conformance import changes_of, collect, put, run
 
@@ -251,6 +253,20 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("kept ")
+
+
+def test_a_transaction_that_fails_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    prepare(path)
+    with contextlib.closing(LogFile(path)) as file:
+        first, *others = [Row(place, f"/{place}", 2, 0, b"") for place in range(1, 5)]
+        file.write(Work([first]))
+        with pytest.raises(StoreUnavailable, match="nothing was changed"):
+            file.write(Work([*others[:2], first]))  # the place is taken: only the second statement notices
+        assert [row.place for row in file.log()] == [1]
+        file.write(Work(others, forget=[1], floor=7))
+        assert [row.place for row in file.log()] == [2, 3, 4]
+        assert file.floor() == 7
 
 
 # Files that are not what they should be

@@ -207,7 +207,7 @@ class Writer:
         kind.default(new)
         attributes = Attributes("update", subresource, new.metadata.namespace or "", context, new, old)
         await self._admission.mutate(attributes)
-        if kind.generation and subresource != "status" and not same_intent(new, old):
+        if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old):
             new.metadata.generation = (old.metadata.generation or 0) + 1
         applying.track(new, old, context, subresource, context.now)
         errors = meta.validate_object_meta_update(new.metadata, old.metadata)

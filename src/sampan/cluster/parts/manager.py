@@ -13,7 +13,7 @@ from sampan.client.informer import SharedInformers
 from sampan.cluster import addons
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.kubeconfig import server_url
-from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
+from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
 from sampan.controllers.runtime.manager import Manager
@@ -30,6 +30,7 @@ def client_of(layout: Layout, settings: Settings, name: str) -> Client:
 
 async def run(layout: Layout, settings: Settings) -> None:
     """Run until cancelled."""
+    await until_listening("127.0.0.1", settings.port)
     clock = SystemClock()
     client = client_of(layout, settings, "controller-manager")
     binder = client_of(layout, settings, "scheduler")
@@ -37,12 +38,16 @@ async def run(layout: Layout, settings: Settings) -> None:
     chosen = controllers(ControllerSettings(ca_bundle=layout.authority.read_text()))
     manager = Manager(client, clock, chosen, informers=informers)
     scheduler = Scheduler(binder, informers, clock, RandomIds())
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(informers.run())
-        tasks.create_task(manager.run())
-        tasks.create_task(scheduler.run())
-        if settings.runtime == "containerd":
-            tasks.create_task(addons.ensure(client, settings))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(informers.run())
+            tasks.create_task(manager.run())
+            tasks.create_task(scheduler.run())
+            if settings.runtime == "containerd":
+                tasks.create_task(addons.ensure(client, settings))
+    finally:
+        await client.close()
+        await binder.close()
 
 
 def main(layout: Layout, settings: Settings) -> None:

@@ -9,6 +9,9 @@ import logging
 import signal
 import sys
 from collections.abc import Coroutine
+from typing import Final
+
+LISTEN_POLL_S: Final = 0.02
 
 
 async def until_told_to_stop() -> None:
@@ -34,6 +37,18 @@ async def run_until_told_to_stop(work: Coroutine[None, None, None]) -> None:
         return
     told.cancel()
     task.result()
+
+
+async def until_listening(host: str, port: int) -> None:
+    """Return once somebody accepts connections: a client that starts earlier only fails and backs off."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(LISTEN_POLL_S)
+        else:
+            writer.close()
+            return
 
 
 def set_up_logging() -> None:

@@ -35,17 +35,20 @@ def validate(obj: Any) -> list[FieldError]:
         # The two that Kubernetes makes itself are allowed exactly as it makes them.
         if SYSTEM_PRIORITIES.get(name) != obj.value or obj.globalDefault:
             detail = "priority class names with 'system-' prefix are reserved for system use only. "
-            errors.append(field.forbidden(METADATA["name"], detail + _system_detail(name)))
+            errors.append(field.forbidden(METADATA["name"], detail + _system_detail(obj)))
     elif obj.value > HIGHEST_USER_PRIORITY:
         detail = f"maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"
         errors.append(field.forbidden(Path("value"), detail))
     return errors + checks.one_of(obj.preemptionPolicy, _PREEMPTION_POLICIES, Path("preemptionPolicy"))
 
 
-def _system_detail(name: str) -> str:
+def _system_detail(obj: Any) -> str:
+    name = obj.metadata.name
     if name not in SYSTEM_PRIORITIES:
         return f"error: {name} is not a known system priority class"
-    return f"error: value of {name} PriorityClass must be {SYSTEM_PRIORITIES[name]}"
+    if obj.value != SYSTEM_PRIORITIES[name]:
+        return f"error: value of {name} PriorityClass must be {SYSTEM_PRIORITIES[name]}"
+    return f"error: globalDefault of {name} PriorityClass must be false"
 
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:

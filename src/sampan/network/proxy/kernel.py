@@ -89,8 +89,10 @@ class LinuxKernel:
 
 async def _run(command: tuple[str, ...], text: str) -> tuple[int, str]:
     pipe = asyncio.subprocess.PIPE
+    # A program that reads nothing may be gone before it could be written to.
+    given = pipe if text else asyncio.subprocess.DEVNULL
     try:
-        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+        process = await asyncio.create_subprocess_exec(*command, stdin=given, stdout=pipe, stderr=pipe)
     except FileNotFoundError as error:
         package = {"nft": "nftables", "conntrack": "conntrack"}.get(command[0], command[0])
         raise SampanError(
@@ -102,7 +104,7 @@ async def _run(command: tuple[str, ...], text: str) -> tuple[int, str]:
         ) from error
     try:
         async with asyncio.timeout(_COMMAND_S):
-            _, errors = await process.communicate(text.encode())
+            _, errors = await process.communicate(text.encode() or None)
     except TimeoutError as error:
         raise SampanError(
             f"{command[0]} did not finish within {_COMMAND_S:.0f} s and was stopped."

@@ -38,7 +38,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     addresses on which node ports are served; empty means all of them, loopback included. `service_cidrs` get
     a route where the node has none, so that its own processes reach cluster IPs without a default route.
     `bridge_netfilter`: the kernel shows bridged packets to netfilter; without that, traffic between pods of
-    this node through a service is masqueraded, to come back the same way. `masquerade_all` hides every client.
+    this node through a service is masqueraded, to come back the same way. `masquerade_all` hides all clients.
     """
 
     name: str

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- messages stand whole, as Kubernetes words them
 from __future__ import annotations
 
 from typing import Any
@@ -9,7 +10,7 @@ from sampan.schema import codec
 from . import objects
 from .objects import SELECTOR, cells, data, errors, kind_of, made, status_errors, template, update_errors
 
-MISMATCH = '`selector` does not match template `labels`'
+MISMATCH = "`selector` does not match template `labels`"
 REPLICATED = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")
 
 
@@ -153,7 +154,7 @@ def test_invalid_deployments(spec: dict[str, Any], expected: list[str]) -> None:
     [
         (
             {"podManagementPolicy": "Chaos"},
-            ['spec.podManagementPolicy: Invalid value: "Chaos": must be \'OrderedReady\' or \'Parallel\''],
+            ["spec.podManagementPolicy: Invalid value: \"Chaos\": must be 'OrderedReady' or 'Parallel'"],
         ),
         (
             {"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}},
@@ -173,7 +174,7 @@ def test_invalid_deployments(spec: dict[str, Any], expected: list[str]) -> None:
         (
             {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Burn"}},
             [
-                "spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: \"Burn\": "
+                'spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: "Burn": '
                 'supported values: "Delete", "Retain"'
             ],
         ),
@@ -255,11 +256,20 @@ def test_cells_of_a_deployment() -> None:
         "Images": "example.com/app:1",
         "Selector": "app=web",
     }
-    assert list(cells("Deployment", whole(), wide=False)) == ["Name", "Ready", "Up-to-date", "Available", "Age"]
+    assert list(cells("Deployment", whole(), wide=False)) == [
+        "Name",
+        "Ready",
+        "Up-to-date",
+        "Available",
+        "Age",
+    ]
 
 
 def test_cells_of_a_replica_set() -> None:
-    expressions = [{"key": "tier", "operator": "In", "values": ["b", "a"]}, {"key": "x", "operator": "Exists"}]
+    expressions = [
+        {"key": "tier", "operator": "In", "values": ["b", "a"]},
+        {"key": "x", "operator": "Exists"},
+    ]
     value = whole(selector={**SELECTOR, "matchExpressions": expressions})
     shown = cells("ReplicaSet", {**value, "status": {"replicas": 2, "readyReplicas": 1}})
     assert [shown[name] for name in ("Desired", "Current", "Ready")] == [1, 2, 1]

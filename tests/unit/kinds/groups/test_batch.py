@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- messages stand whole, as Kubernetes words them
 from __future__ import annotations
 
 from typing import Any
@@ -221,7 +222,9 @@ def test_an_indexed_job_is_elastic() -> None:
 def test_where_pods_may_run_changes_while_a_job_waits() -> None:
     waiting = job(suspend=True)
     new_template = data(waiting)["spec"]["template"]
-    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    affinity: dict[str, Any] = {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+    }
     new_template["spec"] |= {"nodeSelector": {"zone": "a"}, "affinity": affinity}
     assert changed(waiting, template=new_template) == []
     assert len(changed(job(), template=new_template)) == 1

@@ -71,8 +71,10 @@ def check(text: str) -> None:
 
 def check_zone(name: str) -> None:
     """Raises ScheduleError where the machine's time zone data has no such zone."""
+    if name in ("", "UTC"):  # there without any data
+        return
     try:
-        ZoneInfo(name or "UTC")
+        ZoneInfo(name)
     except (ValueError, OSError, KeyError):
         raise ScheduleError(f"unknown time zone {name}") from None
 

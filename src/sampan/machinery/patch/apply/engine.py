@@ -7,13 +7,13 @@ names goes, unless another applier names it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import ClassVar
 
 import msgspec
 
-from sampan.machinery.patch.apply import checks, conflicts, managers, typed
+from sampan.machinery.patch.apply import checks, conflicts, last_applied, managers, typed
 from sampan.machinery.patch.apply.fieldset import EMPTY, FieldSet
 from sampan.machinery.patch.apply.managers import APPLY, BEFORE_FIRST_APPLY, STRIPPED, UPDATE
 from sampan.machinery.patch.apply.managers import Managed as Managed
@@ -74,10 +74,15 @@ def apply(
     others = tuple(entry for entry in managed if entry.key != mine.key)
     merged = _pruned(typed.merge(live, config, schema), last, mine, others, schema)
     difference = _without(typed.compare(live, merged, schema), ignored)
-    left = _taken_from(others, difference, force)
-    if difference.same and last == msgspec.structs.replace(mine, time=last.time if last else None):
+    if not force:
+        _check_conflicts(others, difference, lambda: last_applied.untouched(live, manager, schema))
+    left = _left_to(others, difference)
+    if last is not None and last == msgspec.structs.replace(mine, time=last.time):
+        mine = last  # the same fields again leave the time as it was
+    owners = tuple(entry for entry in (*left, mine) if entry.fields)
+    if difference.same and sorted(owners, key=_key) == sorted(managed, key=_key):
         return Applied(live, managed, changed=False)
-    return Applied(merged, tuple(entry for entry in (*left, mine) if entry.fields), changed=True)
+    return Applied(last_applied.renewed(merged, config, manager), owners, changed=True)
 
 
 def track_update(
@@ -159,15 +164,23 @@ def _pruned(
     return typed.remove(merged, last.fields, keep, schema)
 
 
-def _taken_from(others: Managed, difference: typed.Comparison, force: bool) -> Managed:
-    """What the others keep. Raises ApplyConflict where they lose by change and there is no force."""
-    if difference.same:
-        return others
+def _check_conflicts(others: Managed, difference: typed.Comparison, allowed: Callable[[], FieldSet]) -> None:
+    """Raises ApplyConflict where others would lose a field by a change that is not `allowed`."""
     changed = difference.added | difference.modified
     contested = [(entry, fields) for entry in others if (fields := entry.fields & changed)]
-    if contested and not force:
-        raise conflicts.conflict(contested)
-    lost = changed | difference.removed
+    if not contested:
+        return
+    free = allowed()
+    refused = [(entry, left) for entry, fields in contested if (left := fields - free)]
+    if refused:
+        raise conflicts.conflict(refused)
+
+
+def _left_to(others: Managed, difference: typed.Comparison) -> Managed:
+    """What the others keep of what they own."""
+    if difference.same:
+        return others
+    lost = difference.added | difference.modified | difference.removed
     left = [msgspec.structs.replace(entry, fields=entry.fields - lost) for entry in others]
     return tuple(entry for entry in left if entry.fields)
 
@@ -180,6 +193,10 @@ def _without(difference: typed.Comparison, ignored: FieldSet) -> typed.Compariso
         difference.modified.without(ignored),
         difference.removed.without(ignored),
     )
+
+
+def _key(entry: ManagedEntry) -> tuple[str, ...]:
+    return entry.key
 
 
 def _exists(obj: JsonObject) -> bool:

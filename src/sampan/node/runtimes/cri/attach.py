@@ -2,7 +2,8 @@
 
 Runtimes serve these URLs as SPDY and as websockets; this is the websocket form (`v4.channel.k8s.io`), where
 each message begins with its channel's number. That version cannot say that the input has ended, but closing the
-connection does: an attach's input therefore has a connection of its own.
+connection does: an attach's input therefore has a connection of its own. Both ask for the input: over websockets
+containerd takes a missing input for one that has ended, and ends the container's.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ async def connect(url: str, *, input_url: str = "") -> StreamSession:
     try:
         output = await http.ws_connect(url, protocols=_PROTOCOLS, max_msg_size=0)
         own_input = await http.ws_connect(input_url, protocols=_PROTOCOLS) if input_url else None
-    except aiohttp.ClientError as error:
+    except BaseException as error:
         await http.close()
+        if not isinstance(error, aiohttp.ClientError):
+            raise
         text = f"The container runtime's streaming server refused: {error}"
         raise RuntimeFailure("StreamError", text) from None
     return StreamSession(http, output, own_input)

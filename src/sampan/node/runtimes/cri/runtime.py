@@ -258,7 +258,7 @@ class CriRuntime:
         return await attach.connect(answer.url)
 
     async def attach(self, container_id: str, *, tty: bool, stdin: bool) -> Session:
-        output = await self._attach_url(container_id, tty=tty, stdout=True, stderr=not tty)
+        output = await self._attach_url(container_id, tty=tty, stdin=True, stdout=True, stderr=not tty)
         input_url = await self._attach_url(container_id, tty=tty, stdin=True) if stdin else ""
         return await attach.connect(output, input_url=input_url)
 

@@ -1,0 +1,74 @@
+# `make up` starts a cluster with the example on it; `make test` runs every test; `make check` reads the code.
+# Each brings what it needs: a virtual environment in .venv and the Debian packages that are missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA_DIR ?= /var/lib/sampan
+APT := DEBIAN_FRONTEND=noninteractive apt-get
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# What `sampan check` does not ask for, but the tests do.
+TEST_PACKAGES := docker-registry apache2-utils wrk iputils-ping
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test check format bench clean packages test-packages
+
+help:
+	@echo "make up      start a cluster with the example application on it"
+	@echo "make down    end it; its data stays (make clean removes it)"
+	@echo "make test    run every test"
+	@echo "make check   formatting, lint, types, import contracts"
+	@echo "make bench   print every figure of docs/performance.md"
+
+$(BIN)/sampan: pyproject.toml
+	@test -x $(BIN)/python || { echo "Making the virtual environment in $(VENV) ..."; \
+	  $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing; installing it ..."; \
+	    $(SUDO) apt-get update -q && $(SUDO) $(APT) install -y -q python3-venv && $(PYTHON) -m venv $(VENV); }; }
+	@echo "Installing Sampan into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+packages: $(BIN)/sampan
+	@missing="$$($(BIN)/sampan check --runtime containerd --packages)"; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing Debian packages: $$missing ..."; \
+	  $(SUDO) apt-get update -q > /dev/null && $(SUDO) $(APT) install -y -q --no-install-recommends $$missing > /dev/null; \
+	fi
+
+up: packages
+	@$(SUDO) $(BIN)/sampan up --data-dir $(DATA_DIR) --apply examples/guestbook
+
+down: $(BIN)/sampan
+	@$(SUDO) $(BIN)/sampan down --data-dir $(DATA_DIR)
+
+clean: $(BIN)/sampan
+	@$(SUDO) $(BIN)/sampan down --delete --data-dir $(DATA_DIR)
+
+$(BIN)/pytest: $(BIN)/sampan
+	@echo "Installing what the tests and checks need ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+test-packages: packages
+	@missing="$$(for p in $(TEST_PACKAGES); do dpkg -s $$p > /dev/null 2>&1 || echo $$p; done)"; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing Debian packages for the tests: $$missing ..."; \
+	  $(SUDO) apt-get update -q > /dev/null && $(SUDO) $(APT) install -y -q --no-install-recommends $$missing > /dev/null; \
+	fi
+
+test: $(BIN)/pytest test-packages
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(BIN)/pytest
+	@$(BIN)/python -m sampan.schema.stubs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(BIN)/pytest
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(BIN)/pytest test-packages
+	@for file in bench/*.py; do echo "== $$file"; $(SUDO) $(BIN)/python $$file || exit 1; done

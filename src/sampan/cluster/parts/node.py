@@ -1,0 +1,91 @@
+"""A node's process: its containerd, the agent, and on the first node of a machine the service proxy."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sampan.base.clock import Clock, SystemClock
+from sampan.client.client import Client
+from sampan.client.events import Recorder
+from sampan.client.informer import Informer
+from sampan.cluster.config import DOMAIN, Layout, Settings
+from sampan.cluster.parts import containerd
+from sampan.cluster.parts.manager import client_of
+from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
+from sampan.network.proxy.kernel import LinuxKernel
+from sampan.network.proxy.rules import NodeFacts
+from sampan.network.proxy.shell import ServiceProxy
+from sampan.node.agent import Agent
+from sampan.node.config import AgentConfig
+from sampan.node.containerd.process import ContainerdProcess
+from sampan.node.runtimes.cri.runtime import CriRuntime
+from sampan.schema import api
+
+
+async def run(layout: Layout, settings: Settings, name: str) -> None:
+    """Run the node until cancelled. Containers go on without it."""
+    clock = SystemClock()
+    number = settings.node_names().index(name)
+    process = ContainerdProcess(containerd.config_of(layout, settings, number), clock=clock)
+    await process.start()
+    runtime = CriRuntime(process.socket_path, clock=clock, cgroup_parent=containerd.cgroup_parent(settings))
+    # Pods of the system start at once and never pull: what they run from must be there before them.
+    pause, system, *others = containerd.BUILTIN
+    for image in (pause, system):
+        await containerd.ensure_image(layout, runtime, process.socket_path, image)
+    await until_listening("127.0.0.1", settings.port)
+    client = client_of(layout, settings, name)
+    recorder = Recorder(client, clock, "kubelet", name)
+    agent = Agent(
+        client, runtime, agent_config(layout, settings, number, port=0), clock, record=recorder.event
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(process.watch())
+        tasks.create_task(recorder.run())
+        for image in others:
+            tasks.create_task(containerd.ensure_image(layout, runtime, process.socket_path, image))
+        tasks.create_task(agent.run())
+        if number == 0:
+            tasks.create_task(proxy(client, settings, clock))
+
+
+def agent_config(layout: Layout, settings: Settings, number: int, *, port: int) -> AgentConfig:
+    """The agent's settings; `port` is where its own server listens."""
+    name = settings.node_names()[number]
+    root = layout.node(name)
+    return AgentConfig(
+        node_name=name,
+        node_ips=(settings.node_ip(number),),
+        root_dir=str(root),
+        log_dir=str(root / "logs"),
+        cluster_dns=(settings.dns_ip,),
+        cluster_domain=DOMAIN,
+        kubelet_port=port,
+        kubelet_version=f"v{settings.kubernetes_version}.0+sampan",
+    )
+
+
+async def proxy(client: Client, settings: Settings, clock: Clock) -> None:
+    """Carry out Services in the kernel until cancelled."""
+    services = Informer(client, api.Service, clock)
+    slices = Informer(client, api.EndpointSlice, clock)
+    facts = NodeFacts(
+        name=settings.node_names()[0],
+        pod_cidrs=tuple(settings.pod_subnet(number) for number in range(settings.nodes)),
+        cluster_cidrs=(settings.pod_range,),
+        service_cidrs=(settings.service_range,),
+    )
+    table = f"sampan-{settings.id}"
+    running = ServiceProxy(services, slices, facts, LinuxKernel(), clock, table_name=table)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(services.run())
+        tasks.create_task(slices.run())
+        tasks.create_task(running.run())
+
+
+def main(layout: Layout, settings: Settings, name: str) -> None:
+    import uvloop
+
+    set_up_logging()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_until_told_to_stop(run(layout, settings, name)))

@@ -1,0 +1,33 @@
+"""All simulated nodes, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sampan.base.clock import SystemClock
+from sampan.base.ids import RandomIds
+from sampan.client.events import Recorder
+from sampan.cluster.config import Layout, Settings
+from sampan.cluster.parts.manager import client_of
+from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
+from sampan.node.simulated_fleet import SimulatedNodes
+
+
+async def run(layout: Layout, settings: Settings) -> None:
+    """Simulate the nodes until cancelled."""
+    clock = SystemClock()
+    await until_listening("127.0.0.1", settings.port)
+    client = client_of(layout, settings, "admin")
+    recorder = Recorder(client, clock, "kubelet")
+    nodes = SimulatedNodes(client, clock, RandomIds(), settings.nodes, record=recorder.event)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(recorder.run())
+        tasks.create_task(nodes.run())
+
+
+def main(layout: Layout, settings: Settings) -> None:
+    import uvloop
+
+    set_up_logging()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_until_told_to_stop(run(layout, settings)))

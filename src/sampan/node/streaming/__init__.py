@@ -1,0 +1,1 @@
+"""The node's own server: logs, exec, attach and port-forward."""

@@ -1,0 +1,112 @@
+"""Laws of server-side apply over free-form objects and keyed lists."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sampan.machinery.patch.apply import engine, typed
+from sampan.machinery.patch.values import equal
+from sampan.schema import nodes
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+ITEM = {
+    "type": "object",
+    "properties": {
+        "k": {"type": "string"},
+        "v": {"type": "integer"},
+        "m": {"type": "object", "additionalProperties": {"type": "integer"}},
+    },
+}
+SCHEMA = nodes.of_custom(
+    {
+        "type": "object",
+        "properties": {
+            "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "list": {
+                "type": "array",
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["k"],
+                "items": ITEM,
+            },
+            "atomic": {"type": "array", "items": {"type": "integer"}},
+            "n": {"type": "integer"},
+        },
+    }
+)
+
+numbers = st.integers(0, 2)
+maps = st.dictionaries(st.sampled_from("xyz"), numbers, max_size=3)
+items = st.fixed_dictionaries({"k": st.sampled_from("pqr")}, optional={"v": numbers, "m": maps})
+configs = st.fixed_dictionaries(
+    {"apiVersion": st.just("e.com/v1"), "kind": st.just("C"), "metadata": st.just({"name": "c"})},
+    optional={
+        "map": maps,
+        "set": st.lists(st.sampled_from("stu"), unique=True, max_size=3),
+        "list": st.lists(items, unique_by=lambda item: item["k"], max_size=3),
+        "atomic": st.lists(numbers, max_size=2),
+        "n": numbers,
+    },
+)
+
+
+def apply(live: dict[str, Any], config: dict[str, Any], manager: str, managed: Any) -> engine.Applied:
+    return engine.apply(live, config, manager, schema=SCHEMA, managed=managed, now=NOW, force=True)
+
+
+@given(configs, configs)
+def test_an_apply_gets_what_it_asks_for(first: dict[str, Any], second: dict[str, Any]) -> None:
+    one = apply({}, first, "one", ())
+    two = apply(one.object, second, "two", one.managed)
+    wanted = typed.to_field_set(second, SCHEMA)
+    assert not typed.compare(two.object, typed.merge(two.object, second, SCHEMA), SCHEMA).modified
+    assert not wanted - typed.to_field_set(two.object, SCHEMA) - _containers(second)
+
+
+@given(configs, configs)
+def test_applying_again_changes_nothing(first: dict[str, Any], second: dict[str, Any]) -> None:
+    one = apply({}, first, "one", ())
+    two = apply(one.object, second, "two", one.managed)
+    again = apply(two.object, second, "two", two.managed)
+    assert not again.changed
+    assert equal(again.object, two.object)
+
+
+@given(configs, configs)
+def test_no_two_appliers_own_a_field_with_another_value(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    one = apply({}, first, "one", ())
+    two = apply(one.object, second, "two", one.managed)
+    theirs = next((entry.fields for entry in two.managed if entry.manager == "one"), None)
+    if theirs is not None:
+        changed = typed.compare(first, two.object, SCHEMA).modified
+        assert not theirs & changed
+
+
+@given(configs)
+def test_applying_nothing_takes_everything_back(config: dict[str, Any]) -> None:
+    one = apply({}, config, "one", ())
+    bare = {key: config[key] for key in ("apiVersion", "kind", "metadata")}
+    assert equal(apply(one.object, bare, "one", one.managed).object, bare)
+
+
+@given(configs, configs)
+def test_a_comparison_adds_up(old: dict[str, Any], new: dict[str, Any]) -> None:
+    there, back = typed.compare(old, new, SCHEMA), typed.compare(new, old, SCHEMA)
+    assert there.added == back.removed
+    assert there.modified == back.modified
+    assert typed.compare(old, old, SCHEMA).same
+
+
+def _containers(config: dict[str, Any]) -> Any:
+    """The empty containers of a config: what others put into them makes them no leaves any more."""
+    empty = {name: value for name, value in config.items() if value in ({}, [])}
+    for item in config.get("list", ()):
+        if item.get("m") == {}:
+            empty.setdefault("list", []).append({"k": item["k"], "m": {}})
+    return typed.to_field_set(empty, SCHEMA)
