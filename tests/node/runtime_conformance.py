@@ -1,7 +1,7 @@
 """What every runtime must do, whatever runs its containers.
 
-`LifecycleConformance` holds for all of them; `CommandConformance` for those that run real programs;
-`NetworkConformance` for those whose pods listen. A runtime's test module subclasses what applies to it and says,
+`LifecycleConformance` holds for all of them; `ImageConformance` and `CommandConformance` for those that run real
+programs; `NetworkConformance` for those whose pods listen. A runtime's test module subclasses what applies to it and says,
 with a `subject` fixture, how its Runtime is made.
 """
 
@@ -44,8 +44,6 @@ class Subject:
     image: str
     logs: Path
     scratch: Path
-    # A reference that nothing can be pulled from, and the words that pods then show.
-    missing_image: str = "127.0.0.1:1/nothing/here:1"
     forever: tuple[str, ...] = ("/bin/sh", "-c", "trap 'exit 143' TERM; while :; do sleep 0.1; done")
 
 
@@ -287,6 +285,10 @@ class LifecycleConformance:
                     await listener
 
         run(subject, scenario)
+
+
+class ImageConformance:
+    """Image names are checked before anything is fetched."""
 
     def test_a_malformed_image_name_is_refused(self, subject: Subject) -> None:
         async def scenario(pod: Pod) -> None:

@@ -73,6 +73,13 @@ def subject_of(process: ContainerdProcess, directory: Path) -> Subject:
     return Subject(lambda: runtime_of(process), builtin.BUSYBOX, directory / "logs", directory)
 
 
+async def kill(process: ContainerdProcess) -> None:
+    identity = pids.identify(process.pid or 0)
+    assert identity is not None
+    pids.send(identity, signal.SIGKILL)
+    await pids.wait(identity)
+
+
 def traces(config: ContainerdConfig) -> list[str]:
     """Everything of one containerd that can be found on the host."""
     found = [f"shim {pid}" for pid in cleanup.shims(config.address)]
@@ -92,9 +99,7 @@ def test_containers_outlive_containerd(directory: Path, end: str) -> None:
                 container = await pod.start(*FOREVER)
                 before = await pod.container(container)
                 if end == "kill":
-                    assert process.pid is not None
-                    os.kill(process.pid, signal.SIGKILL)
-                    await pids.wait(pids.Identity(process.pid, 0))
+                    await kill(process)
                 else:
                     await process.stop()
                 await process.start()
@@ -190,9 +195,7 @@ def test_sweep_alone_removes_the_remains_of_a_killed_containerd(directory: Path)
                 pod: Pod = await context.__aenter__()
                 await pod.start(*FOREVER)
             await runtime.close()
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
-            await pids.wait(pids.Identity(process.pid, 0))
+            await kill(process)
             assert len(traces(config)) > 3
             for _ in range(2):
                 await cleanup.sweep(config, cgroup_parent=parent_of(process))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
 from sampan.node.images import builtin
 from sampan.node.runtimes.cri.runtime import CriRuntime
+from sampan.node.runtimes.runtime import PortMapping, Resources, RuntimeFailure, Security, State
 from tests.node.conftest import Node
 from tests.node.runtime_conformance import (
     CommandConformance,
+    ImageConformance,
     LifecycleConformance,
     NetworkConformance,
+    Pod,
     Subject,
+    eventually,
+    run,
 )
 
 pytestmark = pytest.mark.containers
@@ -31,6 +38,10 @@ class TestLifecycle(LifecycleConformance):
     pass
 
 
+class TestImages(ImageConformance):
+    pass
+
+
 class TestCommands(CommandConformance):
     pass
 
@@ -38,3 +49,128 @@ class TestCommands(CommandConformance):
 class TestNetwork(NetworkConformance):
     def listener(self, port: int, pod_ip: str) -> tuple[str, ...]:
         return ("nc", "-ll", "-p", str(port), "-e", "/bin/sh", "-c", "read x; echo pong")
+
+
+class TestImageFailures:
+    """The reasons that pods show when an image is the trouble."""
+
+    def test_a_registry_that_does_not_answer(self, subject: Subject) -> None:
+        async def scenario(pod: Pod) -> None:
+            assert await pod.runtime.find_image("127.0.0.1:1/nothing/here:1") is None
+            with pytest.raises(RuntimeFailure) as failure:
+                await pod.runtime.pull_image("127.0.0.1:1/nothing/here:1", None)
+            assert failure.value.reason == "ErrImagePull"
+            assert "127.0.0.1:1" in str(failure.value)
+
+        run(subject, scenario)
+
+    def test_a_container_of_an_image_that_is_not_there(self, subject: Subject) -> None:
+        async def scenario(pod: Pod) -> None:
+            with pytest.raises(RuntimeFailure) as failure:
+                await pod.create("true", image="127.0.0.1:1/nothing/here:1")
+            assert failure.value.reason == "CreateContainerError"
+
+        run(subject, scenario)
+
+
+class TestSecurity:
+    """What a pod's security context asks for is what its programs see."""
+
+    def test_user_groups_and_capabilities(self, subject: Subject) -> None:
+        async def scenario(pod: Pod) -> None:
+            security = Security(
+                run_as_user=1234,
+                run_as_group=2345,
+                supplemental_groups=(3456,),
+                readonly_rootfs=True,
+                no_new_privileges=True,
+                drop_capabilities=("ALL",),
+            )
+            script = "id -u; id -g; id -G; touch /x 2>/dev/null || echo readonly; grep -E 'CapBnd|NoNewPrivs' /proc/self/status"
+            await pod.exited(await pod.start("/bin/sh", "-c", script, security=security))
+            user, group, groups, root, capabilities, privileges = (text for _, _, text in pod.log())
+            assert (user, group, root) == ("1234", "2345", "readonly")
+            assert set(groups.split()) == {"2345", "3456"}
+            assert int(capabilities.split()[1], 16) == 0
+            assert privileges.split()[1] == "1"
+
+        run(subject, scenario)
+
+    def test_memory_limits_kill_and_say_so(self, subject: Subject) -> None:
+        async def scenario(pod: Pod) -> None:
+            hungry = ("/bin/sh", "-c", "tail -c 200000000 /dev/zero | wc -c; exit 0")
+            container = await pod.start(*hungry, resources=Resources(memory_limit_bytes=16 << 20))
+            assert (await pod.exited(container)).reason in ("OOMKilled", "Completed")
+            alone = await pod.start(
+                "tail", "-c", "200000000", "/dev/zero", resources=Resources(memory_limit_bytes=16 << 20)
+            )
+            ended = await pod.exited(alone)
+            assert (ended.exit_code, ended.reason) == (137, "OOMKilled")
+
+        run(subject, scenario)
+
+    def test_limits_can_be_changed_while_it_runs(self, subject: Subject) -> None:
+        async def scenario(pod: Pod) -> None:
+            container = await pod.start(*subject.forever, resources=Resources(memory_limit_bytes=64 << 20))
+            await pod.runtime.update_resources(
+                container, Resources(memory_limit_bytes=32 << 20, cpu_shares=512)
+            )
+            assert (await pod.container(container)).state is State.RUNNING
+
+        run(subject, scenario)
+
+
+class TestPodSettings:
+    """What a sandbox is told reaches its containers."""
+
+    def test_hostname_dns_and_a_shared_process_namespace(self, subject: Subject) -> None:
+        async def scenario(pod: Pod) -> None:
+            script = "hostname; cat /etc/resolv.conf; cat /proc/1/comm"
+            await pod.exited(await pod.start("/bin/sh", "-c", script))
+            assert [text for _, _, text in pod.log()] == [
+                "web-0",
+                "search a.svc b.svc",
+                "nameserver 10.1.2.3",
+                "options ndots:5",
+                "pause",
+            ]
+
+        run(
+            subject,
+            scenario,
+            hostname="web-0",
+            dns_servers=("10.1.2.3",),
+            dns_searches=("a.svc", "b.svc"),
+            dns_options=("ndots:5",),
+            share_process_namespace=True,
+        )
+
+    def test_the_hosts_network_has_the_hosts_name(self, subject: Subject) -> None:
+        async def scenario(pod: Pod) -> None:
+            await pod.exited(await pod.start("hostname"))
+            assert pod.log() == [("stdout", "F", socket.gethostname())]
+
+        run(subject, scenario, host_network=True, hostname="ignored")
+
+    def test_a_host_port_reaches_the_pod(self, subject: Subject) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            host_port = probe.getsockname()[1]
+
+        async def scenario(pod: Pod) -> None:
+            sandbox = next(each for each in (await pod.runtime.list()).sandboxes if each.id == pod.id)
+            gateway = sandbox.ips[0].rpartition(".")[0] + ".1"
+            await pod.start("nc", "-ll", "-p", "8080", "-e", "echo", "ahoy")
+
+            async def answer() -> bytes:
+                try:
+                    reader, writer = await asyncio.open_connection(gateway, host_port)
+                except OSError:
+                    return b""
+                data = await reader.read()
+                writer.close()
+                await writer.wait_closed()
+                return data
+
+            assert await eventually(answer) == b"ahoy\n"
+
+        run(subject, scenario, port_mappings=(PortMapping(8080, host_port),))

@@ -11,6 +11,7 @@ import pytest
 from sampan.node.runtimes.process.runtime import ProcessRuntime
 from tests.node.runtime_conformance import (
     CommandConformance,
+    ImageConformance,
     LifecycleConformance,
     NetworkConformance,
     Subject,
@@ -34,6 +35,10 @@ def subject(tmp_path: Path) -> Iterator[Subject]:
 
 
 class TestLifecycle(LifecycleConformance):
+    pass
+
+
+class TestImages(ImageConformance):
     pass
 
 

@@ -188,9 +188,16 @@ class Api:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body; (0, b"") where nobody answers."""
+        return self._ask("GET", path, None)
+
+    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """The same for creating an object from JSON."""
+        return self._ask("POST", path, body)
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         try:
             connection = self._connect()
-            connection.request("GET", path)
+            connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException, ssl.SSLError):

@@ -13,7 +13,7 @@ from sampan.base.errors import SampanError
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
 from sampan.cluster.config import Layout, Settings
-from sampan.cluster.parts.manager import client_of
+from sampan.cluster.parts.clients import client_of
 from sampan.kinds import registry
 from sampan.schema import codec
 from sampan.schema.definitions import GroupVersionKind

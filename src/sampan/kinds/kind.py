@@ -40,6 +40,18 @@ class Scale(msgspec.Struct, frozen=True):
     selector: Callable[[Any], str]
 
 
+class SubresourceUpdate(msgspec.Struct, frozen=True):
+    """An update through a subresource that takes the whole object, such as `status` or `resize`.
+
+    `prepare(new, old)` puts back, in place, all that this subresource does not change. `validate(new, old)`
+    gives what is wrong beside `Kind.validate`; None where the kind's own function for it serves
+    (`validate_status_update`).
+    """
+
+    prepare: Callable[[Any, Any], None]
+    validate: Callable[[Any, Any], list[FieldError]] | None = None
+
+
 def _nothing(_obj: Any) -> None:
     return None
 
@@ -61,9 +73,10 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
     All functions take structs of the newest version's types. `default` runs on every object that comes in
     and must be idempotent; it fills the struct in place. `validate` gives every error at once;
-    `validate_update` gives what the new object may not change. `prepare_create` clears what a client may
-    not set (status); `prepare_update` keeps what the main resource may not touch. Status, generation and
-    metadata are handled by the generic verbs from `status` and `generation`.
+    `validate_create` adds what is wrong with a new one only, `validate_update` what the new object may not
+    change. `prepare_create` clears what a client may not set (status); `prepare_update` keeps what the main
+    resource may not touch, and `subresource_updates` say it for subresources by their names. Status,
+    generation and metadata are handled by the generic verbs from `status` and `generation`.
     """
 
     api_version: str
@@ -81,10 +94,12 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     scale: Scale | None = None
     default: Callable[[Any], None] = _nothing
     validate: Callable[[Any], list[FieldError]] = _no_errors
+    validate_create: Callable[[Any], list[FieldError]] = _no_errors
     validate_update: Callable[[Any, Any], list[FieldError]] = _no_update_errors
     validate_status_update: Callable[[Any, Any], list[FieldError]] = _no_update_errors
     prepare_create: Callable[[Any], None] = _nothing
     prepare_update: Callable[[Any, Any], None] = _no_prepare_update
+    subresource_updates: Mapping[str, SubresourceUpdate] = msgspec.field(default_factory=dict)
     # Which names are valid: a function of machinery.names giving a list of messages.
     name_errors: Callable[[str], list[str]] | None = None
     # Field selectors beside metadata.name and metadata.namespace.

@@ -53,8 +53,6 @@ LEAST_AFTER_HOOK_S: Final = 2.0
 POST_START_LIMIT_S: Final = 3600.0
 PULL_REASONS: Final = ("ErrImagePull", "InvalidImageName", "RegistryUnavailable", "ErrImageNeverPull")
 
-Say = Callable[[str, str, str, str], None]
-
 
 class PodView(Protocol):
     """What carrying out needs of a pod: its newest object, its node, and a way to record events."""

@@ -51,7 +51,6 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     volume_sync_s: float = VOLUME_SYNC_S
     concurrency: int = CONCURRENCY
     pulls: int = PULLS
-    use_cgroups: bool = True
 
     @property
     def pods_dir(self) -> str:

@@ -168,7 +168,6 @@ class PodState(msgspec.Struct, frozen=True, kw_only=True):
     old_containers: tuple[str, ...] = ()
     old_sandboxes: tuple[str, ...] = ()
     volumes: Volumes = Volumes.NONE
-    volume_trouble: str = ""
     doing: frozenset[str] = frozenset()
     retries: Mapping[str, Retry] = msgspec.field(default_factory=dict)
     ending: Ending | None = None

@@ -21,9 +21,6 @@ MESSAGE_PATH: Final = "io.kubernetes.container.terminationMessagePath"
 MESSAGE_POLICY: Final = "io.kubernetes.container.terminationMessagePolicy"
 POD_GRACE: Final = "io.kubernetes.pod.terminationGracePeriod"
 CONFIG_SOURCE: Final = "kubernetes.io/config.source"
-CONFIG_SEEN: Final = "kubernetes.io/config.seen"
-
-CRITICAL_PRIORITY: Final = 2_000_000_000
 
 
 class PodKey(msgspec.Struct, frozen=True):

@@ -62,7 +62,6 @@ class NodeReporter:
         self._pressures = pressures
         self._lease: api.Lease | None = None
         self._registered = asyncio.Event()
-        self._wake = asyncio.Event()
         self._reported_s = 0.0
 
     async def registered(self) -> None:

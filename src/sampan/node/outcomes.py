@@ -47,7 +47,7 @@ def done(turn: Turn, key: str, result: Any) -> None:
 
 
 def _volumes_ready(turn: Turn, rest: str, result: Any) -> None:
-    turn.change(volumes=Volumes.READY, volume_trouble="")
+    turn.change(volumes=Volumes.READY)
 
 
 def _volumes_removed(turn: Turn, rest: str, result: Any) -> None:
@@ -206,7 +206,6 @@ def failed(turn: Turn, event: Failed) -> None:
         _hook_failed(turn, rest, event)
     elif kind == "volumes":
         turn.failed(event.key, *VOLUME_RETRY_S)
-        turn.change(volume_trouble=event.message)
         turn.note("Warning", event.reason or "FailedMount", event.message)
     elif kind == "sandbox":
         turn.failed(event.key, *SANDBOX_RETRY_S)

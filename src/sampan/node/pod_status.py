@@ -129,11 +129,21 @@ def _container_status(
         image=(current.image if current and current.image else None) or spec.image or "",
         imageID=shown.image_ref if shown else "",
         containerID=_container_id(state.node, current),
+        volumeMounts=[_mount_status(m) for m in spec.volumeMounts] if current is not None else [],
     )
     if running and current is not None and current.resources is not None:
         status.resources = current.resources
         status.allocatedResources = current.resources.requests
     return status
+
+
+def _mount_status(mount: api.VolumeMount) -> api.VolumeMountStatus:
+    return api.VolumeMountStatus(
+        name=mount.name,
+        mountPath=mount.mountPath,
+        readOnly=mount.readOnly or None,
+        recursiveReadOnly="Disabled" if mount.readOnly else None,
+    )
 
 
 def _is_ready(record: ContainerRecord, running: bool) -> bool:

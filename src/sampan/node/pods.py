@@ -28,6 +28,7 @@ from sampan.schema import api
 
 RUNTIME_RETRY_S: Final = 1.0
 MESSAGES_MOST: Final = 4096
+EARLY_EXITS_MOST: Final = 1024
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class PodHost:
         self._listed_at: datetime = clock.now()
         self._owners: dict[str, str] = {}
         self._owned: dict[str, set[str]] = {}
+        self._early: dict[str, None] = {}
         self._messages: dict[str, str] = {}
         self._dirty: set[str] = set()
         self._looking: set[asyncio.Task[None]] = set()
@@ -167,11 +169,17 @@ class PodHost:
                     if uid is not None:
                         self.look_at(uid)
                     else:
-                        self._look_all()
+                        self._remember_early(runtime_id)
             except (RuntimeFailure, OSError) as error:
                 _log.warning("the runtime's events ended and are asked for again: %s", error)
             await self._clock.sleep(RUNTIME_RETRY_S)
             self._look_all()
+
+    def _remember_early(self, runtime_id: str) -> None:
+        """An exit of something that is not known yet: its start has not been answered."""
+        self._early[runtime_id] = None
+        if len(self._early) > EARLY_EXITS_MOST:
+            del self._early[next(iter(self._early))]
 
     async def relist(self) -> None:
         """The slow round: look at everything every `relist_s`; runs until cancelled."""
@@ -254,6 +262,9 @@ class PodHost:
     def own(self, runtime_id: str, uid: str) -> None:
         self._owners[runtime_id] = uid
         self._owned.setdefault(uid, set()).add(runtime_id)
+        if runtime_id in self._early:
+            del self._early[runtime_id]
+            self.look_at(uid)
 
     def record(self, pod: api.Pod, type_: str, reason: str, message: str, container: str) -> None:
         meta = pod.metadata

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -21,23 +22,28 @@ MOST_RETRY_S: Final = 15.0
 _log = logging.getLogger(__name__)
 # Fields that the node owns wholly: absent in the new status means absent in the object.
 _OWNED: Final = ("reason", "message", "podIP", "startTime", "observedGeneration")
+_OWNED_IN_CONDITIONS: Final = ("reason", "message")
+# Lists that would be merged by their key, so that an old address would stay.
+_REPLACED: Final = ("podIPs", "hostIPs")
 
 
-def status_patch(uid: str, before: api.PodStatus, after: api.PodStatus) -> dict[str, Any]:
-    """The strategic merge patch that makes the API's status say `after`.
+def status_patch(uid: str, before: api.PodStatus, status: api.PodStatus) -> dict[str, Any]:
+    """The strategic merge patch that makes the API say `status` where it says `before`.
 
     Conditions merge by type, so that other people's (readiness gates, DisruptionTarget) stay; the uid in
     the metadata makes it fail for a pod of the same name that is another one.
     """
-    status: dict[str, Any] = codec.to_builtins(after)
+    patch: dict[str, Any] = codec.to_builtins(status)
     for name in _OWNED:
-        if name not in status and getattr(before, name) is not None:
-            status[name] = None
-    if before.podIPs and before.podIPs != after.podIPs:
-        status["podIPs"] = [{"$patch": "replace"}, *status.get("podIPs", ())]
-    if before.hostIPs and before.hostIPs != after.hostIPs:
-        status["hostIPs"] = [{"$patch": "replace"}, *status.get("hostIPs", ())]
-    return {"metadata": {"uid": uid}, "status": status}
+        patch.setdefault(name, None)
+    for condition in patch.get("conditions", ()):
+        for name in _OWNED_IN_CONDITIONS:
+            condition.setdefault(name, None)
+    for name in _REPLACED:
+        # The directive is only understood for a list that is there already.
+        if getattr(before, name) and getattr(before, name) != getattr(status, name):
+            patch[name] = [{"$patch": "replace"}, *patch.get(name, ())]
+    return {"metadata": {"uid": uid}, "status": patch}
 
 
 class _Pending(msgspec.Struct):
@@ -58,11 +64,11 @@ class StatusWriter:
         self.written = 0
 
     def put(self, key: PodKey, before: api.PodStatus, status: api.PodStatus) -> None:
-        """Write `status` soon; `before` is what the API had last as far as known."""
+        """Write `status` soon; `before` is what the API says as far as the caller knows."""
         entry = self._pending.get(key.uid)
         if entry is None:
             entry = self._pending[key.uid] = _Pending(key, before, status)
-        entry.before, entry.status = before, status
+        entry.status = status
         if entry.task is None:
             entry.task = asyncio.get_running_loop().create_task(self._write(entry))
 
@@ -108,6 +114,9 @@ class StatusWriter:
     ) -> int:
         _log.warning("the status of pod %s could not be written and is tried again: %s", entry.key, error)
         await self._clock.sleep(min(FIRST_RETRY_S * 2 ** min(failures, 8), MOST_RETRY_S))
+        with suppress(ApiError, ConnectionError, TimeoutError):
+            # What was held for the API's word may have been too old.
+            entry.before = (await self._client.get(api.Pod, entry.key.name, entry.key.namespace)).status
         if entry.status is None:
             entry.status = status
         return failures + 1

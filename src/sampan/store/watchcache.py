@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from sampan.store.backend import Batch, Change, Compacted, KeyRange, Page, Store
+from sampan.base.errors import SampanError
+from sampan.store.backend import Batch, Change, Compacted, KeyRange, Page, Store, StoreUnavailable
 
 ROOT: Final = "/registry/"
 # Events kept per kind for watches that resume from an older revision; older ones get 410 and list again.
@@ -39,6 +40,12 @@ def splice(value: bytes, revision: int) -> bytes:
     return b"%b%d%b" % (value[:at], revision, value[at:])
 
 
+def respliced(data: bytes, revision: int) -> bytes:
+    """An object's bytes with another revision put in."""
+    start = data.index(_VERSION_FIELD) + len(_VERSION_FIELD)
+    return b"%b%d%b" % (data[:start], revision, data[data.index(b'"', start) :])
+
+
 class _Metadata(msgspec.Struct):
     labels: dict[str, str] | None = None
 
@@ -56,15 +63,22 @@ class Item:
     __slots__ = ("_fields", "_labels", "create_revision", "data", "key", "name", "namespace", "revision")
 
     def __init__(self, key: str, value: bytes, revision: int, create_revision: int) -> None:
-        _, _, _, _, *names = key.split("/")
         self.key = key
-        self.namespace = names[0] if len(names) > 1 else ""
-        self.name = names[-1]
+        self.namespace, self.name = _names(key)
         self.revision = revision
         self.create_revision = create_revision
         self.data = splice(value, revision)
         self._labels: Mapping[str, str] | None = None
         self._fields: Mapping[str, str] | None = None
+
+    def at(self, revision: int) -> Item:
+        """The same object said to be of another revision."""
+        other = Item.__new__(Item)
+        other.key, other.namespace, other.name = self.key, self.namespace, self.name
+        other.revision, other.create_revision = revision, self.create_revision
+        other.data = respliced(self.data, revision)
+        other._labels, other._fields = self._labels, self._fields
+        return other
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -93,20 +107,31 @@ def render_json(event_type: str, item: Item) -> bytes:
 class Event:
     """A change of one object, with the lines already rendered from it."""
 
-    __slots__ = ("_lines", "item", "previous", "revision", "type")
+    __slots__ = ("_last", "_lines", "item", "previous", "revision", "type")
 
     def __init__(self, event_type: str, item: Item, previous: Item | None) -> None:
         self.type = event_type
         self.item = item
         self.previous = previous
         self.revision = item.revision
+        self._last: Item | None = None
         self._lines: dict[tuple[str, Render], bytes] = {}
 
     def line(self, event_type: str, render: Render) -> bytes:
         made = self._lines.get((event_type, render))
         if made is None:
-            made = self._lines[(event_type, render)] = render(event_type, self.item)
+            item = self._left() if event_type == DELETED else self.item
+            made = self._lines[(event_type, render)] = render(event_type, item)
         return made
+
+    def _left(self) -> Item:
+        """What a watcher gets to see of an object that went away or out of its selection: how it last was
+        there, at the revision of this event."""
+        if self.type == DELETED or self.previous is None:
+            return self.item
+        if self._last is None:
+            self._last = self.previous.at(self.revision)
+        return self._last
 
 
 class Watcher:
@@ -119,7 +144,9 @@ class Watcher:
         self._render = render
         self._lines: deque[bytes] = deque()
         self._ready: asyncio.Future[None] | None = None
+        # Ended because what it missed can no longer be given, or because its time was up.
         self.expired = False
+        self.ended = False
         self.bookmarks = False
         # The last revision this watcher has been told of, by event or bookmark.
         self.revision = 0
@@ -144,19 +171,25 @@ class Watcher:
         self._lines.clear()
         self._wake()
 
-    async def next(self, timeout_s: float) -> bytes:
-        """All lines that wait, joined; b"" when `timeout_s` passed, or when it has expired."""
-        if not self._lines and not self.expired:
+    def end(self) -> None:
+        """Let the reader have what waits, and then nothing more."""
+        self.ended = True
+        self._wake()
+
+    async def next(self) -> bytes:
+        """All lines that wait, joined; b"" once it has ended or expired."""
+        if not self._lines and not self.expired and not self.ended:
             self._ready = asyncio.get_running_loop().create_future()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._ready
-            self._ready = None
+            try:
+                await self._ready
+            finally:
+                self._ready = None
         lines = b"".join(self._lines)
         self._lines.clear()
         return lines
 
     def close(self) -> None:
+        """Take no more events."""
         self._kind.forget(self)
 
     def _wake(self) -> None:
@@ -195,7 +228,8 @@ class KindCache:
         if namespace:
             return self._sorted(namespace)
         found: list[Item] = []
-        for each in sorted(self._namespaces):
+        # The slash is a part of the key: "a-b/x" comes before "a/x".
+        for each in sorted(self._namespaces, key=_with_slash):
             found.extend(self._sorted(each))
         return found
 
@@ -218,6 +252,7 @@ class KindCache:
             watcher.expire()
 
     def apply(self, change: Change) -> None:
+        """Take in a change and tell the watchers."""
         if change.value is None:
             self._delete(change)
             return
@@ -257,10 +292,9 @@ class KindCache:
             yield from watchers
 
     def _delete(self, change: Change) -> None:
-        _, _, _, _, *rest = change.key.split("/")
-        namespace = rest[0] if len(rest) > 1 else ""
+        namespace, name = _names(change.key)
         names = self._namespaces.get(namespace, {})
-        previous = names.pop(rest[-1], None)
+        previous = names.pop(name, None)
         if not names:
             self._namespaces.pop(namespace, None)
         if previous is None or change.previous is None:
@@ -296,9 +330,12 @@ class WatchCache:
         self._kinds: dict[str, KindCache] = {}
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._feeder: asyncio.Task[None] | None = None
+        self._failure: SampanError | None = None
         self.revision = 0
         # Called after each batch is in, with the batch: for what must follow changes at once (RBAC, tokens).
         self.on_batch: list[Callable[[Batch], None]] = []
+        # Called where everything was loaded again, and batches were missed.
+        self.on_reload: list[Callable[[], None]] = []
 
     async def start(self) -> None:
         """Load everything, then follow."""
@@ -310,6 +347,7 @@ class WatchCache:
             self._feeder.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._feeder
+        self._fail(StoreUnavailable("the API server is shutting down"))
         for kind in self._kinds.values():
             for watcher in list(kind.watchers()):
                 watcher.expire()
@@ -322,9 +360,11 @@ class WatchCache:
         return cache
 
     async def reached(self, revision: int) -> None:
-        """Return once every change up to `revision` is in."""
+        """Return once every change up to `revision` is in. Raises SampanError where none comes any more."""
         if revision <= self.revision:
             return
+        if self._failure is not None:
+            raise self._failure
         arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((revision, arrived))
         await arrived
@@ -341,10 +381,14 @@ class WatchCache:
         self._fill(await self._store.read(KeyRange.prefix(ROOT)))
 
     def _fill(self, page: Page) -> None:
+        """Begin anew with what the page holds: no watch can resume from before it."""
         self.revision = page.revision
+        for cache in self._kinds.values():
+            cache.reset(page.revision)
         for entry in page.entries:
             cache = self.kind(_prefix_of(entry.key))
             cache.load(Item(entry.key, entry.value, entry.mod_revision, entry.create_revision))
+        self._release(page.revision)
 
     async def _feed(self) -> None:
         while True:
@@ -354,10 +398,20 @@ class WatchCache:
                 return
             except Compacted:
                 # The feed fell behind what the store keeps: start over, and let every client list again.
-                page = await self._store.read(KeyRange.prefix(ROOT))
-                for kind in self._kinds.values():
-                    kind.reset(page.revision)
-                self._fill(page)
+                await self._load()
+                for begin_anew in self.on_reload:
+                    begin_anew()
+            except SampanError as problem:
+                self._fail(problem)
+                return
+
+    def _fail(self, problem: SampanError) -> None:
+        """Nothing comes in any more: those who wait for a revision would wait for ever."""
+        self._failure = self._failure or problem
+        while self._waiting:
+            _, arrived = self._waiting.popleft()
+            if not arrived.done():
+                arrived.set_exception(problem)
 
     def _apply(self, batch: Batch) -> None:
         for change in batch.changes:
@@ -379,5 +433,16 @@ class WatchCache:
 
 
 def _prefix_of(key: str) -> str:
-    _, root, group, plural, _ = key.split("/", 4)
-    return f"/{root}/{group}/{plural}/"
+    """`/registry/core/pods/` of the key of a pod."""
+    return key[: key.index("/", key.index("/", len(ROOT)) + 1) + 1]
+
+
+def _names(key: str) -> tuple[str, str]:
+    """Namespace ("" where there is none) and name of the object with this key."""
+    rest = key[key.index("/", key.index("/", len(ROOT)) + 1) + 1 :]
+    namespace, slash, name = rest.partition("/")
+    return (namespace, name) if slash else ("", rest)
+
+
+def _with_slash(namespace: str) -> str:
+    return namespace + "/"

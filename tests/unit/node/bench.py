@@ -63,6 +63,7 @@ class Bench:
         self.sandboxes: dict[str, Sandbox] = {}
         self.containers: dict[str, Container] = {}
         self.pending: list[Instruction] = []
+        self.landing: dict[str, tuple[Instruction, object]] = {}
         self.notes: list[Note] = []
         self.statuses: list[api.PodStatus] = []
         self.probes: set[tuple[str, str]] = set()
@@ -100,7 +101,8 @@ class Bench:
             case Forget():
                 self.forgotten = True
             case _:
-                assert all(p.key != order.key for p in self.pending), f"{order.key} was ordered twice"
+                waiting = {p.key for p in self.pending} | set(self.landing)
+                assert order.key not in waiting, f"{order.key} was ordered twice"
                 self.pending.append(order)
 
     def look(self) -> None:
@@ -121,6 +123,8 @@ class Bench:
 
     def drain(self, *, but: type[Instruction] | None = None) -> None:
         """Carry out everything that is ordered, in order, until nothing is left."""
+        for order, _ in list(self.landing.values()):
+            self.land(order)
         for _ in range(200):
             ready = [p for p in self.pending if but is None or not isinstance(p, but)]
             if not ready and not self.wants_look:
@@ -136,9 +140,18 @@ class Bench:
         self.send(Failed(order.key, reason, message))
 
     def carry_out(self, order: Instruction) -> None:
+        self.begin(order)
+        self.land(order)
+
+    def begin(self, order: Instruction) -> None:
+        """The runtime does it, and the machine has not heard of it yet."""
         self.pending.remove(order)
         self.now += timedelta(milliseconds=1)
-        result = self._do(order)
+        self.landing[order.key] = (order, self._do(order))
+
+    def land(self, order: Instruction) -> None:
+        """The machine hears that it is done."""
+        _, result = self.landing.pop(order.key)
         if isinstance(order, StopContainer):
             self.look()
         self.now += timedelta(milliseconds=1)
@@ -262,7 +275,7 @@ class Bench:
     def restart_agent(self) -> None:
         """The agent dies with all it knew and was doing; a new one reads the API and the runtime."""
         pod = replace(self.pod, status=self.statuses[-1]) if self.statuses else self.pod
-        self.pod, self.pending, self.timer_at = pod, [], None
+        self.pod, self.pending, self.landing, self.timer_at = pod, [], {}, None
         self.probes = set()
         self.state = new_state(pod, NODE)
         if not self.in_api:

@@ -243,3 +243,43 @@ def test_find_container_tells_where_a_container_is() -> None:
         assert world.agent.find_sandbox("default", "web") == found.sandbox_id
 
     run(scenario)
+
+
+def test_a_container_that_exits_at_once_is_noticed_at_once() -> None:
+    async def scenario(world: World) -> None:
+        simulate = {"sampan.dev/simulate": '{"run_s": 0, "exit_code": 0}'}
+        world.api.put(pod_path(), make_pod(meta={"annotations": simulate}, restartPolicy="Never"))
+        await world.settle()
+        assert world.phase() == "Succeeded"
+
+    run(scenario)
+
+
+def test_statuses_are_written_once_for_each_change() -> None:
+    async def scenario(world: World) -> None:
+        world.api.put(pod_path(), make_pod())
+        await world.settle()
+        writes = [r for r in world.api.requests if r[1].endswith("/pods/web/status")]
+        assert 1 <= len(writes) <= 3
+
+    run(scenario)
+
+
+def test_an_unreachable_api_server_does_not_lose_the_status() -> None:
+    async def scenario(world: World) -> None:
+        request = world.api.request
+
+        async def broken(*args: Any, **options: Any) -> Any:
+            if args[0] == "PATCH":
+                raise ConnectionError("no route")
+            return await request(*args, **options)
+
+        world.api.request = broken  # type: ignore[method-assign]
+        world.api.put(pod_path(), make_pod())
+        await world.settle(2)
+        assert world.phase() == "Pending"
+        world.api.request = request  # type: ignore[method-assign]
+        await world.settle(20)
+        assert world.phase() == "Running"
+
+    run(scenario)

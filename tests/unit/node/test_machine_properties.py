@@ -53,6 +53,9 @@ ACTIONS = st.tuples(
             "hurry",
             "update",
             "stale_look",
+            "begin",
+            "begin",
+            "land",
         ]
     ),
     st.integers(0, 7),
@@ -63,6 +66,10 @@ def act(bench: Bench, action: str, number: int) -> None:
     match action:
         case "carry_out" if bench.pending:
             bench.carry_out(bench.pending[number % len(bench.pending)])
+        case "begin" if bench.pending:
+            bench.begin(bench.pending[number % len(bench.pending)])
+        case "land" if bench.landing:
+            bench.land(list(bench.landing.values())[number % len(bench.landing)][0])
         case "fail" if bench.pending:
             bench.fail(bench.pending[number % len(bench.pending)], "ErrImagePull")
         case "exit" if bench.running():
@@ -97,7 +104,7 @@ def act(bench: Bench, action: str, number: int) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from(SHAPES), st.lists(ACTIONS, max_size=40))
+@given(st.sampled_from(SHAPES), st.lists(ACTIONS, max_size=60))
 def test_any_order_of_events(shape: dict[str, Any], actions: list[tuple[str, int]]) -> None:
     bench = Bench(make_pod(**shape))
     bench.look()
@@ -117,7 +124,7 @@ def test_any_order_of_events(shape: dict[str, Any], actions: list[tuple[str, int
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(SHAPES), st.lists(ACTIONS, max_size=30))
+@given(st.sampled_from(SHAPES), st.lists(ACTIONS, max_size=50))
 def test_a_step_with_nothing_new_orders_nothing(
     shape: dict[str, Any], actions: list[tuple[str, int]]
 ) -> None:

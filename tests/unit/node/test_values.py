@@ -228,8 +228,11 @@ def test_a_full_node_takes_no_pod_but_finished_ones_do_not_count() -> None:
 
 
 def test_a_status_patch_takes_back_what_is_gone_and_replaces_addresses() -> None:
-    before = api.PodStatus(reason="Evicted", podIP="10.0.0.1", podIPs=[api.PodIP(ip="10.0.0.1")])
-    after = api.PodStatus(phase="Running", podIP="10.0.0.2", podIPs=[api.PodIP(ip="10.0.0.2")])
+    ready = api.PodCondition(type="Ready", status="True")
+    before = api.PodStatus(podIP="10.0.0.1", podIPs=[api.PodIP(ip="10.0.0.1")])
+    after = api.PodStatus(
+        phase="Running", podIP="10.0.0.2", podIPs=[api.PodIP(ip="10.0.0.2")], conditions=[ready]
+    )
     assert status_patch("u", before, after) == {
         "metadata": {"uid": "u"},
         "status": {
@@ -237,8 +240,18 @@ def test_a_status_patch_takes_back_what_is_gone_and_replaces_addresses() -> None
             "podIP": "10.0.0.2",
             "podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.2"}],
             "reason": None,
+            "message": None,
+            "startTime": None,
+            "observedGeneration": None,
+            "conditions": [{"type": "Ready", "status": "True", "reason": None, "message": None}],
         },
     }
+
+
+def test_addresses_that_are_new_need_no_directive() -> None:
+    after = api.PodStatus(podIP="10.0.0.2", podIPs=[api.PodIP(ip="10.0.0.2")])
+    for before in (api.PodStatus(), after):
+        assert status_patch("u", before, after)["status"]["podIPs"] == [{"ip": "10.0.0.2"}]
 
 
 def docker_config(*registries: str) -> api.Secret:

@@ -1,38 +1,80 @@
-"""A served resource: a kind in one version, bound to its cache and its codec."""
+"""A served resource: a kind in one version, bound to its cache and its codec.
+
+A kind is stored in one version, its hub. Where it is served in others too, each of those is a resource of its
+own that shares the hub's keys and cache and converts every object on its way in and out; the hub's own bytes
+are served as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from sampan.kinds import registry
+from sampan.kinds.groups import conversion
 from sampan.kinds.kind import AGE, NAME, Column, Kind
 from sampan.machinery.field_selectors import FieldSelector
 from sampan.machinery.selectors import Selector
 from sampan.schema import codec
 from sampan.store.watchcache import Item, KindCache, Match, WatchCache
 
+Convert = Callable[[Any], Any]
+
 
 class Resource:
     """What the verbs need to know of a kind, and nothing that is not in its `Kind`."""
 
-    def __init__(self, kind: Kind, cache: KindCache) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        cache: KindCache,
+        hub: Resource | None = None,
+        to_hub: Convert | None = None,
+        from_hub: Convert | None = None,
+    ) -> None:
         self.kind = kind
         self.cache = cache
+        # The resource whose objects are stored: itself, unless this is another version of them.
+        self.hub = hub or self
         self.struct: Any = kind.type
         self.api_version = kind.api_version
         self.list_kind = kind.kind + "List"
-        self.prefix = registry.storage_prefix(kind)
+        self.prefix = registry.storage_prefix(self.hub.kind)
         self.columns: Sequence[Column] = kind.columns or (NAME, AGE)
+        self.subresources = frozenset(path.rpartition("/")[2] for path, _, _ in kind.subresources)
+        self._to_hub = to_hub
+        self._from_hub = from_hub
+
+    @property
+    def converts(self) -> bool:
+        """Whether objects are stored in another version than this one."""
+        return self._from_hub is not None
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if self.kind.namespaced else self.prefix + name
 
     def decode_stored(self, data: bytes) -> Any:
-        """The struct of bytes that this server wrote."""
+        """The struct of bytes that this server wrote, in this version."""
+        if self._from_hub is not None:
+            return self._from_hub(codec.decode(data, self.hub.struct))
         return codec.decode(data, self.struct)
+
+    def present(self, data: bytes) -> bytes:
+        """Stored bytes as clients of this version get them."""
+        return data if self._from_hub is None else codec.encode(self.decode_stored(data))
+
+    def to_hub(self, obj: Any) -> Any:
+        """An object of this version as the one that is stored."""
+        if self._to_hub is None:
+            return obj
+        self.kind.default(obj)
+        return self._to_hub(obj)
+
+    def from_hub(self, obj: Any) -> Any:
+        """A stored object in this version."""
+        return obj if self._from_hub is None else self._from_hub(obj)
 
     def encode(self, obj: Any) -> bytes:
         """The bytes to store: type meta set, resourceVersion there and empty."""
@@ -56,15 +98,23 @@ class Resource:
         """A predicate over items, or None where everything matches."""
         if labels is None and fields is None and not name:
             return None
+        # An item keeps what one describer found; other versions name their fields differently.
+        described = self.fields if self.converts else _remembered(self.fields)
 
         def matches(item: Item) -> bool:
             if name and item.name != name:
                 return False
             if labels is not None and not labels.matches(item.labels):
                 return False
-            return fields is None or fields.matches(item.fields(self.fields))
+            return fields is None or fields.matches(described(item))
 
         return matches
+
+
+def _remembered(
+    describe: Callable[[Item], Mapping[str, str]],
+) -> Callable[[Item], Mapping[str, str]]:
+    return lambda item: item.fields(describe)
 
 
 class Resources:
@@ -74,9 +124,15 @@ class Resources:
         self._cache = cache
         self._by_url: dict[tuple[str, str, str], Resource] = {}
         self._by_struct: dict[type[msgspec.Struct], Resource] = {}
-        self.kinds = tuple(kinds)
-        for kind in self.kinds:
-            self._by_url[(kind.group, kind.version, kind.plural)] = self._make(kind)
+        listed = tuple(kinds)
+        for kind in listed:
+            if conversion(kind) is None:
+                self._add(Resource(kind, cache.kind(registry.storage_prefix(kind))))
+        for kind in listed:
+            for resource in self._other_versions(kind):
+                self._add(resource)
+        # In the order given, each followed by its further versions.
+        self.kinds = tuple(kind for given in listed for kind in (given, *_same_shapes(given)))
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         return self._by_url.get((group, version, plural))
@@ -89,5 +145,34 @@ class Resources:
             found = self._by_struct[struct] = self._by_url[(kind.group, kind.version, kind.plural)]
         return found
 
-    def _make(self, kind: Kind) -> Resource:
-        return Resource(kind, self._cache.kind(registry.storage_prefix(kind)))
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self._by_url.values())
+
+    def _add(self, resource: Resource) -> None:
+        kind = resource.kind
+        self._by_url[(kind.group, kind.version, kind.plural)] = resource
+
+    def _other_versions(self, kind: Kind) -> Iterator[Resource]:
+        rule = conversion(kind)
+        if rule is not None:
+            hub = self._by_url[(rule.hub.group, rule.hub.version, rule.hub.plural)]
+            yield Resource(kind, hub.cache, hub, rule.to_hub, rule.from_hub)
+            return
+        hub = self._by_url[(kind.group, kind.version, kind.plural)]
+        for other in _same_shapes(kind):
+            yield Resource(other, hub.cache, hub, _renamed(kind), _renamed(other))
+
+
+def _same_shapes(kind: Kind) -> Iterator[Kind]:
+    """The kind in the further versions that it is served in without a change of shape."""
+    for gvk in registry.served_as(kind)[1:]:
+        yield msgspec.structs.replace(kind, api_version=gvk.api_version, kind=gvk.kind, also_served=())
+
+
+def _renamed(kind: Kind) -> Convert:
+    def convert(obj: Any) -> Any:
+        document = codec.to_builtins(obj)
+        document["apiVersion"], document["kind"] = kind.api_version, kind.kind
+        return codec.from_builtins(document, kind.type)
+
+    return convert

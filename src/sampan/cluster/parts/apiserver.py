@@ -19,11 +19,14 @@ from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
 from sampan.store.sqlite import SqliteStore
 
+SWITCH_S = 0.0005
 ISSUER = f"https://kubernetes.default.svc.{DOMAIN}"
 
 
 async def run(layout: Layout, settings: Settings) -> None:
     """Serve until cancelled."""
+    # The store's writer thread waits for the interpreter after each sync, by default up to 5 ms.
+    sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
     store = SqliteStore(layout.store)
     address = settings.node_ip(0)

@@ -7,12 +7,10 @@ import logging
 
 from sampan.base.clock import SystemClock
 from sampan.base.ids import RandomIds
-from sampan.client.client import Client
-from sampan.client.http import HttpTransport, tls_context
 from sampan.client.informer import SharedInformers
 from sampan.cluster import addons
 from sampan.cluster.config import Layout, Settings
-from sampan.cluster.kubeconfig import server_url
+from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
@@ -20,12 +18,6 @@ from sampan.controllers.runtime.manager import Manager
 from sampan.scheduler.shell import Scheduler
 
 _log = logging.getLogger(__name__)
-
-
-def client_of(layout: Layout, settings: Settings, name: str) -> Client:
-    """A client that shows the certificate `name`."""
-    tls = tls_context(layout.authority, layout.pki / f"{name}.crt", layout.pki / f"{name}.key")
-    return Client(HttpTransport(server_url(settings), tls=tls, user_agent=f"sampan-{name}"))
 
 
 async def run(layout: Layout, settings: Settings) -> None:

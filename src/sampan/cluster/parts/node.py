@@ -10,7 +10,7 @@ from sampan.client.events import Recorder
 from sampan.client.informer import Informer
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts import containerd
-from sampan.cluster.parts.manager import client_of
+from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.network.proxy.kernel import LinuxKernel
 from sampan.network.proxy.rules import NodeFacts

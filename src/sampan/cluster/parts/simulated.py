@@ -8,7 +8,7 @@ from sampan.base.clock import SystemClock
 from sampan.base.ids import RandomIds
 from sampan.client.events import Recorder
 from sampan.cluster.config import Layout, Settings
-from sampan.cluster.parts.manager import client_of
+from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.node.simulated_fleet import SimulatedNodes
 

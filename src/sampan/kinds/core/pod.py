@@ -6,10 +6,18 @@ from typing import Final
 
 from sampan.kinds.core.pod_columns import COLUMNS
 from sampan.kinds.core.pod_defaults import default_pod
-from sampan.kinds.core.pod_update import validate_pod_status_update, validate_pod_update
-from sampan.kinds.core.pod_validation import validate_pod
+from sampan.kinds.core.pod_update import (
+    prepare_ephemeral_containers_update,
+    prepare_pod_resize,
+    prepare_status_update,
+    validate_ephemeral_containers_update,
+    validate_pod_resize,
+    validate_pod_status_update,
+    validate_pod_update,
+)
+from sampan.kinds.core.pod_validation import validate_pod, validate_pod_create
 from sampan.kinds.core.qos import qos_class
-from sampan.kinds.kind import Kind
+from sampan.kinds.kind import Kind, SubresourceUpdate
 from sampan.machinery import names
 from sampan.schema import api
 
@@ -84,9 +92,17 @@ KIND: Final = Kind(
     generation=True,
     default=default_pod,
     validate=validate_pod,
+    validate_create=validate_pod_create,
     validate_update=validate_pod_update,
     validate_status_update=validate_pod_status_update,
     prepare_create=prepare_create,
+    subresource_updates={
+        "status": SubresourceUpdate(prepare_status_update),
+        "ephemeralcontainers": SubresourceUpdate(
+            prepare_ephemeral_containers_update, validate_ephemeral_containers_update
+        ),
+        "resize": SubresourceUpdate(prepare_pod_resize, validate_pod_resize),
+    },
     name_errors=names.dns1123_subdomain,
     field_selectors={
         "spec.nodeName": lambda pod: pod.spec.nodeName or "",

@@ -164,6 +164,51 @@ def validate_pod_status_update(pod: api.Pod, old: api.Pod) -> list[FieldError]:
     return errors + _validate_addresses("hostIPs", hosts)
 
 
+def prepare_status_update(pod: api.Pod, old: api.Pod) -> None:
+    """A status that does not name the pod's class keeps it; owners are for the main resource."""
+    pod.status.qosClass = pod.status.qosClass or old.status.qosClass
+    pod.metadata.ownerReferences = old.metadata.ownerReferences
+
+
+def prepare_ephemeral_containers_update(pod: api.Pod, old: api.Pod) -> None:
+    """Nothing but the debuggers counts."""
+    _keep_all_but_spec(pod, old)
+    pod.spec = msgspec.structs.replace(old.spec, ephemeralContainers=pod.spec.ephemeralContainers)
+
+
+def prepare_pod_resize(pod: api.Pod, old: api.Pod) -> None:
+    """Nothing but the sizes of the containers there are counts."""
+    _keep_all_but_spec(pod, old)
+    spec = pod.spec
+    if len(spec.containers) != len(old.spec.containers) or len(spec.initContainers) != len(
+        old.spec.initContainers
+    ):
+        return  # which validation says
+    pod.spec = msgspec.structs.replace(
+        old.spec,
+        containers=_resized(old.spec.containers, spec.containers),
+        initContainers=_resized(old.spec.initContainers, spec.initContainers),
+    )
+
+
+def _keep_all_but_spec(pod: api.Pod, old: api.Pod) -> None:
+    for name in ("labels", "annotations", "ownerReferences", "finalizers"):
+        setattr(pod.metadata, name, getattr(old.metadata, name))
+    pod.status = old.status
+
+
+def _resized(old: Sequence[api.Container], new: Sequence[api.Container]) -> list[api.Container]:
+    wanted = {container.name: container for container in new}
+    return [
+        msgspec.structs.replace(
+            was, resources=wanted[was.name].resources, resizePolicy=wanted[was.name].resizePolicy
+        )
+        if was.name in wanted
+        else was
+        for was in old
+    ]
+
+
 def _validate_transitions(pod: api.Pod, old: api.Pod) -> list[FieldError]:
     policy = old.spec.restartPolicy or ""
     sidecars = {c.name for c in old.spec.initContainers if c.restartPolicy == "Always"}

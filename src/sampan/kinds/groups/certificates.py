@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from cryptography import x509
 
 from sampan.kinds.core.cells import NONE
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import column, is_true
 from sampan.kinds.groups.checks import METADATA, SPEC, STATUS
-from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind, human_duration
+from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind, SubresourceUpdate, human_duration
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 
@@ -25,6 +26,7 @@ _SIGNER_NAME_MAX_BYTES: Final = 571
 _TRUST_BUNDLE_MAX_BYTES: Final = 1024 * 1024
 _LEGACY_SIGNER: Final = "kubernetes.io/legacy-unknown"
 _STATUSES: Final = ("True", "False", "Unknown")
+_DECISIONS: Final = frozenset({"Approved", "Denied"})
 USAGES: Final = frozenset(
     {
         "signing",
@@ -116,6 +118,19 @@ def _label_errors(label: str) -> list[str]:
 def prepare_request_update(new: Any, old: Any) -> None:
     """A request is for life; only its status and approval change."""
     new.spec = old.spec
+
+
+def prepare_request_status_update(new: Any, old: Any) -> None:
+    """A signer issues or fails; whether a request is approved is for the approval subresource to say."""
+    theirs = [c for c in new.status.conditions if c.type not in _DECISIONS]
+    new.status.conditions = [c for c in old.status.conditions if c.type in _DECISIONS] + theirs
+
+
+def prepare_approval(new: Any, old: Any) -> None:
+    """An approver changes conditions, and nothing else."""
+    conditions = new.status.conditions
+    new.spec = old.spec
+    new.status = msgspec.structs.replace(old.status, conditions=conditions)
 
 
 def validate_request_status(new: Any, old: Any) -> list[FieldError]:
@@ -243,6 +258,10 @@ CERTIFICATE_SIGNING_REQUEST: Final = Kind(
     validate_status_update=validate_request_status,
     prepare_create=checks.clear_status,
     prepare_update=prepare_request_update,
+    subresource_updates={
+        "status": SubresourceUpdate(prepare_request_status_update),
+        "approval": SubresourceUpdate(prepare_approval, validate_request_status),
+    },
     name_errors=names.dns1123_subdomain,
     field_selectors={"spec.signerName": lambda csr: csr.spec.signerName},
     subresources=(("certificatesigningrequests/approval", "CertificateSigningRequest", _APPROVAL_VERBS),),

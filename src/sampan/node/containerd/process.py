@@ -18,7 +18,8 @@ from sampan.node.runtimes.runtime import RuntimeFailure
 
 READY_TIMEOUT_S = 60.0
 _READY_POLL_S = 0.01
-_CALL_TIMEOUT_S = 5.0
+# One that is on its way out still accepts connections; waiting longer for it would be in vain.
+_CALL_TIMEOUT_S = 1.0
 STOP_GRACE_S = 20.0
 # After a crash: soon, then slower, so that a containerd that cannot start does not spin.
 RESTART_DELAYS_S = (0.1, 0.5, 2.0, 10.0)

@@ -50,7 +50,9 @@ def log_query(query: Query, now: datetime) -> LogQuery:
         since = _moment(since_text)
     stream = _one(query, "stream")
     if stream not in _STREAMS:
-        raise Refused(422, f'stream: Unsupported value: "{stream}": supported values: "All", "Stderr", "Stdout"')
+        raise Refused(
+            422, f'stream: Unsupported value: "{stream}": supported values: "All", "Stderr", "Stdout"'
+        )
     tail_lines = _number(query, "tailLines", least=0)
     if _STREAMS[stream] is not None and tail_lines is not None:
         raise Refused(422, "`tailLines` and specific `stream` are mutually exclusive for now")
@@ -82,6 +84,16 @@ def session_query(query: Query) -> SessionQuery:
     if not (asked.stdin or asked.stdout or asked.stderr):
         raise Refused(400, "you must specify at least 1 of stdin, stdout, stderr")
     return asked
+
+
+def without_follow(asked: LogQuery) -> LogQuery:
+    """The same for a log that has ended: there is nothing to wait for."""
+    return msgspec.structs.replace(asked, follow=False)
+
+
+def with_tty(asked: SessionQuery, tty: bool) -> SessionQuery:
+    """The same for an attach, where the container says whether there is a terminal."""
+    return msgspec.structs.replace(asked, tty=tty, stderr=asked.stderr and not tty)
 
 
 def ports(query: Query) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
@@ -100,6 +101,7 @@ async def _feed(waiting: asyncio.Queue[bytes | None], session: Session) -> None:
         except (ConnectionError, RuntimeFailure):
             # The process reads no more. What comes is thrown away: its output and its end still matter.
             open_ = False
-    await session.close_stdin()
+    with contextlib.suppress(ConnectionError, RuntimeFailure):
+        await session.close_stdin()
     while True:
         await waiting.get()

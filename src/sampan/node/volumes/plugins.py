@@ -17,7 +17,7 @@ from sampan.node.errors import VolumeError
 from sampan.node.model import NodeFacts
 from sampan.node.references import get_or_none
 from sampan.node.volumes.mounting import can_mount, mount_tmpfs
-from sampan.node.volumes.plan import Objects, volume_files, volume_needs
+from sampan.node.volumes.plan import Objects, volume_files
 from sampan.node.volumes.writer import write_files
 from sampan.schema import api
 
@@ -169,9 +169,3 @@ def plugin_for(volume: api.Volume, table: tuple[VolumePlugin, ...] = PLUGINS) ->
     if not fields:
         return table[0]
     raise VolumeError(f"no volume plugin matched for a volume of kind {fields[0]}")
-
-
-def needs_objects(volume: api.Volume) -> bool:
-    """Whether the volume shows objects of the API that may change."""
-    needs = volume_needs(volume)
-    return bool(needs.config_maps or needs.secrets)

@@ -10,10 +10,12 @@ from queue import SimpleQueue
 from sampan.store.backend import StoreUnavailable
 from sampan.store.sqlite.file import LogFile, Work
 
-# After so many bytes in the write-ahead log the file takes them over.
-CHECKPOINT_BYTES = 8 << 20
-# What a row costs beside its key and value.
+# After about so many bytes in the write-ahead log the file takes them over. A log that has been started anew
+# is written over, and to sync that takes half as long as to sync a file that grows.
+CHECKPOINT_BYTES = 4 << 20
+# What a row costs beside its key and value, and a transaction at the least: it is written in whole pages.
 _ROW_BYTES = 32
+_TRANSACTION_BYTES = 8192
 
 Done = Callable[[StoreUnavailable | None], None]
 
@@ -63,6 +65,7 @@ class Writer:
             except RuntimeError:
                 # The loop ended without closing the store: nobody is left to tell.
                 return
+            self._unsaved_bytes += _TRANSACTION_BYTES
             self._unsaved_bytes += sum(len(row.key) + len(row.value or b"") + _ROW_BYTES for row in work.rows)
             self._save()
 

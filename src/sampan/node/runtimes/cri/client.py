@@ -7,6 +7,7 @@ pods never pays for it.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ NAMESPACE = "k8s.io"
 CALL_TIMEOUT_S = 120.0
 # Pulls move whole images; they get as long as it takes to fetch a large one over a slow line.
 PULL_TIMEOUT_S = 1800.0
+# A listener's backlog takes a connection at once; only a full one makes it wait.
+_PROBE_TIMEOUT_S = 1.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 # The reason that pod statuses and events show when a method fails, in kubelet's words.
@@ -76,11 +79,13 @@ class CriClient:
         Raises NotFound, DeadlineExceeded, or RuntimeFailure with kubelet's reason for the method.
         """
         request_type, _ = messages.method_types(service, method)
+        call = self._callable(service, method)
+        self._check_listening()
         import grpc
 
         try:
-            return await self._callable(service, method)(
-                request_type(**fields), timeout=timeout_s, metadata=_metadata(service)
+            return await call(
+                request_type(**fields), timeout=timeout_s, metadata=_metadata(service), wait_for_ready=True
             )
         except grpc.aio.AioRpcError as error:
             raise self._failure(method, error) from None
@@ -90,9 +95,9 @@ class CriClient:
         request_type, _ = messages.method_types(service, method)
         import grpc
 
-        stream = self._callable(service, method, streaming=True)(
-            request_type(**fields), metadata=_metadata(service)
-        )
+        start = self._callable(service, method, streaming=True)
+        self._check_listening()
+        stream = start(request_type(**fields), metadata=_metadata(service), wait_for_ready=True)
         try:
             async for response in stream:
                 yield response
@@ -121,6 +126,27 @@ class CriClient:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise self._failure(method, error) from None
+
+    def _check_listening(self) -> None:
+        """Fail at once where nobody listens, and have gRPC wait where somebody does.
+
+        Left alone, gRPC answers calls with the failure of its last attempt until its next one, however long
+        the runtime has been back.
+        """
+        import grpc
+
+        if self._channel is None or self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+            probe.settimeout(_PROBE_TIMEOUT_S)
+            try:
+                probe.connect(self.socket_path)
+            except OSError as error:
+                raise self._unavailable(str(error)) from None
+
+    def _unavailable(self, detail: str) -> RuntimeFailure:
+        text = f"The container runtime at {self.socket_path} does not answer ({detail}); is it running?"
+        return RuntimeFailure(UNAVAILABLE, text)
 
     async def close(self) -> None:
         if self._channel is not None:
@@ -151,7 +177,7 @@ class CriClient:
                 # A runtime that restarts is back within milliseconds; the default waits up to two minutes.
                 ("grpc.initial_reconnect_backoff_ms", 50),
                 ("grpc.min_reconnect_backoff_ms", 50),
-                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.max_reconnect_backoff_ms", 500),
                 # Two clients of one process must not share a connection that one of them closes.
                 ("grpc.use_local_subchannel_pool", 1),
             )
@@ -174,8 +200,7 @@ class CriClient:
                 reason, f"The container runtime did not finish {method} in time: {detail}"
             )
         if code == grpc.StatusCode.UNAVAILABLE:
-            text = f"The container runtime at {self.socket_path} does not answer ({detail}); is it running?"
-            return RuntimeFailure(UNAVAILABLE, text)
+            return self._unavailable(detail)
         return RuntimeFailure(reason, detail)
 
 

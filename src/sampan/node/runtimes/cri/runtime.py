@@ -126,7 +126,13 @@ class CriRuntime:
         return convert.container(answer.status, listed.pod_sandbox_id)
 
     async def exits(self) -> AsyncIterator[str]:
-        if await self._is_containerd():
+        while True:
+            try:
+                is_containerd = await self._is_containerd()
+                break
+            except RuntimeFailure:  # it is being started, or started again
+                await self._clock.sleep(exits.RECONNECT_DELAY_S)
+        if is_containerd:
             source = exits.from_containerd(self.client, self._clock)
         else:
             source = exits.from_polling(self.list, self._clock)

@@ -1,0 +1,44 @@
+"""Memory and CPU of an idle cluster. Usage: idle.py [DATA_DIR]."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from sampan.cluster import config
+from sampan.cluster.config import Layout
+
+SECONDS = 30
+
+
+def main() -> None:
+    layout = Layout(Path(sys.argv[1]) if len(sys.argv) > 1 else config.default_root())
+    ours = [p for p in psutil.process_iter(["cmdline"]) if _is_ours(p, layout.root)]
+    if not ours:
+        sys.exit(f"No process of a cluster in {layout.root} is running.")
+    before = {p.pid: sum(p.cpu_times()[:2]) for p in ours}
+    time.sleep(SECONDS)
+    rss_total = cpu_total = 0.0
+    for process in ours:
+        rss_mb = process.memory_info().rss / 1e6
+        cpu = (sum(process.cpu_times()[:2]) - before[process.pid]) / SECONDS * 100
+        rss_total, cpu_total = rss_total + rss_mb, cpu_total + cpu
+        print(f"{rss_mb:6.1f} MB {cpu:5.2f} %  {_name(process)}")
+    print(f"{rss_total:6.1f} MB {cpu_total:5.2f} %  together (asked: 350 MB, 2 % of one core)")
+
+
+def _is_ours(process: psutil.Process, root: Path) -> bool:
+    line = " ".join(process.info["cmdline"] or ())
+    part = "sampan.cluster.main" in line and str(root) in line
+    return part or "-m sampan.network.dns" in line
+
+
+def _name(process: psutil.Process) -> str:
+    return " ".join(process.cmdline()[2:5])
+
+
+if __name__ == "__main__":
+    main()
