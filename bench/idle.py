@@ -32,8 +32,15 @@ def main() -> None:
 
 def _is_ours(process: psutil.Process, root: Path) -> bool:
     line = " ".join(process.info["cmdline"] or ())
-    part = "sampan.cluster.main" in line and str(root) in line
-    return part or "-m sampan.network.dns" in line
+    if "sampan.cluster.main" in line:
+        return str(root) in line
+    return "-m sampan.network.dns" in line and _in_cluster(process.pid, root)
+
+
+def _in_cluster(pid: int, root: Path) -> bool:
+    """Whether a pod's process is of this cluster: its cgroup bears the cluster's id."""
+    settings = config.load(Layout(root))
+    return settings is not None and f"sampan-{settings.id}" in Path(f"/proc/{pid}/cgroup").read_text()
 
 
 def _name(process: psutil.Process) -> str:

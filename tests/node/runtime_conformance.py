@@ -1,8 +1,8 @@
 """What every runtime must do, whatever runs its containers.
 
-`LifecycleConformance` holds for all of them; `ImageConformance` and `CommandConformance` for those that run real
-programs; `NetworkConformance` for those whose pods listen. A runtime's test module subclasses what applies to it and says,
-with a `subject` fixture, how its Runtime is made.
+`LifecycleConformance` holds for all of them; `ImageConformance` and `CommandConformance` for those that run
+real programs; `NetworkConformance` for those whose pods listen. A runtime's test module subclasses what
+applies to it and says, with a `subject` fixture, how its Runtime is made.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class LifecycleConformance:
 
             listener = asyncio.ensure_future(listen())
             try:
-                # The subscription is made by the listener's own task; an exit before it is not a hint's business.
+                # The subscription is made by the listener's own task; exits before it are not told.
                 await asyncio.sleep(0.3)
                 await pod.runtime.stop_container(container, 0)
                 async with asyncio.timeout(DEADLINE_S):
@@ -349,6 +349,24 @@ class CommandConformance:
 
         run(subject, scenario)
 
+    def test_logging_goes_on_in_a_new_file_after_a_rotation(self, subject: Subject) -> None:
+        async def scenario(pod: Pod) -> None:
+            container = await pod.start(
+                "/bin/sh", "-c", "echo old; read go; echo new", stdin=True, stdin_once=True
+            )
+            await eventually(lambda: _logged(pod, "main", 0))
+            path = Path(pod.spec.log_directory) / "main-0.log"
+            path.rename(path.with_suffix(".1"))
+            reopen: Callable[[str], Awaitable[None]] = getattr(pod.runtime, "reopen_log")  # noqa: B009
+            await reopen(container)
+            session = await pod.runtime.attach(container, tty=False, stdin=True)
+            await session.write(b"go\n")
+            await pod.exited(container)
+            await session.close()
+            assert pod.log() == [("stdout", "F", "new")]
+
+        run(subject, scenario)
+
     def test_environment_arguments_and_working_directory(self, subject: Subject) -> None:
         async def scenario(pod: Pod) -> None:
             container = await pod.start(
@@ -373,7 +391,8 @@ class CommandConformance:
             container = await pod.start(
                 "/bin/sh",
                 "-c",
-                "cat /sampan-data/file; echo; echo new > /sampan-data/made; echo x > /sampan-ro/file || echo refused",
+                "cat /sampan-data/file; echo; echo new > /sampan-data/made; "
+                "echo x > /sampan-ro/file || echo refused",
                 mounts=(Mount(str(source), "/sampan-data"), Mount(str(source), "/sampan-ro", readonly=True)),
             )
             await pod.exited(container)

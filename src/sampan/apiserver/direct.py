@@ -50,9 +50,15 @@ class DirectTransport:
             for line in response.body.splitlines():
                 yield line
             return
-        async for chunk in response.chunks:
-            for line in chunk.splitlines():
-                yield line
+        try:
+            async for chunk in response.chunks:
+                for line in chunk.splitlines():
+                    yield line
+        finally:
+            # A watch that nobody reads any more must not go on collecting events.
+            closing = getattr(response.chunks, "aclose", None)
+            if closing is not None:
+                await closing()
 
     async def close(self) -> None:
         return None

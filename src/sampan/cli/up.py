@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -35,9 +36,10 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
     if not fresh:
         preflight.demand(settings.runtime)
         lifecycle.demand_port(settings.port)
+    since = lifecycle.now()
     process = lifecycle.start(layout, settings, detached=not options.foreground)
     try:
-        _wait(layout, settings, steps, options.apply)
+        _wait(layout, settings, steps, since, options.apply)
     except SampanError:
         if fresh and lifecycle.hopeless_parts(layout):
             lifecycle.stop(layout)  # nothing is left running that never worked
@@ -66,13 +68,13 @@ def _already_up(layout: Layout, options: argparse.Namespace) -> int:
     return 0
 
 
-def _wait(layout: Layout, settings: Settings, steps: Steps, manifests: list[Path]) -> None:
+def _wait(layout: Layout, settings: Settings, steps: Steps, since: datetime, manifests: list[Path]) -> None:
     with steps.step("Starting the API server", f"API server ready on port {settings.port}"):
         lifecycle.wait_for_api(layout, settings)
     nodes = "the node" if settings.nodes == 1 else f"{settings.nodes} nodes"
     done = "Node is Ready" if settings.nodes == 1 else f"All {settings.nodes} nodes are Ready"
     with steps.step(f"Waiting for {nodes}", done):
-        lifecycle.wait_for_nodes(layout, settings)
+        lifecycle.wait_for_nodes(layout, settings, since)
     if settings.runtime == "containerd":
         with steps.step("Waiting for the cluster's DNS", "Cluster DNS answers"):
             lifecycle.wait_for_dns(layout, settings)

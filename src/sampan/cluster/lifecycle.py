@@ -19,7 +19,7 @@ import msgspec
 
 from sampan.base.errors import SampanError
 from sampan.cluster import config
-from sampan.cluster.config import Layout, Settings
+from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.supervisor import Lock, read_states
 from sampan.schema.definitions import NEWEST
 
@@ -28,6 +28,7 @@ NODES_WAIT_S: Final = 60.0
 DNS_WAIT_S: Final = 90.0
 DOWN_WAIT_S: Final = 60.0
 _POLL_S: Final = 0.02
+_DNS_TIMEOUT_S: Final = 0.2
 # Deaths of one part during a start after which waiting longer is pointless.
 _HOPELESS_DEATHS: Final = 3
 
@@ -228,29 +229,49 @@ def wait_for_api(layout: Layout, settings: Settings) -> None:
     _wait(layout, API_WAIT_S, lambda: api.get("/readyz")[0] == 200, "the API server to answer", "apiserver")
 
 
-def wait_for_nodes(layout: Layout, settings: Settings) -> None:
-    """Return once every node is Ready."""
+def wait_for_nodes(layout: Layout, settings: Settings, since: datetime) -> None:
+    """Return once every node is Ready, and has said so after `since`."""
     api = Api(layout, settings)
 
     def ready() -> bool:
         nodes = api.items("/api/v1/nodes")
-        return len(nodes) >= settings.nodes and all(condition(n, "Ready") for n in nodes)
+        if len(nodes) < settings.nodes or not all(condition(n, "Ready") for n in nodes):
+            return False
+        leases = api.items("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
+        renewed = {lease["metadata"]["name"] for lease in leases if _renewed_after(lease, since)}
+        return all(node["metadata"]["name"] in renewed for node in nodes)
 
     part = "node-1" if settings.runtime != "simulated" else "nodes"
     _wait(layout, NODES_WAIT_S, ready, "every node to be Ready", part)
 
 
+def _renewed_after(lease: dict[str, Any], since: datetime) -> bool:
+    renewed = lease.get("spec", {}).get("renewTime")
+    return bool(renewed) and datetime.fromisoformat(renewed) >= since
+
+
 def wait_for_dns(layout: Layout, settings: Settings) -> None:
-    """Return once the cluster's DNS pod is Ready, which it is when it has answered."""
-    api = Api(layout, settings)
-    path = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
+    """Return once the cluster's DNS server gives the address of the `kubernetes` Service."""
     _wait(
         layout,
         DNS_WAIT_S,
-        lambda: any(condition(pod, "Ready") for pod in api.items(path)),
+        lambda: resolves(settings.dns_ip, f"kubernetes.default.svc.{DOMAIN}", settings.service_ip),
         "the cluster's DNS to answer",
         "node-1",
     )
+
+
+def resolves(server: str, name: str, address: str) -> bool:
+    """Whether a DNS server answers an A query for `name` with `address`."""
+    question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0\0\1\0\1"
+    query = b"\x53\x41\1\0\0\1\0\0\0\0\0\0" + question
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        channel.settimeout(_DNS_TIMEOUT_S)
+        try:
+            channel.sendto(query, (server, 53))
+            return channel.recv(512).endswith(socket.inet_aton(address))
+        except OSError:
+            return False
 
 
 def _wait(layout: Layout, limit_s: float, done: Callable[[], bool], what: str, part: str) -> None:

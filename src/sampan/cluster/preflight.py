@@ -110,6 +110,11 @@ def demand(runtime: str) -> None:
 
 def routes() -> list[str]:
     """The destinations of the machine's IPv4 routes, in CIDR notation, without the default route."""
+    return [destination for destination, _ in routes_by_device()]
+
+
+def routes_by_device() -> list[tuple[str, str]]:
+    """Destination and network device of the machine's IPv4 routes, without the default route."""
     found = []
     try:
         lines = Path("/proc/net/route").read_text().splitlines()[1:]
@@ -120,5 +125,5 @@ def routes() -> list[str]:
         destination, mask = (int(fields[i], 16) for i in (1, 7))
         if mask:
             octets = ".".join(str(destination >> shift & 255) for shift in (0, 8, 16, 24))
-            found.append(f"{octets}/{mask.bit_count()}")
+            found.append((f"{octets}/{mask.bit_count()}", fields[0]))
     return found

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan.cluster.config import Layout, Settings
+
+if TYPE_CHECKING:
+    from sampan.node.containerd.config import ContainerdConfig
 
 
 def teardown(layout: Layout, settings: Settings) -> None:
     """Remove everything that this cluster made outside its data directory. Idempotent."""
-    asyncio.run(_teardown(layout, settings))
+    if settings.runtime == "containerd":
+        asyncio.run(_containers(layout, settings))
 
 
-async def _teardown(layout: Layout, settings: Settings) -> None:
-    if settings.runtime != "containerd":
-        return
+async def _containers(layout: Layout, settings: Settings) -> None:
+    from sampan.cluster import machine
     from sampan.cluster.parts import containerd
     from sampan.network.proxy.kernel import LinuxKernel
-    from sampan.node.containerd.cleanup import tear_down
+
+    table = f"sampan-{settings.id}"
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(settings.nodes):
+            config = containerd.config_of(layout, settings, number)
+            tasks.create_task(_node(config, containerd.cgroup_parent(settings)))
+        tasks.create_task(LinuxKernel().apply(f"table inet {table}\ndelete table inet {table}\n"))
+    with machine.locked():
+        machine.release(settings)
+
+
+async def _node(config: ContainerdConfig, cgroup_parent: str) -> None:
+    from sampan.node.containerd import cleanup
     from sampan.node.containerd.process import ContainerdProcess
 
-    await asyncio.gather(
-        *(
-            tear_down(
-                ContainerdProcess(containerd.config_of(layout, settings, number)),
-                cgroup_parent=containerd.cgroup_parent(settings),
-                keep_images=True,
-            )
-            for number in range(settings.nodes)
-        )
-    )
-    await LinuxKernel().apply(f"table inet sampan-{settings.id}\ndelete table inet sampan-{settings.id}\n")
+    # Where no pod can be left, containerd need not be started to remove them.
+    if Path(config.state).exists():
+        await cleanup.tear_down(ContainerdProcess(config), cgroup_parent=cgroup_parent, keep_images=True)
+    else:
+        await cleanup.sweep(config, cgroup_parent=cgroup_parent, keep_images=True)

@@ -13,6 +13,7 @@ from sampan.controllers import (
     serviceaccount,
     tainteviction,
 )
+from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
 from sampan.controllers.endpointslice import endpoints, slices
 from sampan.controllers.runtime.controller import Controller
@@ -36,6 +37,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         serviceaccount.root_ca(settings.ca_bundle),
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
+        daemonset.controller(),
         slices.CONTROLLER,
         endpoints.CONTROLLER,
         garbagecollector.CONTROLLER,

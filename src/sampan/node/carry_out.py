@@ -18,13 +18,12 @@ from sampan.node.errors import ConfigError
 from sampan.node.files import PodFiles
 from sampan.node.hooks import run_hook
 from sampan.node.image_credentials import credentials_for
-from sampan.node.model import (
+from sampan.node.messages import (
     ContainerUp,
     EnsureImage,
     FinishDeletion,
     ImageReady,
     Instruction,
-    NodeFacts,
     PostStart,
     PrepareVolumes,
     RemoveContainer,
@@ -37,6 +36,7 @@ from sampan.node.model import (
     StopContainer,
     StopSandbox,
 )
+from sampan.node.model import NodeFacts
 from sampan.node.references import read_all, runtime_handler
 from sampan.node.resources import container_resources, qos_class
 from sampan.node.runtimes.runtime import Image, Runtime, RuntimeFailure, SandboxSpec

@@ -11,24 +11,26 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from sampan.node import outcomes, rundown, runup
-from sampan.node.model import (
+from sampan.node.messages import (
     Done,
-    EndKind,
     Event,
     Evicted,
     Failed,
     Instruction,
-    NodeFacts,
     Observed,
     PodGone,
     PodSeen,
-    PodState,
     Probed,
     Rejected,
     Relist,
     ReportStatus,
     SetTimer,
     Tick,
+)
+from sampan.node.model import (
+    EndKind,
+    NodeFacts,
+    PodState,
     Trouble,
 )
 from sampan.node.names import key_of

@@ -9,10 +9,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from sampan.node.messages import Observed
 from sampan.node.model import (
     ContainerRecord,
     Instance,
-    Observed,
     Role,
     SandboxPhase,
     SandboxRecord,

@@ -7,18 +7,20 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from sampan.node.model import (
-    ContainerRecord,
+from sampan.node.messages import (
     ContainerUp,
-    Doom,
     Failed,
     ImageReady,
-    Instance,
     Probed,
+    SandboxUp,
+)
+from sampan.node.model import (
+    ContainerRecord,
+    Doom,
+    Instance,
     ProbeKind,
     SandboxPhase,
     SandboxRecord,
-    SandboxUp,
     Tally,
     Trouble,
     Volumes,

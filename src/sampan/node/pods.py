@@ -16,7 +16,13 @@ from sampan.client.effects import Ref
 from sampan.node.carry_out import CarryOut
 from sampan.node.config import AgentConfig
 from sampan.node.files import NoFiles, PodFiles
-from sampan.node.model import NodeFacts, Observed, PodGone, PodSeen, Rejected, Trouble
+from sampan.node.messages import (
+    Observed,
+    PodGone,
+    PodSeen,
+    Rejected,
+)
+from sampan.node.model import NodeFacts, Trouble
 from sampan.node.names import POD_GRACE, uid_of
 from sampan.node.probe_runner import ProbeRunner
 from sampan.node.runtimes.runtime import Container, Listing, Runtime, RuntimeFailure, Sandbox, State

@@ -11,7 +11,8 @@ import msgspec
 
 from sampan.base.clock import Clock
 from sampan.node.http_probe import http_get
-from sampan.node.model import ProbeKind, StartProbe
+from sampan.node.messages import StartProbe
+from sampan.node.model import ProbeKind
 from sampan.node.probes import DEFAULT_PERIOD_S, DEFAULT_TIMEOUT_S, probe_of
 from sampan.node.runtimes.runtime import Runtime, RuntimeFailure
 from sampan.node.timers import Timer, Timers

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from sampan.node.model import ContainerRecord, ProbeKind, Role, Tally
+from sampan.node.model import (
+    ContainerRecord,
+    ProbeKind,
+    Role,
+    Tally,
+)
 from sampan.node.runtimes.runtime import State
 from sampan.schema import api
 

@@ -7,18 +7,20 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from sampan.node.messages import (
+    FinishDeletion,
+    Forget,
+    RemoveVolumes,
+    StopContainer,
+    StopSandbox,
+)
 from sampan.node.model import (
     ContainerRecord,
     Ending,
     EndKind,
-    FinishDeletion,
-    Forget,
     PodState,
-    RemoveVolumes,
     Role,
     SandboxPhase,
-    StopContainer,
-    StopSandbox,
     Volumes,
 )
 from sampan.node.turn import Turn, is_running, spec_of

@@ -8,23 +8,25 @@ from typing import Final
 from msgspec.structs import replace
 
 from sampan.node import rundown
-from sampan.node.model import (
-    ContainerRecord,
-    Doom,
-    EndKind,
+from sampan.node.messages import (
     EnsureImage,
     PostStart,
     PrepareVolumes,
     RemoveContainer,
     RemoveSandbox,
     ResizeContainer,
-    Role,
     RunSandbox,
-    SandboxPhase,
     StartContainer,
     StartProbe,
     StopProbe,
     StopSandbox,
+)
+from sampan.node.model import (
+    ContainerRecord,
+    Doom,
+    EndKind,
+    Role,
+    SandboxPhase,
     Trouble,
     Volumes,
 )

@@ -8,10 +8,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sampan.node.messages import Instruction, Note
 from sampan.node.model import (
     ContainerRecord,
-    Instruction,
-    Note,
     PodState,
     Retry,
     Role,

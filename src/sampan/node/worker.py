@@ -11,15 +11,13 @@ from sampan.client.errors import ApiError
 from sampan.node.carry_out import CarryOut
 from sampan.node.errors import ConfigError, VolumeError
 from sampan.node.machine import new_state, step
-from sampan.node.model import (
+from sampan.node.messages import (
     Done,
     Event,
     Failed,
     Forget,
     Instruction,
-    NodeFacts,
     Note,
-    PodState,
     Probed,
     Relist,
     ReportStatus,
@@ -29,6 +27,7 @@ from sampan.node.model import (
     StopProbe,
     Tick,
 )
+from sampan.node.model import NodeFacts, PodState
 from sampan.node.probe_runner import ProbeRunner
 from sampan.node.runtimes.runtime import RuntimeFailure
 from sampan.node.status_writer import StatusWriter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -23,8 +23,10 @@ from sampan.schema import api
 Filter = Callable[[api.Pod, Demand, NodeTable], Mask | None]
 Score = Callable[[api.Pod, Demand, NodeTable], Numbers | None]
 
-# In kube-scheduler's order: a node is told the reason of the first filter that refuses it.
+# In kube-scheduler's order: a node is told the reason of the first filter that refuses it. What names nodes
+# comes before all else, as its PreFilter step does.
 FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
+    ("NodeAffinity", lambda pod, _, nodes: node_affinity.filter_pinned(pod, nodes)),
     ("NodeUnschedulable", lambda pod, _, nodes: node_unschedulable.filter_nodes(pod, nodes)),
     ("NodeName", lambda pod, _, nodes: node_name.filter_nodes(pod, nodes)),
     ("TaintToleration", lambda pod, _, nodes: taint_toleration.filter_nodes(pod, nodes)),
@@ -32,17 +34,28 @@ FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
     ("NodePorts", lambda _, demand, nodes: node_ports.filter_nodes(demand.ports, nodes)),
     ("NodeResourcesFit", lambda _, demand, nodes: node_resources.filter_nodes(demand, nodes)),
 )
-# Plugin, weight (kube-scheduler's), function.
-SCORES: Final[tuple[tuple[str, int, Score], ...]] = (
-    ("TaintToleration", 3, lambda pod, _, nodes: taint_toleration.score_nodes(pod, nodes)),
-    ("NodeAffinity", 2, lambda pod, _, nodes: node_affinity.score_nodes(pod, nodes)),
-    ("NodeResourcesFit", 1, lambda _, demand, nodes: node_resources.score_least_allocated(demand, nodes)),
+# What a plugin's raw scores mean: 0..100 as they are, or to be scaled to that over the nodes in question.
+AS_IS: Final = "as is"
+MORE_IS_BETTER: Final = "more is better"
+LESS_IS_BETTER: Final = "less is better"
+# Plugin, weight (kube-scheduler's), what its scores mean, function.
+SCORES: Final[tuple[tuple[str, int, str, Score], ...]] = (
+    ("TaintToleration", 3, LESS_IS_BETTER, lambda pod, _, nodes: taint_toleration.score_nodes(pod, nodes)),
+    ("NodeAffinity", 2, MORE_IS_BETTER, lambda pod, _, nodes: node_affinity.score_nodes(pod, nodes)),
+    (
+        "NodeResourcesFit",
+        1,
+        AS_IS,
+        lambda _, asked, nodes: node_resources.score_least_allocated(asked, nodes),
+    ),
     (
         "NodeResourcesBalancedAllocation",
         1,
-        lambda _, demand, nodes: node_resources.score_balanced(demand, nodes),
+        AS_IS,
+        lambda _, asked, nodes: node_resources.score_balanced(asked, nodes),
     ),
 )
+NO_NODES: Final = "no nodes available to schedule pods"
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -62,7 +75,7 @@ class Decision(msgspec.Struct, frozen=True):
     def message(self) -> str:
         """The text of the PodScheduled condition, worded as kube-scheduler's."""
         if self.nodes == 0:
-            return "0/0 nodes are available: no nodes available to schedule pods."
+            return NO_NODES
         why = ", ".join(sorted(f"{count} {reason}" for count, reason in self.reasons))
         return f"0/{self.nodes} nodes are available: {why}."
 
@@ -77,7 +90,7 @@ def schedule(
         return Decision(nodes=nodes.count, reasons=counted, refused_by=frozenset(refused_by))
     rows = np.flatnonzero(candidates)
     if len(rows) > 1:
-        totals = score_all(pod, demand, nodes)[rows]
+        totals = score_all(pod, demand, nodes, candidates)[rows]
         best = rows[totals == totals.max()]
         row = int(best[0]) if len(best) == 1 else choose(best.tolist())
     else:
@@ -107,24 +120,29 @@ def filter_all(pod: api.Pod, demand: Demand, nodes: NodeTable) -> tuple[Bools, d
     return candidates, reasons, refused_by
 
 
-def score_all(pod: api.Pod, demand: Demand, nodes: NodeTable) -> Numbers:
-    """The weighted sum of all scores, for every row."""
+def score_all(pod: api.Pod, demand: Demand, nodes: NodeTable, candidates: Bools) -> Numbers:
+    """The weighted sum of all scores of the candidates; other rows mean nothing."""
     total = np.zeros(nodes.size, dtype=np.int64)
-    for _, weight, run in SCORES:
+    for _, weight, meaning, run in SCORES:
         scores = run(pod, demand, nodes)
         if scores is not None:
-            total += weight * scores
+            total += weight * _scaled(scores, meaning, candidates)
     return total
 
 
-def explain(pod: api.Pod, demand: Demand, nodes: NodeTable) -> Iterable[tuple[str, str, str]]:
+def _scaled(scores: Numbers, meaning: str, candidates: Bools) -> Numbers:
+    """To 0..100, where the most that any candidate has is 100 (or 0, where less is better)."""
+    if meaning == AS_IS:
+        return scores
+    most = int(scores[candidates].max(initial=0))
+    shares = scores * 100 // most if most else scores * 0
+    return shares if meaning == MORE_IS_BETTER else 100 - shares
+
+
+def explain(pod: api.Pod, demand: Demand, nodes: NodeTable) -> Iterator[tuple[str, str, str]]:
     """For each node: its name, the plugin that refuses it ("" for none) and why."""
+    masks = [(plugin, mask) for plugin, run in FILTERS if (mask := run(pod, demand, nodes)) is not None]
     for name, row in nodes.rows.items():
-        for plugin, run in FILTERS:
-            mask = run(pod, demand, nodes)
-            if mask is not None and not mask.passes[row]:
-                why = ", ".join(reason for reason, where in mask.reasons if where[row])
-                yield name, plugin, why
-                break
-        else:
-            yield name, "", ""
+        plugin, refusal = next(((p, m) for p, m in masks if not m.passes[row]), ("", None))
+        why = ", ".join(r for r, where in refusal.reasons if where[row]) if refusal is not None else ""
+        yield name, plugin, why

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from enum import Enum
 from typing import Final
 
 import msgspec
@@ -15,10 +15,22 @@ FIRST_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 10.0
 # A pod that no event has freed is tried again all the same after this long (as upstream).
 FLUSH_AFTER_S: Final = 300.0
+# Where nothing else is ready, pods that an event has freed need not sit out their back-off (as upstream);
+# but no more than this many in a second, so that thousands that cannot fit do not keep the scheduler busy.
+EARLY_TRIES_A_SECOND: Final = 100
 
 
-class Waiting(msgspec.Struct):
-    """One pod in the queue."""
+class Place(Enum):
+    """Where a pod is in the queue."""
+
+    ACTIVE = "active"
+    BACKING_OFF = "backing off"
+    UNSCHEDULABLE = "unschedulable"
+    IN_FLIGHT = "in flight"  # popped: being decided for, or being bound
+
+
+class Waiting(msgspec.Struct, eq=False):
+    """One pod in the queue. `turn` tells its one valid entry in the heaps from stale ones."""
 
     key: Key
     uid: str
@@ -26,17 +38,32 @@ class Waiting(msgspec.Struct):
     attempts: int = 0
     refused_by: frozenset[str] = frozenset()
     since_s: float = 0.0
+    place: Place = Place.ACTIVE
+    turn: int = 0
+    failed: bool = False  # the last try failed for another reason than that no node would do
+
+    @property
+    def tried_again_at_s(self) -> float:
+        """When the back-off ends: a second after the first try, doubling up to ten."""
+        doublings = min(max(self.attempts - 1, 0), 10)
+        return self.since_s + min(FIRST_BACKOFF_S * 2.0**doublings, MAX_BACKOFF_S)
+
+    @property
+    def flushed_at_s(self) -> float:
+        return self.since_s + FLUSH_AFTER_S
 
 
 class Queue:
     """Order: higher priority first, then first come. Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        self._order = itertools.count()
-        self._active: list[tuple[int, int, Key]] = []
-        self._backing_off: list[tuple[float, int, Key]] = []
-        self._unschedulable: dict[Key, Waiting] = {}
+        self._order = itertools.count(1)
+        self._active: list[tuple[int, int, Waiting]] = []
+        self._backing_off: list[tuple[float, int, Waiting]] = []
         self._known: dict[Key, Waiting] = {}
+        self._unschedulable: dict[Key, Waiting] = {}  # in the order of their flushing
+        self._early_second = -1
+        self._early_left = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -44,71 +71,120 @@ class Queue:
     def __contains__(self, key: Key) -> bool:
         return key in self._known
 
+    def find(self, key: Key) -> Waiting | None:
+        return self._known.get(key)
+
     def add(self, key: Key, uid: str, priority: int) -> None:
-        """A new pod, or one that changed: it is tried next."""
+        """A new pod, or one that changed: it is tried next. One in flight is not tried twice at once."""
         known = self._known.get(key)
-        attempts = known.attempts if known is not None and known.uid == uid else 0
-        self._unschedulable.pop(key, None)
-        self._known[key] = Waiting(key, uid, priority, attempts)
+        if known is not None and known.uid == uid:
+            known.priority = priority
+            if known.place is not Place.IN_FLIGHT:
+                self._activate(known)
+            return
+        self._forget(known)
+        self._known[key] = Waiting(key, uid, priority)
         self._activate(self._known[key])
 
-    def remove(self, key: Key) -> None:
-        """The pod is gone or has a node; what is left of it in the heaps is passed over."""
-        self._known.pop(key, None)
-        self._unschedulable.pop(key, None)
+    def remove(self, key: Key, uid: str) -> None:
+        """The pod is gone or has a node. Another pod of the same name stays."""
+        known = self._known.get(key)
+        if known is not None and known.uid == uid:
+            self._forget(known)
 
     def pop(self, now_s: float) -> Waiting | None:
-        """The next pod to try; None where there is none at this moment."""
+        """The next pod to try, in flight from now on; None where there is none at this moment."""
         self._wake(now_s)
-        while self._active:
-            _, _, key = heapq.heappop(self._active)
-            waiting = self._known.get(key)
-            if waiting is not None and key not in self._unschedulable:
-                waiting.attempts += 1
-                return waiting
-        return None
+        waiting = self._next_active() or self._next_early(now_s)
+        if waiting is not None:
+            self._move(waiting, Place.IN_FLIGHT)
+            waiting.attempts += 1
+        return waiting
 
     def park(self, waiting: Waiting, refused_by: frozenset[str], now_s: float) -> None:
         """No node will do: wait until an event makes one of the refusing plugins change its mind."""
         if self._known.get(waiting.key) is waiting:
-            waiting.refused_by, waiting.since_s = refused_by, now_s
+            waiting.refused_by, waiting.since_s, waiting.failed = refused_by, now_s, False
+            self._move(waiting, Place.UNSCHEDULABLE)
             self._unschedulable[waiting.key] = waiting
 
     def retry_later(self, waiting: Waiting, now_s: float) -> None:
         """The try failed for a passing reason: again after the back-off."""
         if self._known.get(waiting.key) is waiting:
-            waiting.since_s = now_s
+            waiting.since_s, waiting.failed = now_s, True
             self._back_off(waiting)
 
     def changed(self, plugins: frozenset[str]) -> None:
         """Something happened that may turn these plugins round: let their pods try again."""
         freed = [w for w in self._unschedulable.values() if not w.refused_by or w.refused_by & plugins]
         for waiting in freed:
-            del self._unschedulable[waiting.key]
             self._back_off(waiting)
 
     def next_due_s(self) -> float | None:
-        """When the next pod comes out of back-off; None where nothing is timed."""
-        times = [self._backing_off[0][0]] if self._backing_off else []
-        times += [w.since_s + FLUSH_AFTER_S for w in self._unschedulable.values()]
+        """When `pop` next has something without an event; None where nothing is timed."""
+        self._drop_stale()
+        times = []
+        if self._backing_off:
+            times.append(self._backing_off[0][0])
+        oldest = next(iter(self._unschedulable.values()), None)
+        if oldest is not None:
+            times.append(oldest.flushed_at_s)
         return min(times) if times else None
 
+    def start_over(self) -> None:
+        """Forget every pod; for a scheduler that begins again."""
+        for waiting in list(self._known.values()):
+            self._forget(waiting)
+        self._active.clear()
+        self._backing_off.clear()
+
     def _wake(self, now_s: float) -> None:
+        self._drop_stale()
         while self._backing_off and self._backing_off[0][0] <= now_s:
-            _, _, key = heapq.heappop(self._backing_off)
-            waiting = self._known.get(key)
-            if waiting is not None and key not in self._unschedulable:
-                self._activate(waiting)
-        for waiting in list(self._stale(now_s)):
-            del self._unschedulable[waiting.key]
+            self._activate(heapq.heappop(self._backing_off)[2])
+            self._drop_stale()
+        for waiting in list(self._unschedulable.values()):
+            if waiting.flushed_at_s > now_s:
+                break
             self._activate(waiting)
 
-    def _stale(self, now_s: float) -> Iterator[Waiting]:
-        return (w for w in self._unschedulable.values() if now_s - w.since_s >= FLUSH_AFTER_S)
+    def _next_active(self) -> Waiting | None:
+        while self._active:
+            _, turn, waiting = heapq.heappop(self._active)
+            if waiting.turn == turn:
+                return waiting
+        return None
+
+    def _next_early(self, now_s: float) -> Waiting | None:
+        if self._early_second != int(now_s):
+            self._early_second, self._early_left = int(now_s), EARLY_TRIES_A_SECOND
+        self._drop_stale()
+        if not self._early_left or not self._backing_off or self._backing_off[0][2].failed:
+            return None
+        self._early_left -= 1
+        return heapq.heappop(self._backing_off)[2]
+
+    def _drop_stale(self) -> None:
+        heap = self._backing_off
+        while heap and heap[0][2].turn != heap[0][1]:
+            heapq.heappop(heap)
+
+    def _move(self, waiting: Waiting, place: Place) -> None:
+        self._unschedulable.pop(waiting.key, None)
+        waiting.place = place
+        waiting.turn = next(self._order)
+
+    def _forget(self, waiting: Waiting | None) -> None:
+        if waiting is not None:
+            self._move(waiting, Place.IN_FLIGHT)  # whatever the heaps hold of it is stale now
+            del self._known[waiting.key]
 
     def _activate(self, waiting: Waiting) -> None:
-        heapq.heappush(self._active, (-waiting.priority, next(self._order), waiting.key))
+        if waiting.place is Place.ACTIVE and waiting.turn:
+            return  # it keeps its turn, whatever changed of it
+        self._move(waiting, Place.ACTIVE)
+        heapq.heappush(self._active, (-waiting.priority, waiting.turn, waiting))
 
     def _back_off(self, waiting: Waiting) -> None:
-        delay_s = min(FIRST_BACKOFF_S * 2 ** max(waiting.attempts - 1, 0), MAX_BACKOFF_S)
-        heapq.heappush(self._backing_off, (waiting.since_s + delay_s, next(self._order), waiting.key))
+        self._move(waiting, Place.BACKING_OFF)
+        heapq.heappush(self._backing_off, (waiting.tried_again_at_s, waiting.turn, waiting))

@@ -1,19 +1,21 @@
-"""All nodes side by side: one array per resource, so that a plugin looks at every node at once."""
+"""All nodes side by side: one array per resource, so that a plugin looks at every node at once. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from sampan.scheduler.requests import CPU, Demand, HostPort
+from sampan.scheduler.requests import Demand, HostPort, amount_of
 from sampan.schema import api
 
 Bools = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
-_ROOM = 16  # rows that a table starts with; it doubles when full
+_ROOM: Final = 16  # rows that a table starts with; it doubles when full
+_HARD: Final = ("NoSchedule", "NoExecute")
 
 
 class Mask(msgspec.Struct, frozen=True):
@@ -32,7 +34,8 @@ class NodeTable:
         self.ports: list[list[HostPort]] = [[] for _ in range(_ROOM)]
         self.live: Bools = np.zeros(_ROOM, dtype=np.bool_)
         self.unschedulable: Bools = np.zeros(_ROOM, dtype=np.bool_)
-        self.tainted: Bools = np.zeros(_ROOM, dtype=np.bool_)
+        self.tainted: Bools = np.zeros(_ROOM, dtype=np.bool_)  # NoSchedule or NoExecute
+        self.less_wanted: Bools = np.zeros(_ROOM, dtype=np.bool_)  # PreferNoSchedule
         self.scored_cpu: Numbers = np.zeros(_ROOM, dtype=np.int64)
         self.scored_memory: Numbers = np.zeros(_ROOM, dtype=np.int64)
         self._allocatable: dict[str, Numbers] = {}
@@ -50,43 +53,44 @@ class NodeTable:
         return len(self.nodes)
 
     def allocatable(self, resource: str) -> Numbers:
-        return _column(self._allocatable, resource, self.size)
+        """What each node offers. Of a resource that nobody has: zeros, which are not kept."""
+        return _peek(self._allocatable, resource, self.size)
 
     def requested(self, resource: str) -> Numbers:
-        return _column(self._requested, resource, self.size)
-
-    def labels(self, row: int) -> dict[str, str]:
-        node = self.nodes[row]
-        return node.metadata.labels if node is not None else {}
+        """What the pods of each node take."""
+        return _peek(self._requested, resource, self.size)
 
     def live_rows(self) -> Iterable[int]:
         return self.rows.values()
 
-    def put(self, node: api.Node) -> None:
-        """Add a node, or take over what changed of it."""
+    def put(self, node: api.Node) -> bool:
+        """Add a node (True), or take over what changed of it."""
         name = node.metadata.name or ""
         row = self.rows.get(name)
+        fresh = row is None
         if row is None:
             row = self.rows[name] = self._take_row()
         self.nodes[row] = node
         self.live[row] = True
         self.unschedulable[row] = bool(node.spec.unschedulable)
-        self.tainted[row] = any(t.effect in ("NoSchedule", "NoExecute") for t in node.spec.taints)
+        self.tainted[row] = any(t.effect in _HARD for t in node.spec.taints)
+        self.less_wanted[row] = any(t.effect == "PreferNoSchedule" for t in node.spec.taints)
         offered = node.status.allocatable or node.status.capacity
         for resource in self._allocatable.keys() - offered.keys():
             self._allocatable[resource][row] = 0
         for resource, quantity in offered.items():
-            amount = quantity.milli() if resource == CPU else quantity.whole()
-            self.allocatable(resource)[row] = amount
+            _column(self._allocatable, resource, self.size)[row] = amount_of(resource, quantity)
+        return fresh
 
     def remove(self, name: str) -> None:
-        """Forget a node; its row is free again."""
+        """Forget a node and what was taken of it; its row is free again."""
         row = self.rows.pop(name, None)
         if row is None:
             return
         self.nodes[row] = None
-        self.live[row] = False
         self.ports[row] = []
+        for marks in (self.live, self.unschedulable, self.tainted, self.less_wanted):
+            marks[row] = False
         for columns in (self._allocatable, self._requested):
             for column in columns.values():
                 column[row] = 0
@@ -104,9 +108,25 @@ class NodeTable:
         for port in demand.ports:
             self.ports[row].remove(port)
 
+    def contents(self) -> dict[str, tuple[object, ...]]:
+        """Everything that is known of each node, however the rows lie; for comparing tables."""
+        return {
+            name: (
+                {r: int(c[row]) for r, c in self._allocatable.items() if c[row]},
+                {r: int(c[row]) for r, c in self._requested.items() if c[row]},
+                int(self.scored_cpu[row]),
+                int(self.scored_memory[row]),
+                sorted((p.ip, p.port, p.protocol) for p in self.ports[row]),
+                bool(self.unschedulable[row]),
+                bool(self.tainted[row]),
+                bool(self.less_wanted[row]),
+            )
+            for name, row in self.rows.items()
+        }
+
     def _count(self, row: int, demand: Demand, sign: int) -> None:
         for resource, amount in demand.amounts.items():
-            self.requested(resource)[row] += sign * amount
+            _column(self._requested, resource, self.size)[row] += sign * amount
         self.scored_cpu[row] += sign * demand.scored_cpu
         self.scored_memory[row] += sign * demand.scored_memory
 
@@ -119,9 +139,9 @@ class NodeTable:
         size = self.size
         self.nodes += [None] * size
         self.ports += [[] for _ in range(size)]
-        self.live, self.unschedulable, self.tainted = (
+        self.live, self.unschedulable, self.tainted, self.less_wanted = (
             np.concatenate([column, np.zeros(size, dtype=np.bool_)])
-            for column in (self.live, self.unschedulable, self.tainted)
+            for column in (self.live, self.unschedulable, self.tainted, self.less_wanted)
         )
         self.scored_cpu, self.scored_memory = (
             np.concatenate([column, np.zeros(size, dtype=np.int64)])
@@ -131,6 +151,11 @@ class NodeTable:
             for resource, column in columns.items():
                 columns[resource] = np.concatenate([column, np.zeros(size, dtype=np.int64)])
         self._free = list(range(2 * size - 1, size - 1, -1))
+
+
+def _peek(columns: dict[str, Numbers], resource: str, size: int) -> Numbers:
+    column = columns.get(resource)
+    return column if column is not None else np.zeros(size, dtype=np.int64)
 
 
 def _column(columns: dict[str, Numbers], resource: str, size: int) -> Numbers:

@@ -147,7 +147,8 @@ class Watcher:
         # Ended because what it missed can no longer be given, or because its time was up.
         self.expired = False
         self.ended = False
-        self.bookmarks = False
+        # Makes the line that says how far the watcher has seen; None for clients that want none.
+        self.bookmark: Callable[[int], bytes] | None = None
         # The last revision this watcher has been told of, by event or bookmark.
         self.revision = 0
 
@@ -158,6 +159,9 @@ class Watcher:
             self.push(event.line(event_type, self._render), event.revision)
 
     def push(self, line: bytes, revision: int) -> None:
+        """Queue a line; a watcher that lags too far behind expires instead."""
+        if self.expired:
+            return
         self.revision = revision
         if len(self._lines) >= WATCHER_LAG_EVENTS:
             self.expire()
@@ -350,7 +354,7 @@ class WatchCache:
         self._fail(StoreUnavailable("the API server is shutting down"))
         for kind in self._kinds.values():
             for watcher in list(kind.watchers()):
-                watcher.expire()
+                watcher.end()
 
     def kind(self, prefix: str) -> KindCache:
         """The cache of the kind stored under `prefix` (`/registry/core/pods/`)."""
@@ -369,13 +373,12 @@ class WatchCache:
         self._waiting.append((revision, arrived))
         await arrived
 
-    def bookmark(self, make: Callable[[KindCache, Watcher], bytes | None]) -> None:
-        """Offer every watcher the line that `make` gives for it: proof of how far it has seen."""
+    def send_bookmarks(self) -> None:
+        """Tell watchers that have heard of nothing for a while how far they have seen."""
         for kind in self._kinds.values():
             for watcher in kind.watchers():
-                line = make(kind, watcher)
-                if line is not None:
-                    watcher.push(line, self.revision)
+                if watcher.bookmark is not None and watcher.revision != self.revision:
+                    watcher.push(watcher.bookmark(self.revision), self.revision)
 
     async def _load(self) -> None:
         self._fill(await self._store.read(KeyRange.prefix(ROOT)))

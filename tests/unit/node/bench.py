@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from sampan.node.machine import new_state, step
-from sampan.node.model import (
+from sampan.node.messages import (
     ContainerUp,
     Done,
     EnsureImage,
@@ -18,7 +18,6 @@ from sampan.node.model import (
     Forget,
     ImageReady,
     Instruction,
-    NodeFacts,
     Note,
     Observed,
     PodGone,
@@ -38,6 +37,7 @@ from sampan.node.model import (
     StopSandbox,
     Tick,
 )
+from sampan.node.model import NodeFacts
 from sampan.node.names import CONTAINER_HASH, container_hash, key_of, pod_labels
 from sampan.node.runtimes.runtime import Container, Sandbox, State
 from sampan.node.turn import spec_of
@@ -170,7 +170,8 @@ class Bench:
             case StopContainer():
                 self.exit(order.container_id, 143)
             case RemoveContainer():
-                self.containers.pop(order.container_id, None)
+                removed = self.containers.pop(order.container_id, None)
+                assert removed is None or removed.state is State.EXITED, "a live container was removed"
             case StopSandbox():
                 self._stop_sandbox(order.sandbox_id)
             case RemoveSandbox():
@@ -282,6 +283,15 @@ class Bench:
             self.send(PodGone())
         self.now += timedelta(seconds=1)
         self.look()
+
+    def check(self) -> None:
+        """What must hold at any time."""
+        names = [c.name for c in self.running()]
+        assert len(names) == len(set(names)), "two instances of a container"
+        for record in self.state.containers.values():
+            known = self.containers.get(record.current.id) if record.current is not None else None
+            if known is not None and record.current is not None:
+                assert known.attempt == record.current.attempt, "the restart count is wrong"
 
     # --- looking --------------------------------------------------------------------------------------
 

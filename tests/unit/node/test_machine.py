@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from sampan.machinery.quantity import quantity
-from sampan.node.model import (
+from sampan.node.messages import (
     ContainerUp,
     Done,
     EnsureImage,
@@ -19,7 +19,6 @@ from sampan.node.model import (
     PostStart,
     PrepareVolumes,
     Probed,
-    ProbeKind,
     Rejected,
     ResizeContainer,
     RunSandbox,
@@ -27,6 +26,7 @@ from sampan.node.model import (
     StopContainer,
     Tick,
 )
+from sampan.node.model import ProbeKind
 from sampan.schema import api
 from tests.unit.node.bench import START, Bench, started
 from tests.unit.node.fakes import container, make_pod
@@ -534,6 +534,49 @@ def test_a_pod_deleted_while_pulling_does_not_wait_for_the_pull() -> None:
     bench.drain(but=EnsureImage)
     assert bench.forgotten
     assert (bench.status.phase, bench.describe()) == ("Failed", "ContainerStatusUnknown/137")
+
+
+@pytest.mark.parametrize("kind", [RunSandbox, StartContainer])
+def test_a_pod_deleted_while_something_starts_waits_for_it_and_cleans_it_up(kind: type) -> None:
+    bench = Bench(make_pod())
+    bench.look()
+    bench.drain(but=kind)
+    order = next(p for p in bench.pending if isinstance(p, kind))
+    bench.begin(order)
+    bench.mark_deleted()
+    while bench.pending:
+        bench.carry_out(bench.pending[0])
+    assert not bench.forgotten and bench.in_api
+    bench.land(order)
+    bench.drain()
+    assert bench.forgotten and not bench.containers and not bench.sandboxes
+
+
+def test_a_sandbox_that_dies_while_a_container_starts_is_replaced_after_the_start() -> None:
+    bench = Bench(make_pod())
+    bench.look()
+    bench.drain(but=StartContainer)
+    order = bench.pending[0]
+    bench.begin(order)
+    bench.kill_sandbox()
+    bench.look()
+    assert bench.pending == []
+    bench.land(order)
+    bench.drain()
+    assert len(bench.running()) == 1 and bench.one().restartCount == 1
+
+
+def test_a_listing_during_a_start_does_not_count_the_container_twice() -> None:
+    bench = Bench(make_pod())
+    bench.look()
+    bench.drain(but=StartContainer)
+    order = bench.pending[0]
+    bench.begin(order)
+    bench.look()
+    assert bench.wants_look
+    bench.land(order)
+    bench.drain()
+    assert bench.one().restartCount == 0 and len(bench.running()) == 1
 
 
 def test_active_deadline() -> None:

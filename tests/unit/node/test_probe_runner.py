@@ -16,7 +16,8 @@ from sampan.base.clock import SimulatedClock, SystemClock
 from sampan.base.ids import RandomIds
 from sampan.node.grpc_probe import METHOD
 from sampan.node.hooks import HookFailure, run_hook
-from sampan.node.model import ProbeKind, StartProbe
+from sampan.node.messages import StartProbe
+from sampan.node.model import ProbeKind
 from sampan.node.names import CONTAINER_NAME
 from sampan.node.probe_runner import ProbeRunner, run_probe
 from sampan.node.runtimes.runtime import ContainerSpec, SandboxSpec

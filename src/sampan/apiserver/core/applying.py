@@ -36,10 +36,11 @@ def apply_change(
     config: dict[str, Any], context: Context, force: bool, bodies: Bodies
 ) -> Callable[[Any], Any]:
     """The change that applying `config` makes to an object. Raises 409 on conflicts, 400 for a bad one."""
-    resource, target = context.resource, context.target
+    resource, target = context.served, context.target
     _check_identity(config, context)
 
-    def change(old: Any) -> Any:
+    def change(stored: Any) -> Any:
+        old = resource.from_hub(stored)
         managed = managers.decode(old.metadata.managedFields)
         revision = old.metadata.resourceVersion
         old.metadata.managedFields = []
@@ -70,7 +71,7 @@ def apply_change(
         new.metadata.managedFields = [
             codec.from_builtins(entry, api.ManagedFieldsEntry) for entry in managers.encode(applied.managed)
         ]
-        return new
+        return resource.to_hub(new)
 
     return change
 
@@ -115,7 +116,7 @@ def _ignored(context: Context) -> fieldset.FieldSet:
 
 
 def _check_identity(config: dict[str, Any], context: Context) -> None:
-    kind = context.resource.kind
+    kind = context.served.kind
     if (config.get("apiVersion"), config.get("kind")) != (kind.api_version, kind.kind):
         raise status.bad_request(
             f"an applied configuration must say apiVersion {kind.api_version} and kind {kind.kind}"

@@ -25,7 +25,10 @@ class Bodies:
     """Decodes bodies with field validation as the request wants it."""
 
     def decode(self, request: Request, context: Context, resource: Resource) -> Any:
-        """The object in the body. Raises 400, 415, 422-worded StatusErrors; adds warnings to the context."""
+        """The object in the body, in the version of `resource`.
+
+        Raises 400, 413, 415; adds warnings to the context.
+        """
         return self.decode_data(self.json(request), context, resource)
 
     def decode_data(self, data: bytes, context: Context, resource: Resource) -> Any:

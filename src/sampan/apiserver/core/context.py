@@ -22,7 +22,10 @@ class Context(msgspec.Struct, kw_only=True):
 
     user: User
     target: Target
+    # The version that objects are stored in: what admission, validation and commit deal with.
     resource: Resource
+    # The version that the client speaks; mostly the same.
+    served: Resource
     now: datetime
     dry_run: bool = False
     manager: str = ""
@@ -58,7 +61,8 @@ def context(request: Request, user: User, target: Target, resource: Resource, no
     return Context(
         user=user,
         target=target,
-        resource=resource,
+        resource=resource.hub,
+        served=resource,
         now=now.replace(microsecond=0),
         dry_run=bool(dry_run),
         manager=manager_of(request),
@@ -77,7 +81,7 @@ def manager_of(request: Request) -> str:
 class Attributes(msgspec.Struct, frozen=True):
     """What an admission step sees of a write."""
 
-    verb: str  # create, update, delete
+    verb: str  # create, update, delete; also `erase` where nothing may refuse any more
     subresource: str
     namespace: str
     context: Context

@@ -13,6 +13,7 @@ from sampan.kinds import registry
 from sampan.kinds.kind import Kind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_AGGREGATED_PARTS: Final = frozenset(AGGREGATED.split(";"))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -108,7 +109,8 @@ class Discovery:
 
 def _wants_aggregated(accept: str) -> bool:
     for clause in accept.split(","):
-        if "as=APIGroupDiscoveryList" in clause and clause.strip().startswith("application/json"):
+        parts = {part.strip() for part in clause.split(";")}
+        if parts >= _AGGREGATED_PARTS:
             return True
     return False
 

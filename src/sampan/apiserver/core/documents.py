@@ -36,8 +36,6 @@ class Documents:
         if path == "/version":
             return Response(body=_encode(self._version_info()))
         if path.startswith("/openapi/"):
-            if path == "/openapi/v1/jwks":
-                return None
             return self._openapi.answer(request)
         if path == "/openid/v1/jwks":
             return Response(body=_encode(self._jwks()), content_type="application/jwk-set+json")

@@ -13,6 +13,7 @@ import msgspec
 from sampan.apiserver.core.request import JSON, Response
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import not_acceptable
+from sampan.schema import codec
 from sampan.store.watchcache import DELETED, Item, Render, render_json
 
 _TABLE_TYPE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -87,7 +88,8 @@ class Tables:
 
     def render(self, event_type: str, item: Item) -> bytes:
         """A watch line: kubectl prints the columns of the first table only, but wants them in each."""
-        table = self.table([item.data], {"resourceVersion": str(item.revision)})
+        data = self._resource.present(item.data)
+        table = self.table([data], {"resourceVersion": str(item.revision)})
         return b'{"type":"%b","object":%b}\n' % (event_type.encode(), table)
 
     def _definitions(self) -> list[dict[str, Any]]:
@@ -103,7 +105,7 @@ class Tables:
         ]
 
     def _row(self, data: bytes, now: datetime) -> dict[str, Any]:
-        obj = self._resource.decode_stored(data)
+        obj = codec.decode(data, self._resource.struct)
         cells = [column.value(obj, now) for column in self._resource.columns]
         row: dict[str, Any] = {"cells": cells}
         if self._include == "Object":
@@ -113,11 +115,12 @@ class Tables:
         return row
 
 
-def renderer(form: Form, tables: Tables) -> Render:
-    """How a watch in this form writes its lines."""
+def renderer(form: Form, resource: Resource, tables: Tables) -> Render:
+    """How a watch in this form writes its lines. Watches of the same form share them."""
     if form is Form.TABLE:
         return tables.render
-    return render_partial if form is Form.PARTIAL else render_json
+    plain = render_partial if form is Form.PARTIAL else render_json
+    return resource.rendering(plain) if resource.converts else plain
 
 
 def one(form: Form, data: bytes, tables: Tables, revision: int, status: int = 200) -> Response:

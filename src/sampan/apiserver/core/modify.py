@@ -11,8 +11,8 @@ from sampan.apiserver.core import formats, status
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.formats import Tables
+from sampan.apiserver.core.list_options import Selection
 from sampan.apiserver.core.patches import APPLY, media_of, patched
-from sampan.apiserver.core.read import Selection
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.write import Writer, Written
 from sampan.schema import api, codec
@@ -29,16 +29,15 @@ class Modifier:
         self._bodies = bodies
 
     async def create(self, request: Request, context: Context, tables: Tables) -> Response:
-        resource = context.resource
-        obj = self._bodies.decode(request, context, resource)
         if context.target.name:
             raise status.method_not_allowed("POST")
+        obj = context.served.to_hub(self._bodies.decode(request, context, context.served))
         written = await self._writer.create(context, obj)
         return self._answer(request, context, written, tables, 201)
 
     async def update(self, request: Request, context: Context, tables: Tables) -> Response:
-        resource, target = context.resource, context.target
-        obj = self._bodies.decode(request, context, resource)
+        target = context.target
+        obj = context.served.to_hub(self._bodies.decode(request, context, context.served))
         named = obj.metadata.name
         if named and named != target.name:
             raise status.bad_request(
@@ -55,22 +54,25 @@ class Modifier:
 
     async def patch(self, request: Request, context: Context, tables: Tables) -> Response:
         resource, target = context.resource, context.target
-        content_type = media_of(request)
-        change = patched(request, context, content_type, self._bodies)
-        if content_type == APPLY and resource.cache.get(target.namespace, target.name) is None:
-            if target.subresource:
-                raise status.not_found(resource.kind, target.name)
-            fresh = resource.struct()
+        change = patched(request, context, media_of(request), self._bodies)
+        if creates(request, context):
+            fresh = resource.struct(kind=resource.kind.kind, apiVersion=resource.api_version)
             fresh.metadata.name = target.name
             obj = change(fresh)
             obj.metadata.resourceVersion = None
-            written = await self._writer.create(context, obj)
-            return self._answer(request, context, written, tables, 201)
+            try:
+                written = await self._writer.create(context, obj)
+                return self._answer(request, context, written, tables, 201)
+            except status.StatusError as refused:
+                if refused.reason != "AlreadyExists":  # then somebody else was faster: apply to theirs
+                    raise
         written = await self._writer.update(context, change, subresource=target.subresource)
         return self._answer(request, context, written, tables)
 
     async def delete(self, request: Request, context: Context, tables: Tables) -> Response:
         options = self._delete_options(request)
+        if context.resource.kind.resource == "jobs.batch" and not propagation_of(options):
+            context.warn(_JOBS_WARNING)
         preconditions = options.preconditions
         written = await self._writer.delete(
             context,
@@ -79,7 +81,7 @@ class Modifier:
             uid=(preconditions.uid if preconditions else None) or "",
             revision=(preconditions.resourceVersion if preconditions else None) or "",
         )
-        kind = context.resource.kind
+        kind = context.served.kind
         if written.deleted and kind.kind not in _RETURNS_DELETED:
             obj = context.resource.decode_stored(written.data)
             details = {"name": obj.metadata.name, "group": kind.group, "kind": kind.plural}
@@ -92,7 +94,7 @@ class Modifier:
     async def delete_collection(
         self, request: Request, context: Context, chosen: Selection, tables: Tables
     ) -> Response:
-        resource, target = context.resource, context.target
+        resource, target = context.served, context.target
         options = self._delete_options(request)
         match = resource.match(chosen.labels, chosen.fields)
         items = resource.cache.items(target.namespace)
@@ -119,7 +121,7 @@ class Modifier:
 
         gone = await asyncio.gather(*(remove(item.namespace, item.name) for item in items))
         form = formats.negotiate(request.accept)
-        datas = [data for data in gone if data is not None]
+        datas = [resource.present(data) for data in gone if data is not None]
         return formats.many(form, resource, datas, {"resourceVersion": ""}, tables)
 
     def _delete_options(self, request: Request) -> api.DeleteOptions:
@@ -141,10 +143,19 @@ class Modifier:
         self, request: Request, context: Context, written: Written, tables: Tables, code: int = 200
     ) -> Response:
         form = formats.negotiate(request.accept)
-        answer = formats.one(form, written.data, tables, written.revision, code)
+        data = context.served.present(written.data)
+        answer = formats.one(form, data, tables, written.revision, code)
         if context.warnings:
             answer.headers.update(context.warning_headers())
         return answer
+
+
+def creates(request: Request, context: Context) -> bool:
+    """Whether a PATCH is an apply to an object that is not there, and so creates it."""
+    target = context.target
+    if media_of(request) != APPLY or target.subresource:
+        return False
+    return context.resource.cache.get(target.namespace, target.name) is None
 
 
 # What DELETE answers with the object itself rather than a Status, as their REST storage does.
@@ -152,6 +163,12 @@ _RETURNS_DELETED: Final = frozenset(
     {"Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate",
      "ReplicationController", "ResourceQuota", "LimitRange", "PodSecurityPolicy"}
 )  # fmt: skip
+
+
+_JOBS_WARNING: Final = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove "
+    "them or set propagationPolicy=Orphan to suppress this warning"
+)
 
 
 def propagation_of(options: api.DeleteOptions) -> str:

@@ -34,11 +34,12 @@ def patched(request: Request, context: Context, content_type: str, bodies: Bodie
         raise status.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
     if content_type == APPLY:
         return _apply(request, context, bodies)
-    edit = edit_of(request, content_type, context.resource)
+    served = context.served
+    edit = edit_of(request, content_type, served)
 
     def change(old: Any) -> Any:
-        document = edit(codec.to_builtins(old))
-        return bodies.decode_data(msgspec.json.encode(document), context, context.resource)
+        document = edit(codec.to_builtins(served.from_hub(old)))
+        return served.to_hub(bodies.decode_data(msgspec.json.encode(document), context, served))
 
     return change
 

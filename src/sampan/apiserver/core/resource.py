@@ -18,7 +18,7 @@ from sampan.kinds.kind import AGE, NAME, Column, Kind
 from sampan.machinery.field_selectors import FieldSelector
 from sampan.machinery.selectors import Selector
 from sampan.schema import codec
-from sampan.store.watchcache import Item, KindCache, Match, WatchCache
+from sampan.store.watchcache import Item, KindCache, Match, Render, WatchCache
 
 Convert = Callable[[Any], Any]
 
@@ -43,9 +43,16 @@ class Resource:
         self.list_kind = kind.kind + "List"
         self.prefix = registry.storage_prefix(self.hub.kind)
         self.columns: Sequence[Column] = kind.columns or (NAME, AGE)
-        self.subresources = frozenset(path.rpartition("/")[2] for path, _, _ in kind.subresources)
+        self._subresources = {path.rpartition("/")[2] for path, _, _ in kind.subresources}
+        if kind.status:
+            self._subresources.add("status")
         self._to_hub = to_hub
         self._from_hub = from_hub
+        self._renderings: dict[Render, Render] = {}
+
+    def has_subresource(self, name: str) -> bool:
+        """Whether there is this subresource, scale aside."""
+        return name in self._subresources
 
     @property
     def converts(self) -> bool:
@@ -75,6 +82,19 @@ class Resource:
     def from_hub(self, obj: Any) -> Any:
         """A stored object in this version."""
         return obj if self._from_hub is None else self._from_hub(obj)
+
+    def rendering(self, plain: Render) -> Render:
+        """`plain` over objects in this version; the same function each time, so that watches share lines."""
+        made = self._renderings.get(plain)
+        if made is None:
+
+            def made(event_type: str, item: Item) -> bytes:
+                shown = item.at(item.revision)
+                shown.data = self.present(item.data)
+                return plain(event_type, shown)
+
+            self._renderings[plain] = made
+        return made
 
     def encode(self, obj: Any) -> bytes:
         """The bytes to store: type meta set, resourceVersion there and empty."""

@@ -13,6 +13,7 @@ import msgspec
 from sampan.apiserver.core import bootstrap, paths, status, users
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.namespaces import NamespaceLifecycle
+from sampan.apiserver.core.admission.nodes import CertificateRequesters, TaintNodes
 from sampan.apiserver.core.admission.pods import DefaultTolerations, Priority, ServiceAccounts
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
 from sampan.apiserver.core.authn import Authenticator, TokenKeys, impersonated
@@ -21,16 +22,19 @@ from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context, context
 from sampan.apiserver.core.discovery import Discovery
 from sampan.apiserver.core.documents import Documents
-from sampan.apiserver.core.modify import Modifier
+from sampan.apiserver.core.inflight import InFlight
+from sampan.apiserver.core.list_options import selection
+from sampan.apiserver.core.modify import Modifier, creates
 from sampan.apiserver.core.nodes import NodeTunnels
 from sampan.apiserver.core.paths import Target
-from sampan.apiserver.core.read import Reader, selection
+from sampan.apiserver.core.read import Reader
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource, Resources
 from sampan.apiserver.core.reviews import Reviews
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.subresources import Subresources
 from sampan.apiserver.core.users import User
+from sampan.apiserver.core.watches import Watches
 from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
@@ -84,7 +88,6 @@ class ApiServer:
         self.settings = settings
         self.cache = WatchCache(store)
         self.resources = Resources(kinds, self.cache)
-        self._by_prefix = {r.prefix: r for r in map(self._resource_of, self.resources.kinds)}
         self.authenticator = Authenticator(
             clock,
             settings.keys,
@@ -100,14 +103,18 @@ class ApiServer:
                 ServiceAccounts(self.resources, ids),
                 DefaultTolerations(),
                 Priority(self.resources),
-                ServiceAddresses(self.resources, ports, settings.service_cidr, chance),
-            )
+                TaintNodes(),
+                CertificateRequesters(),
+            ),
+            (ServiceAddresses(self.resources, ports, settings.service_cidr, chance),),
         )
         bodies = Bodies()
         writer = Writer(store, self.cache, chain, ids)
         self._writer = writer
         self._bodies = bodies
-        self._reader = Reader(store, self.cache, clock, chance)
+        self._reader = Reader(store, self.cache, clock)
+        self._watches = Watches(self.cache, clock, chance)
+        self._in_flight = InFlight()
         self._modifier = Modifier(writer, bodies)
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator)
         self._reviews = Reviews(self.authenticator, self.authorizer)
@@ -116,11 +123,6 @@ class ApiServer:
         self._tunnels = NodeTunnels(self.resources, settings.kubelet_ca)
         self._tasks: list[asyncio.Task[None]] = []
         self.ready = False
-
-    def _resource_of(self, kind: Kind) -> Resource:
-        found = self.resources.find(kind.group, kind.version, kind.plural)
-        assert found is not None
-        return found
 
     def _find_token_holder(self, plural: str) -> Resource:
         found = self.resources.find("", "v1", plural)
@@ -135,13 +137,12 @@ class ApiServer:
     async def start(self) -> None:
         """Load what is stored, create what every cluster has, and begin to answer."""
         self.cache.on_batch.append(self._follow)
+        self.cache.on_reload += [self.authorizer.forget, self.authenticator.forget]
         await self.cache.start()
         await self._bootstrap()
         self._tasks = [
             asyncio.create_task(self._compact(), name="compaction"),
-            asyncio.create_task(
-                self._reader.send_bookmarks(lambda kind: self._by_prefix.get(kind.prefix)), name="bookmarks"
-            ),
+            asyncio.create_task(self._watches.send_bookmarks(), name="bookmarks"),
         ]
         self.ready = True
 
@@ -160,6 +161,8 @@ class ApiServer:
             return await self._handle(request)
         except StatusError as refused:
             return refused.response()
+        except RecursionError:
+            return status.bad_request("the request is nested too deeply").response()
 
     async def _handle(self, request: Request) -> Response:
         user = self.authenticator.user(request)
@@ -175,7 +178,8 @@ class ApiServer:
         if target is None or resource is None:
             return self._other(request, user)
         self._authorize(user, target)
-        return await self._verb(request, user, target, resource)
+        with self._in_flight.entered(user, target):
+            return await self._verb(request, user, target, resource)
 
     def _authorize(self, user: User, target: Target) -> None:
         if users.MASTERS in user.groups:
@@ -211,16 +215,16 @@ class ApiServer:
 
     async def _verb(self, request: Request, user: User, target: Target, resource: Resource) -> Response:
         verb, kind = target.verb, resource.kind
-        if target.subresource and target.subresource != "status":
+        if target.subresource:
             return await self._subresource(request, user, target, resource)
-        if verb == "get":
-            return self._reader.get(request, target, resource)
         if verb not in kind.verbs or (
             kind.namespaced and not target.namespace and verb not in _ALL_NAMESPACES
         ):
             raise status.method_not_allowed(request.method)
+        if verb == "get":
+            return self._reader.get(request, target, resource)
         if verb == "watch":
-            return self._reader.watch(request, target, resource)
+            return self._watches.watch(request, target, resource)
         if verb == "list":
             return await self._reader.list_objects(request, target, resource)
         made = context(request, user, target, resource, self.clock.now())
@@ -233,6 +237,8 @@ class ApiServer:
             case "update":
                 return await self._modifier.update(request, made, tables)
             case "patch":
+                if creates(request, made):
+                    self._authorize(user, msgspec.structs.replace(target, verb="create"))
                 return await self._modifier.patch(request, made, tables)
             case "delete":
                 return await self._modifier.delete(request, made, tables)
@@ -261,7 +267,7 @@ class ApiServer:
                 "proxy",
             ):
                 return self._tunnels.open(request, target)
-        if not any(path == f"{kind.plural}/{target.subresource}" for path, _, _ in kind.subresources):
+        if not resource.has_subresource(target.subresource):
             raise status.no_such_path()
         tables = self._reader.tables(request, resource)
         match verb:
@@ -293,7 +299,11 @@ class ApiServer:
         kind = resource.kind
         target = Target(kind.group, kind.version, kind.plural, namespace, "", "", "", "create")
         made = Context(
-            user=users.ADMIN, target=target, resource=resource, now=self.clock.now().replace(microsecond=0)
+            user=users.ADMIN,
+            target=target,
+            resource=resource,
+            served=resource,
+            now=self.clock.now().replace(microsecond=0),
         )
         try:
             await self._writer.create(made, codec.copy(obj))

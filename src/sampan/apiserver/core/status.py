@@ -18,8 +18,16 @@ _encode = msgspec.json.Encoder().encode
 class StatusError(Exception):
     """An answer other than success. `code` is the HTTP status, `reason` the machine-readable word."""
 
-    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.metadata = metadata
         self.code = code
         self.reason = reason
         self.message = message
@@ -27,6 +35,8 @@ class StatusError(Exception):
 
     def response(self) -> Response:
         body: dict[str, Any] = {**_PREFIX, "status": "Failure", "message": self.message}
+        if self.metadata:
+            body["metadata"] = self.metadata
         if self.reason:
             body["reason"] = self.reason
         if self.details:
@@ -116,8 +126,9 @@ def unsupported_media(given: str, wanted: str) -> StatusError:
     return StatusError(415, "UnsupportedMediaType", message)
 
 
-def expired(message: str) -> StatusError:
-    return StatusError(410, "Expired", message)
+def expired(message: str, goes_on: str = "") -> StatusError:
+    """`goes_on` is a continue token with which the client may have the rest all the same."""
+    return StatusError(410, "Expired", message, metadata={"continue": goes_on} if goes_on else None)
 
 
 def too_large(message: str) -> StatusError:

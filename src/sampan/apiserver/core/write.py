@@ -20,6 +20,7 @@ from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.resource import Resource
 from sampan.base.errors import SampanError
 from sampan.base.ids import Ids
+from sampan.kinds.kind import Kind
 from sampan.machinery import meta, names
 from sampan.schema import codec
 from sampan.store.backend import Committed, Conflict, Delete, Guard, Op, Put, Store
@@ -28,19 +29,32 @@ from sampan.store.watchcache import Item, WatchCache, splice
 # Lost races against other writers before a write without a resourceVersion gives up with 409.
 MAX_ATTEMPTS: Final = 50
 GENERATED_NAME_ATTEMPTS: Final = 8
+# Kinds whose dependents stay where a delete does not say otherwise, as in their first versions.
+_ORPHANING: Final = frozenset({"replicationcontrollers", "jobs.batch"})
 FOREGROUND: Final = "foregroundDeletion"
 ORPHAN: Final = "orphan"
 
 
 class Admission(Protocol):
-    """The admission chain. Both raise StatusError to refuse."""
+    """The admission chain. `mutate` and `validate` raise StatusError to refuse."""
 
-    async def mutate(self, attributes: Attributes) -> None:
-        """Change `attributes.obj` in place before it is validated; may add guards and ops."""
+    async def mutate(self, attributes: Attributes) -> bool:
+        """Change `attributes.obj` in place before it is validated; may add guards and ops to the context.
+
+        True where the object may need its defaults again.
+        """
         ...
 
     async def validate(self, attributes: Attributes) -> None:
-        """Refuse, or let pass; may add guards and ops to the context."""
+        """Refuse, or let pass."""
+        ...
+
+    def erase(self, attributes: Attributes) -> None:
+        """The object is about to leave the store: add to the context's ops what has to go with it."""
+        ...
+
+    def allocates(self, kind: str) -> bool:
+        """Whether objects of this kind take something that another writer may take first."""
         ...
 
 
@@ -64,7 +78,8 @@ class Writer:
         self._cache = cache
         self._admission = admission
         self._ids = ids
-        self._locks: dict[str, asyncio.Lock] = {}
+        # The last in the queue of writers of each object.
+        self._turns: dict[str, asyncio.Future[None]] = {}
 
     async def create(self, context: Context, obj: Any) -> Written:
         """Create `obj` in the target's namespace. Raises StatusError."""
@@ -72,6 +87,12 @@ class Writer:
         if metadata.resourceVersion:
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         self._place(context, obj)
+        if self._admission.allocates(resource.kind.kind):
+            return await self._create_allocating(context, obj)
+        return await self._create(context, obj)
+
+    async def _create(self, context: Context, obj: Any) -> Written:
+        resource, metadata = context.resource, obj.metadata
         generated = not metadata.name and bool(metadata.generateName)
         for attempt in range(GENERATED_NAME_ATTEMPTS):
             if generated:
@@ -84,6 +105,19 @@ class Writer:
             if not generated:
                 break
         raise status.already_exists(resource.kind, metadata.name)
+
+    async def _create_allocating(self, context: Context, obj: Any) -> Written:
+        """Create again from the start where another writer took what was chosen for the object."""
+        for _ in range(MAX_ATTEMPTS):
+            context.guards.clear()
+            context.ops.clear()
+            try:
+                return await self._create(context, codec.copy(obj))
+            except _Taken:
+                continue
+        raise status.conflict(
+            context.resource.kind, obj.metadata.name or "", "what it needs is taken faster than it is found"
+        )
 
     def _place(self, context: Context, obj: Any) -> None:
         metadata, target = obj.metadata, context.target
@@ -107,9 +141,11 @@ class Writer:
         kind.prepare_create(obj)
         kind.default(obj)
         attributes = Attributes("create", "", metadata.namespace or "", context, obj, None)
-        await self._admission.mutate(attributes)
+        if await self._admission.mutate(attributes):
+            kind.default(obj)
         errors = meta.validate_object_meta(metadata, kind.namespaced, kind.name_errors)
         errors += kind.validate(obj)
+        errors += kind.validate_create(obj)
         if errors:
             raise status.invalid(kind, metadata.name or "", errors)
         await self._admission.validate(attributes)
@@ -125,9 +161,7 @@ class Writer:
         if isinstance(outcome, Conflict):
             if any(entry.key == key for entry in outcome.current):
                 return None
-            raise status.conflict(
-                resource.kind, obj.metadata.name, "something it needs was taken meanwhile; please try again"
-            )
+            raise _Taken
         return Written(splice(value, outcome.revision), outcome.revision)
 
     async def update(
@@ -153,7 +187,7 @@ class Writer:
                     raise status.not_found(resource.kind, target.name)
                 context.guards.clear()
                 context.ops.clear()
-                written = await self._replace(context, key, item, change, subresource, uid, revision)
+                written = await self._replace(context, item, change, subresource, uid, revision)
                 if written is not None:
                     return written
         raise status.modified(resource.kind, target.name)
@@ -161,18 +195,18 @@ class Writer:
     async def _replace(
         self,
         context: Context,
-        key: str,
         item: Item,
         change: Change,
         subresource: str,
         uid: str,
         revision: str,
     ) -> Written | None:
-        """One attempt; None where the object changed meanwhile and nobody insisted on a revision."""
+        """One attempt; None where the object changed meanwhile. Whoever insists on a revision is refused
+        at the next attempt, which sees the newer one."""
         resource, kind = context.resource, context.resource.kind
         old = resource.decode_stored(item.data)
         _check_preconditions(resource, old, uid, revision)
-        new = change(codec.copy(old))
+        new = change(resource.decode_stored(item.data))
         insisted = new.metadata.resourceVersion or ""
         if insisted not in ("", "0", old.metadata.resourceVersion):
             raise status.modified(kind, item.name)
@@ -185,17 +219,16 @@ class Writer:
         if context.dry_run:
             return Written(splice(value, item.revision), item.revision)
         if is_finished(new):
-            return await self._erase(context, key, item, value)
-        guards = [Guard(key, item.revision), *context.guards]
-        outcome = await self._commit(guards, [Put(key, value), *context.ops])
+            return await self._erase(context, item, old, value)
+        guards = [Guard(item.key, item.revision), *context.guards]
+        outcome = await self._commit(guards, [Put(item.key, value), *context.ops])
         if isinstance(outcome, Committed):
             return Written(splice(value, outcome.revision), outcome.revision)
-        if insisted not in ("", "0") or revision:
-            raise status.modified(kind, item.name)
         return None
 
     async def _prepare_update(self, context: Context, new: Any, old: Any, subresource: str) -> None:
         kind = context.resource.kind
+        own = kind.subresource_updates.get(subresource)
         if subresource == "status":
             for field in new.__struct_fields__:
                 if field not in ("status", "metadata"):
@@ -204,9 +237,12 @@ class Writer:
             if kind.status:
                 new.status = old.status
             kind.prepare_update(new, old)
+        if own is not None:
+            own.prepare(new, old)
         kind.default(new)
         attributes = Attributes("update", subresource, new.metadata.namespace or "", context, new, old)
-        await self._admission.mutate(attributes)
+        if await self._admission.mutate(attributes):
+            kind.default(new)
         if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old):
             new.metadata.generation = (old.metadata.generation or 0) + 1
         applying.track(new, old, context, subresource, context.now)
@@ -215,8 +251,10 @@ class Writer:
             errors += kind.validate_status_update(new, old)
         else:
             errors += kind.validate(new)
-            if subresource not in ("ephemeralcontainers", "resize", "binding"):
+            if not subresource:
                 errors += kind.validate_update(new, old)
+        if own is not None and own.validate is not None:
+            errors += own.validate(new, old)
         if errors:
             raise status.invalid(kind, new.metadata.name, errors)
         await self._admission.validate(attributes)
@@ -247,11 +285,12 @@ class Writer:
                 _check_preconditions(resource, old, uid, revision)
                 await self._admission.validate(Attributes("delete", "", namespace, context, None, old))
                 new = mark_deleted(resource, old, context, grace_s, propagation)
+                finished = is_finished(new)
                 value = resource.encode(new)
                 if context.dry_run:
-                    return Written(splice(value, item.revision), item.revision, is_finished(new))
-                if is_finished(new):
-                    erased = await self._erase(context, key, item, value)
+                    return Written(splice(value, item.revision), item.revision, finished)
+                if finished:
+                    erased = await self._erase(context, item, old, value)
                     if erased is not None:
                         return erased
                 elif splice(value, item.revision) == item.data:
@@ -262,9 +301,12 @@ class Writer:
                         return Written(splice(value, outcome.revision), outcome.revision)
         raise status.modified(resource.kind, name)
 
-    async def _erase(self, context: Context, key: str, item: Item, value: bytes) -> Written | None:
-        guards = [Guard(key, item.revision), *context.guards]
-        outcome = await self._commit(guards, [Delete(key), *context.ops])
+    async def _erase(self, context: Context, item: Item, old: Any, value: bytes) -> Written | None:
+        context.guards.clear()
+        context.ops.clear()
+        self._admission.erase(Attributes("erase", "", item.namespace, context, None, old))
+        guards = [Guard(item.key, item.revision), *context.guards]
+        outcome = await self._commit(guards, [Delete(item.key), *context.ops])
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision, deleted=True)
@@ -272,24 +314,38 @@ class Writer:
     async def _commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> Committed | Conflict:
         try:
             outcome = await self._store.commit(guards, ops)
+            # Whoever has the answer must find the write in every later answer.
+            await self._cache.reached(outcome.revision)
         except SampanError as refused:
             raise status.unavailable(str(refused)) from refused
-        # Whoever has the answer must find the write in every later answer.
-        await self._cache.reached(outcome.revision)
         return outcome
 
     @contextlib.asynccontextmanager
     async def _alone(self, key: str) -> AsyncIterator[None]:
         """Writers of one object take turns here: racing each other through the store only wastes work."""
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
+        before = self._turns.get(key)
+        mine = self._turns[key] = asyncio.get_running_loop().create_future()
         try:
-            async with lock:
-                yield
+            if before is not None:
+                # Shielded: one that gives up waiting must not end the turn of the one before it.
+                await asyncio.shield(before)
+            yield
         finally:
-            if not lock.locked() and self._locks.get(key) is lock:
-                del self._locks[key]
+            if self._turns[key] is mine:
+                del self._turns[key]
+            _pass_on(mine, before)
+
+
+class _Taken(Exception):
+    """Another writer took what was allocated for an object that is being created."""
+
+
+def _pass_on(mine: asyncio.Future[None], before: asyncio.Future[None] | None) -> None:
+    """End a turn: at once, or, where it had not begun, when the turn before it ends."""
+    if before is None or before.done():
+        mine.set_result(None)
+    else:
+        before.add_done_callback(lambda _: mine.set_result(None))
 
 
 def _check_preconditions(resource: Resource, old: Any, uid: str, revision: str) -> None:
@@ -313,10 +369,10 @@ def carry_metadata(new: Any, old: Any) -> None:
     fresh.uid = kept.uid
     fresh.resourceVersion = kept.resourceVersion
     fresh.creationTimestamp = kept.creationTimestamp
-    fresh.deletionTimestamp = kept.deletionTimestamp
-    fresh.deletionGracePeriodSeconds = kept.deletionGracePeriodSeconds
+    fresh.deletionTimestamp = kept.deletionTimestamp or fresh.deletionTimestamp
+    if fresh.deletionGracePeriodSeconds is None or kept.deletionGracePeriodSeconds is not None:
+        fresh.deletionGracePeriodSeconds = kept.deletionGracePeriodSeconds
     fresh.generation = kept.generation
-    fresh.generateName = kept.generateName
     fresh.selfLink = None
 
 
@@ -343,9 +399,10 @@ def mark_deleted(
     resource: Resource, old: Any, context: Context, grace_s: int | None, propagation: str
 ) -> Any:
     """The object as a delete leaves it: its deletion time, grace and propagation finalizers set."""
-    new = codec.copy(old)
+    # `old` may be kept: what changes is replaced, not changed in place.
+    new = msgspec.structs.replace(old, metadata=msgspec.structs.replace(old.metadata))
     metadata, kind = new.metadata, resource.kind
-    _set_propagation(metadata, propagation)
+    _set_propagation(metadata, propagation or _default_propagation(kind, metadata))
     default_s = kind.grace_period_s(old) if kind.grace_period_s is not None else 0
     wanted_s = default_s if grace_s is None or default_s == 0 else grace_s
     if wanted_s < 0:
@@ -359,8 +416,15 @@ def mark_deleted(
         metadata.deletionTimestamp = context.now + timedelta(seconds=wanted_s)
         metadata.deletionGracePeriodSeconds = wanted_s
     if kind.kind == "Namespace":
-        new.status.phase = "Terminating"
+        new.status = msgspec.structs.replace(new.status, phase="Terminating")
     return new
+
+
+def _default_propagation(kind: Kind, metadata: Any) -> str:
+    """What happens to dependents where nobody said: to those of a few old kinds, nothing."""
+    if kind.resource in _ORPHANING and not {ORPHAN, FOREGROUND}.intersection(metadata.finalizers):
+        return "Orphan"
+    return ""
 
 
 def _set_propagation(metadata: Any, propagation: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from sampan.base.clock import Clock, SystemClock
 from sampan.client.client import Client
 from sampan.client.events import Recorder
 from sampan.client.informer import Informer
+from sampan.cluster import pki
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts import containerd
 from sampan.cluster.parts.clients import client_of
@@ -16,7 +18,7 @@ from sampan.network.proxy.kernel import LinuxKernel
 from sampan.network.proxy.rules import NodeFacts
 from sampan.network.proxy.shell import ServiceProxy
 from sampan.node.agent import Agent
-from sampan.node.config import AgentConfig
+from sampan.node.config import KUBELET_PORT, AgentConfig
 from sampan.node.containerd.process import ContainerdProcess
 from sampan.node.runtimes.cri.runtime import CriRuntime
 from sampan.schema import api
@@ -36,9 +38,18 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
     await until_listening("127.0.0.1", settings.port)
     client = client_of(layout, settings, name)
     recorder = Recorder(client, clock, "kubelet", name)
-    agent = Agent(
-        client, runtime, agent_config(layout, settings, number, port=0), clock, record=recorder.event
-    )
+    address = settings.node_ip(number)
+    port = free_port(address, KUBELET_PORT)
+    config = agent_config(layout, settings, number, port=port)
+    agent = Agent(client, runtime, config, clock, record=recorder.event)
+    tls = pki.server_context(layout.authority, layout.pki, f"{name}-server")
+    try:
+        from sampan.node.streaming.server import StreamServer
+
+        streams = StreamServer(agent, clock, tls)
+        await streams.start(address, port)
+    except ImportError:
+        pass
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(process.watch())
         tasks.create_task(recorder.run())
@@ -47,6 +58,18 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
         tasks.create_task(agent.run())
         if number == 0:
             tasks.create_task(proxy(client, settings, clock))
+
+
+def free_port(address: str, wanted: int) -> int:
+    """`wanted`, or another port where that one is taken on the address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, wanted))
+        except OSError:
+            probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def agent_config(layout: Layout, settings: Settings, number: int, *, port: int) -> AgentConfig:

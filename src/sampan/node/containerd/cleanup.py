@@ -1,7 +1,7 @@
 """Nothing left behind: the pods, shims, mounts, sockets, cgroups and bridge of a private containerd.
 
-`tear_down` is the orderly way, through CRI, so that the CNI plugins undo what they did. `sweep` then removes what
-is still there, and works alone when containerd cannot run any more.
+`tear_down` is the orderly way, through CRI, so that the CNI plugins undo what they did. `sweep` then removes
+what is still there, and works alone when containerd cannot run any more.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def processes_of(container_ids: set[str]) -> list[int]:
 
 
 def cgroup_names(text: str) -> set[str]:
-    """The ids in /proc/<pid>/cgroup: cgroupfs ends a path with the id, systemd with `cri-containerd-<id>.scope`."""
+    """The ids in /proc/<pid>/cgroup: a path ends with the id, or `cri-containerd-<id>.scope`."""
     lasts = (line.rpartition("/")[2] for line in text.splitlines())
     return {last.removesuffix(".scope").rpartition("-")[2] for last in lasts}
 
@@ -142,8 +142,7 @@ def mounts_below(mountinfo: str, directory: str) -> list[str]:
     """The mount points below a directory, innermost first."""
     points = [line.split()[4].encode().decode("unicode_escape") for line in mountinfo.splitlines()]
     below = [point for point in points if point.startswith(directory.rstrip("/") + "/")]
-    # Later mounts cover earlier ones at the same place: the newest goes first.
-    return sorted(reversed(below), key=lambda point: -point.count("/"))
+    return sorted(below, key=lambda point: -point.count("/"))
 
 
 def _unmount(point: str) -> None:

@@ -44,8 +44,8 @@ def look(data_dir: str) -> Host:
     ]
     if not cni:
         problems.append(
-            f"The CNI plugins {', '.join(CNI_PLUGINS)} are in none of {', '.join(CNI_BIN_DIRS)}; install them "
-            "(Debian and Ubuntu: apt install containernetworking-plugins)."
+            f"The CNI plugins {', '.join(CNI_PLUGINS)} are in none of {', '.join(CNI_BIN_DIRS)}; "
+            "install them (Debian and Ubuntu: apt install containernetworking-plugins)."
         )
     if os.geteuid() != 0:
         problems.append("containerd needs root; run as root, or use the process runtime.")
@@ -79,7 +79,7 @@ def has_capability(status: str, number: int) -> bool:
 
 
 def choose_snapshotter(filesystems: str, mountinfo: str, data_dir: str) -> str:
-    """overlayfs where the kernel has it and the data directory does not itself lie on an overlay; else native."""
+    """overlayfs where the kernel has it and the data directory is not itself on an overlay; else native."""
     names = {line.split()[-1] for line in filesystems.splitlines() if line.strip()}
     return "overlayfs" if "overlay" in names and filesystem_of(mountinfo, data_dir) != "overlay" else "native"
 

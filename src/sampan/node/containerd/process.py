@@ -152,20 +152,25 @@ class ContainerdProcess:
     async def watch(self) -> None:
         """Start containerd again whenever it ends, until `stop` or cancellation. Call `start` first."""
         failures = 0
-        while not self._stopping and self._identity is not None:
+        while self._identity is not None:
             began_s = self._clock.monotonic_s()
             await pids.wait(self._identity)
-            if self._stopping:
+            if self._has_stopped():
                 return
             if self._clock.monotonic_s() - began_s > _STABLE_S:
                 failures = 0
             await self._clock.sleep(RESTART_DELAYS_S[min(failures, len(RESTART_DELAYS_S) - 1)])
             failures += 1
+            if self._has_stopped():
+                return
             try:
                 await self.start()
             except ContainerdFailure:
                 # Its reason is in the log and in the node's readiness; trying again is all there is to do.
                 continue
+
+    def _has_stopped(self) -> bool:
+        return self._stopping
 
     async def stop(self) -> None:
         """End containerd; its containers go on. Idempotent."""

@@ -78,7 +78,8 @@ def build_image(
     """Write an OCI archive of `directory` named `reference`; returns its path.
 
     Without `config`, the directory's `image.json` says how containers start. The archive lies beside the
-    directory unless `output` names another place. Raises ImageError where the directory or its image.json is no good.
+    directory unless `output` names another place. Raises ImageError where the directory or its
+    image.json is no good.
     """
     if not directory.is_dir():
         raise ImageError(f"{directory} is not a directory; name the one that holds the image's files.")

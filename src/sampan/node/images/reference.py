@@ -39,10 +39,10 @@ def parse(text: str) -> Reference:
     # The first part is a host only if it looks like one; `library/busybox` has none.
     is_host = bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
     match = _REFERENCE.fullmatch(text if is_host else f"{DEFAULT_DOMAIN}/{text}")
-    if match is None or _IMAGE_ID.fullmatch(text):
+    if match is None or match["domain"] is None or _IMAGE_ID.fullmatch(text):
         raise ValueError(f"{text!r} is not a valid image reference.")
     domain, path = match["domain"], match["path"]
-    if domain is None or len(domain) + len(path) > MAX_NAME_LENGTH:
+    if len(domain) + len(path) > MAX_NAME_LENGTH:
         raise ValueError(f"{text!r} is not a valid image reference: its name is too long.")
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN

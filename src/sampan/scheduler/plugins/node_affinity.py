@@ -12,7 +12,7 @@ from sampan.machinery.selectors import Requirement
 from sampan.scheduler.table import Mask, NodeTable, Numbers
 from sampan.schema import api
 
-REASON = "node(s) didn't match Pod's node affinity/selector"
+REASON: Final = "node(s) didn't match Pod's node affinity/selector"
 _OPERATORS: Final = {
     "In": selectors.IN,
     "NotIn": selectors.NOT_IN,
@@ -21,7 +21,22 @@ _OPERATORS: Final = {
     "Gt": selectors.GREATER_THAN,
     "Lt": selectors.LESS_THAN,
 }
+NAME_FIELD: Final = "metadata.name"
+PINNED_REASON: Final = "node(s) didn't satisfy plugin(s) [NodeAffinity]"
 Matches = Callable[[api.Node], bool]
+
+
+def filter_pinned(pod: api.Pod, nodes: NodeTable) -> Mask | None:
+    """Upstream looks at no other nodes than those that a pod is pinned to, and words it in its own way."""
+    names = pinned(pod.spec)
+    if names is None:
+        return None
+    passes = np.zeros(nodes.size, dtype=np.bool_)
+    for name in names:
+        row = nodes.rows.get(name)
+        if row is not None:
+            passes[row] = True
+    return Mask(passes, ((PINNED_REASON, ~passes),))
 
 
 def filter_nodes(pod: api.Pod, nodes: NodeTable) -> Mask | None:
@@ -37,7 +52,7 @@ def filter_nodes(pod: api.Pod, nodes: NodeTable) -> Mask | None:
 
 
 def score_nodes(pod: api.Pod, nodes: NodeTable) -> Numbers | None:
-    """The weights of the preferred terms that a node matches, scaled to 0..100."""
+    """The sum of the weights of the preferred terms that each node matches; None where the pod has none."""
     affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity is not None else None
     if affinity is None or not affinity.preferredDuringSchedulingIgnoredDuringExecution:
         return None
@@ -50,8 +65,22 @@ def score_nodes(pod: api.Pod, nodes: NodeTable) -> Numbers | None:
             node = nodes.nodes[row]
             if node is not None and matches(node):
                 totals[row] += preferred.weight
-    most = int(totals.max(initial=0))
-    return None if most == 0 else totals * 100 // most
+    return totals
+
+
+def pinned(spec: api.PodSpec) -> frozenset[str] | None:
+    """The only nodes that the pod's required terms name, as a DaemonSet's pods do; None where they name none."""
+    affinity = spec.affinity.nodeAffinity if spec.affinity is not None else None
+    terms = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
+    if terms is None or not terms.nodeSelectorTerms:
+        return None
+    names: set[str] = set()
+    for term in terms.nodeSelectorTerms:
+        named = [set(f.values) for f in term.matchFields if f.key == NAME_FIELD and f.operator == "In"]
+        if not named:
+            return None
+        names |= set.intersection(*named)
+    return frozenset(names)
 
 
 def required(spec: api.PodSpec) -> Matches | None:
@@ -80,7 +109,7 @@ def term_matches(term: api.NodeSelectorTerm) -> Matches:
         return lambda _node: False
 
     def matches(node: api.Node) -> bool:
-        fields = {"metadata.name": node.metadata.name or ""}
+        fields = {NAME_FIELD: node.metadata.name or ""}
         return all(r.matches(node.metadata.labels) for r in by_label) and all(
             r.matches(fields) for r in by_field
         )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from sampan.scheduler.table import Mask, NodeTable, Numbers
 from sampan.schema import api
 
-_HARD = ("NoSchedule", "NoExecute")
+REASON: Final = "node(s) had untolerated taint(s)"
+_HARD: Final = ("NoSchedule", "NoExecute")
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 
 
 def tolerates(toleration: api.Toleration, taint: api.Taint) -> bool:
@@ -20,47 +24,41 @@ def tolerates(toleration: api.Toleration, taint: api.Taint) -> bool:
         return False
     if toleration.operator == "Exists":
         return True
-    return bool(toleration.key) and (toleration.value or "") == (taint.value or "")
+    wanted, present = toleration.value or "", taint.value or ""
+    if toleration.operator in ("Lt", "Gt"):
+        if not _INTEGER.fullmatch(wanted) or not _INTEGER.fullmatch(present):
+            return False
+        return int(present) < int(wanted) if toleration.operator == "Lt" else int(present) > int(wanted)
+    return wanted == present
 
 
 def tolerated(taint: api.Taint, tolerations: Sequence[api.Toleration]) -> bool:
+    """Whether any toleration covers the taint."""
     return any(tolerates(toleration, taint) for toleration in tolerations)
 
 
 def filter_nodes(pod: api.Pod, nodes: NodeTable) -> Mask | None:
     """None where no node has a taint that matters."""
-    if not nodes.tainted.any():
-        return None
-    passes = np.ones(nodes.size, dtype=np.bool_)
-    refused: dict[str, list[int]] = {}
-    for row in np.flatnonzero(nodes.tainted & nodes.live):
+    refused = np.zeros(nodes.size, dtype=np.bool_)
+    for row in np.flatnonzero(nodes.tainted):
         node = nodes.nodes[row]
         assert node is not None
-        for taint in node.spec.taints:
-            if taint.effect in _HARD and not tolerated(taint, pod.spec.tolerations):
-                reason = f"node(s) had untolerated taint {{{taint.key}: {taint.value or ''}}}"
-                refused.setdefault(reason, []).append(int(row))
-                passes[row] = False
-                break
-    if not refused:
-        return None
-    return Mask(passes, tuple((reason, _rows(rows, nodes.size)) for reason, rows in refused.items()))
+        refused[row] = any(
+            taint.effect in _HARD and not tolerated(taint, pod.spec.tolerations) for taint in node.spec.taints
+        )
+    return Mask(~refused, ((REASON, refused),)) if refused.any() else None
 
 
 def score_nodes(pod: api.Pod, nodes: NodeTable) -> Numbers | None:
-    """Fewer untolerated PreferNoSchedule taints score higher; None where there are none at all."""
+    """How many PreferNoSchedule taints of each node the pod does not tolerate; None where none has any."""
+    if not nodes.less_wanted.any():
+        return None
     counts = np.zeros(nodes.size, dtype=np.int64)
-    for row in nodes.live_rows():
+    for row in np.flatnonzero(nodes.less_wanted):
         node = nodes.nodes[row]
         assert node is not None
-        for taint in node.spec.taints:
-            if taint.effect == "PreferNoSchedule" and not tolerated(taint, pod.spec.tolerations):
-                counts[row] += 1
-    most = int(counts.max(initial=0))
-    return None if most == 0 else 100 - counts * 100 // most
-
-
-def _rows(rows: list[int], size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    marked = np.zeros(size, dtype=np.bool_)
-    marked[rows] = True
-    return marked
+        counts[row] = sum(
+            taint.effect == "PreferNoSchedule" and not tolerated(taint, pod.spec.tolerations)
+            for taint in node.spec.taints
+        )
+    return counts

@@ -22,22 +22,43 @@ class Plugin(Protocol):
         ...
 
 
+class Allocator(Plugin, Protocol):
+    """A plugin that takes things for objects in their own commit, and gives them back."""
+
+    def erase(self, attributes: Attributes) -> None:
+        """Add to the context's ops what has to go with the object."""
+        ...
+
+
 class Chain:
     """Runs plugins in their order."""
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, plugins: Sequence[Plugin], allocators: Sequence[Allocator] = ()) -> None:
+        plugins = (*plugins, *allocators)
+        self._allocators = {kind: each for each in allocators for kind in each.kinds}
         self._every = tuple(p for p in plugins if not p.kinds)
         named = {kind for plugin in plugins for kind in plugin.kinds}
         # Kept in the order given, whether a plugin is for some kinds or for all.
         self._by_kind = {kind: tuple(p for p in plugins if not p.kinds or kind in p.kinds) for kind in named}
 
-    async def mutate(self, attributes: Attributes) -> None:
-        for plugin in self._plugins(attributes):
+    async def mutate(self, attributes: Attributes) -> bool:
+        """Run what changes objects; True where something looked at this kind in particular."""
+        plugins = self._plugins(attributes)
+        for plugin in plugins:
             plugin.mutate(attributes)
+        return plugins is not self._every
 
     async def validate(self, attributes: Attributes) -> None:
         for plugin in self._plugins(attributes):
             plugin.validate(attributes)
+
+    def erase(self, attributes: Attributes) -> None:
+        allocator = self._allocators.get(attributes.context.resource.kind.kind)
+        if allocator is not None:
+            allocator.erase(attributes)
+
+    def allocates(self, kind: str) -> bool:
+        return kind in self._allocators
 
     def _plugins(self, attributes: Attributes) -> tuple[Plugin, ...]:
         return self._by_kind.get(attributes.context.resource.kind.kind, self._every)

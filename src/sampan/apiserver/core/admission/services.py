@@ -16,6 +16,7 @@ import msgspec
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.resource import Resources
+from sampan.kinds.core.service_validation import needs_health_check
 from sampan.machinery import field
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
@@ -46,8 +47,6 @@ class ServiceAddresses:
         new, old, context = attributes.obj, attributes.old, attributes.context
         if attributes.subresource:
             return
-        if old is not None:
-            _keep(new, old)
         errors: list[FieldError] = []
         self._take_addresses(context, new, old, errors)
         self._take_ports(context, new, old, errors)
@@ -55,23 +54,24 @@ class ServiceAddresses:
             raise status.invalid(context.resource.kind, new.metadata.name or "", errors)
 
     def validate(self, attributes: Attributes) -> None:
-        if attributes.verb == "delete":
-            self._free(attributes.context, _addresses(attributes.old), _node_ports(attributes.old))
+        return None
+
+    def erase(self, attributes: Attributes) -> None:
+        self._free(attributes.context, _addresses(attributes.old), _node_ports(attributes.old))
 
     def _take_addresses(self, context: Context, new: Any, old: Any, errors: list[FieldError]) -> None:
         spec = new.spec
         held = _addresses(old) if old is not None else set()
-        if spec.type == "ExternalName":
-            spec.clusterIP, spec.clusterIPs = None, []
-        elif spec.clusterIP == "None" or spec.clusterIPs == ["None"]:
-            spec.clusterIP, spec.clusterIPs = "None", ["None"]
-        else:
+        if spec.type != "ExternalName":
             wanted = spec.clusterIP or (spec.clusterIPs[0] if spec.clusterIPs else "")
-            address = wanted or self._free_address()
-            if wanted and wanted not in held:
+            if held and wanted not in held:
+                return  # addresses do not change, which validation says
+            if wanted and wanted != "None" and wanted not in held:
                 errors += self._address_errors(wanted)
-            spec.clusterIP, spec.clusterIPs = address, [address]
-            if address not in held and not errors:
+            address = wanted or self._free_address()
+            spec.clusterIP = spec.clusterIP or address
+            spec.clusterIPs = spec.clusterIPs or [address]
+            if address != "None" and address not in held and not errors:
                 self._take_address(context, new, address)
         self._free(context, held - _addresses(new), set())
 
@@ -141,10 +141,19 @@ class ServiceAddresses:
                 path = _SPEC["ports"][position]["nodePort"]
                 errors += self._port_errors(path, port.nodePort)
                 taken.add(port.nodePort)
-                key = f"{PORTS_PREFIX}{port.nodePort}"
-                context.guards.append(Guard(key, 0))
-                context.ops.append(Put(key, _owner(new.metadata)))
+                self._take_port(context, new, port.nodePort)
+        if needs_health_check(spec) and not spec.healthCheckNodePort:
+            spec.healthCheckNodePort = self._free_port(taken | held)
+        check = spec.healthCheckNodePort
+        if check and check not in held and check not in taken:
+            errors += self._port_errors(_SPEC["healthCheckNodePort"], check)
+            self._take_port(context, new, check)
         self._free(context, set(), held - _node_ports(new))
+
+    def _take_port(self, context: Context, service: Any, port: int) -> None:
+        key = f"{PORTS_PREFIX}{port}"
+        context.guards.append(Guard(key, 0))
+        context.ops.append(Put(key, _owner(service.metadata)))
 
     def _port_errors(self, path: Path, port: int) -> Iterator[FieldError]:
         if port not in NODE_PORTS:
@@ -170,26 +179,6 @@ class ServiceAddresses:
         context.ops.extend(Delete(f"{PORTS_PREFIX}{port}") for port in ports)
 
 
-def _keep(new: Any, old: Any) -> None:
-    """What an update that leaves them out keeps: the addresses, and node ports by port name or number."""
-    if new.spec.type != "ExternalName" and old.spec.type != "ExternalName":
-        if not new.spec.clusterIP:
-            new.spec.clusterIP = old.spec.clusterIP
-        if not new.spec.clusterIPs:
-            new.spec.clusterIPs = list(old.spec.clusterIPs)
-    if new.spec.type not in _WITH_NODE_PORTS:
-        for port in new.spec.ports:
-            if any(port.nodePort == before.nodePort for before in old.spec.ports):
-                port.nodePort = None
-        return
-    known = {(p.protocol or "TCP", p.port): p.nodePort for p in old.spec.ports if p.nodePort}
-    asked = {p.nodePort for p in new.spec.ports if p.nodePort}
-    for port in new.spec.ports:
-        before = known.get((port.protocol or "TCP", port.port))
-        if not port.nodePort and before not in asked:
-            port.nodePort = before
-
-
 def _owner(metadata: Any) -> bytes:
     # The shape of an object, because everything in the registry has its revision put in.
     holder = {"metadata": {"resourceVersion": ""}, "service": f"{metadata.namespace}/{metadata.name}"}
@@ -203,4 +192,7 @@ def _addresses(service: Any) -> set[str]:
 
 
 def _node_ports(service: Any) -> set[int]:
-    return {port.nodePort for port in service.spec.ports if port.nodePort}
+    ports = {port.nodePort for port in service.spec.ports if port.nodePort}
+    if service.spec.healthCheckNodePort:
+        ports.add(service.spec.healthCheckNodePort)
+    return ports

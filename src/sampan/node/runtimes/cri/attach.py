@@ -1,9 +1,9 @@
 """Sessions over CRI streaming URLs: attach everywhere, and exec where the runtime is not containerd.
 
 Runtimes serve these URLs as SPDY and as websockets; this is the websocket form (`v4.channel.k8s.io`), where
-each message begins with its channel's number. That version cannot say that the input has ended, but closing the
-connection does: an attach's input therefore has a connection of its own. Both ask for the input: over websockets
-containerd takes a missing input for one that has ended, and ends the container's.
+each message begins with its channel's number. That version cannot say that the input has ended, but closing
+the connection does: an attach's input therefore has a connection of its own. Both ask for the input: over
+websockets containerd takes a missing input for one that has ended, and ends the container's.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def container_config(sandbox: SandboxSpec, spec: ContainerSpec, *, owner: str = 
         "command": spec.command,
         "args": spec.args,
         "working_dir": spec.working_dir,
-        # Environment values may hold any bytes; the field has been `bytes` since CRI 0.36, the same on the wire.
+        # Values may hold any bytes; on the wire, CRI's `string` and `bytes` are the same.
         "envs": [
             {"key": name, "value": value.encode("utf-8", "surrogateescape")} for name, value in spec.env
         ],

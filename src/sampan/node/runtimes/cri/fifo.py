@@ -57,7 +57,7 @@ class FifoReader:
 
 
 class FifoWriter:
-    """The end into which input is written. Opened for reading too, so that opening never waits for a reader."""
+    """The end into which input is written. Opened for reading too, so that opening waits for no reader."""
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)

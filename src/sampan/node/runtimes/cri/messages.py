@@ -35,7 +35,7 @@ _WELL_KNOWN = {
 
 
 def message(full_name: str) -> Message:
-    """The class of a message, e.g. `message("runtime.v1.VersionRequest")`. Raises KeyError for unknown names."""
+    """The class of a message, e.g. `message("runtime.v1.VersionRequest")`. Raises KeyError if unknown."""
     return _classes()[full_name]
 
 

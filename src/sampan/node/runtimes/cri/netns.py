@@ -55,7 +55,7 @@ async def connect(netns_path: str, port: int) -> tuple[int, int]:
             if not isinstance(result, ConnectionError):
                 os.close(result[0])
 
-    # A thread of its own, which ends afterwards: the namespace belongs to the thread, and no other code may run there.
+    # A thread of its own, which ends afterwards: only it is in the namespace, and nothing else may run there.
     threading.Thread(target=work, name="open-port", daemon=True).start()
     return await answered
 

@@ -66,7 +66,8 @@ class CriRuntime:
         status = (await self.client.call(RUNTIME, "Status")).status
         for condition in status.conditions:
             if not condition.status:
-                text = f"{answer.runtime_name} is not ready: {condition.type}: {condition.message or condition.reason}"
+                detail = condition.message or condition.reason
+                text = f"{answer.runtime_name} is not ready: {condition.type}: {detail}"
                 raise RuntimeFailure(condition.reason or UNAVAILABLE, text)
         return f"{answer.runtime_name}://{answer.runtime_version}"
 
@@ -187,6 +188,10 @@ class CriRuntime:
         await self.client.call(
             RUNTIME, "UpdateContainerResources", container_id=container_id, linux=convert.resources(resources)
         )
+
+    async def reopen_log(self, container_id: str) -> None:
+        """Write to a new file at the log's path from now on: called once the old one has been moved away."""
+        await self.client.call(RUNTIME, "ReopenContainerLog", container_id=container_id)
 
     async def _if_there(self, method: str, **fields: Any) -> None:
         try:

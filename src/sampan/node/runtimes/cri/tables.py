@@ -9,7 +9,8 @@ from __future__ import annotations
 
 CRI = """
 VersionRequest: version 1 string
-VersionResponse: version 1 string, runtime_name 2 string, runtime_version 3 string, runtime_api_version 4 string
+VersionResponse: version 1 string, runtime_name 2 string, runtime_version 3 string, \
+runtime_api_version 4 string
 StatusRequest: verbose 1 bool
 RuntimeCondition: type 1 string, status 2 bool, reason 3 string, message 4 string
 RuntimeStatus: conditions 1 *RuntimeCondition
@@ -22,14 +23,16 @@ PortMapping: protocol 1 int32, container_port 2 int32, host_port 3 int32, host_i
 NamespaceOption: network 1 int32, pid 2 int32, ipc 3 int32, target_id 4 string
 SecurityProfile: profile_type 1 int32, localhost_ref 2 string
 Capability: add_capabilities 1 *string, drop_capabilities 2 *string
-LinuxSandboxSecurityContext: namespace_options 1 NamespaceOption, run_as_user 3 Int64Value, readonly_rootfs 4 bool, \
-supplemental_groups 5 *int64, privileged 6 bool, run_as_group 8 Int64Value, seccomp 9 SecurityProfile
-LinuxContainerResources: cpu_period 1 int64, cpu_quota 2 int64, cpu_shares 3 int64, memory_limit_in_bytes 4 int64, \
-oom_score_adj 5 int64
+LinuxSandboxSecurityContext: namespace_options 1 NamespaceOption, run_as_user 3 Int64Value, \
+readonly_rootfs 4 bool, supplemental_groups 5 *int64, privileged 6 bool, run_as_group 8 Int64Value, \
+seccomp 9 SecurityProfile
+LinuxContainerResources: cpu_period 1 int64, cpu_quota 2 int64, cpu_shares 3 int64, \
+memory_limit_in_bytes 4 int64, oom_score_adj 5 int64
 LinuxPodSandboxConfig: cgroup_parent 1 string, security_context 2 LinuxSandboxSecurityContext, sysctls 3 map
 PodSandboxMetadata: name 1 string, uid 2 string, namespace 3 string, attempt 4 uint32
-PodSandboxConfig: metadata 1 PodSandboxMetadata, hostname 2 string, log_directory 3 string, dns_config 4 DNSConfig, \
-port_mappings 5 *PortMapping, labels 6 map, annotations 7 map, linux 8 LinuxPodSandboxConfig
+PodSandboxConfig: metadata 1 PodSandboxMetadata, hostname 2 string, log_directory 3 string, \
+dns_config 4 DNSConfig, port_mappings 5 *PortMapping, labels 6 map, annotations 7 map, \
+linux 8 LinuxPodSandboxConfig
 RunPodSandboxRequest: config 1 PodSandboxConfig, runtime_handler 2 string
 RunPodSandboxResponse: pod_sandbox_id 1 string
 StopPodSandboxRequest: pod_sandbox_id 1 string
@@ -49,14 +52,15 @@ annotations 6 map
 ListPodSandboxResponse: items 1 *PodSandbox
 ImageSpec: image 1 string, annotations 2 map, user_specified_image 18 string
 Mount: container_path 1 string, host_path 2 string, readonly 3 bool, propagation 5 int32
-LinuxContainerSecurityContext: capabilities 1 Capability, privileged 2 bool, namespace_options 3 NamespaceOption, \
-run_as_user 5 Int64Value, run_as_username 6 string, readonly_rootfs 7 bool, supplemental_groups 8 *int64, \
-no_new_privs 11 bool, run_as_group 12 Int64Value, seccomp 15 SecurityProfile
+LinuxContainerSecurityContext: capabilities 1 Capability, privileged 2 bool, \
+namespace_options 3 NamespaceOption, run_as_user 5 Int64Value, run_as_username 6 string, \
+readonly_rootfs 7 bool, supplemental_groups 8 *int64, no_new_privs 11 bool, run_as_group 12 Int64Value, \
+seccomp 15 SecurityProfile
 LinuxContainerConfig: resources 1 LinuxContainerResources, security_context 2 LinuxContainerSecurityContext
 ContainerMetadata: name 1 string, attempt 2 uint32
 ContainerConfig: metadata 1 ContainerMetadata, image 2 ImageSpec, command 3 *string, args 4 *string, \
-working_dir 5 string, envs 6 *KeyValue, mounts 7 *Mount, labels 9 map, annotations 10 map, log_path 11 string, \
-stdin 12 bool, stdin_once 13 bool, tty 14 bool, linux 15 LinuxContainerConfig
+working_dir 5 string, envs 6 *KeyValue, mounts 7 *Mount, labels 9 map, annotations 10 map, \
+log_path 11 string, stdin 12 bool, stdin_once 13 bool, tty 14 bool, linux 15 LinuxContainerConfig
 CreateContainerRequest: pod_sandbox_id 1 string, config 2 ContainerConfig, sandbox_config 3 PodSandboxConfig
 CreateContainerResponse: container_id 1 string
 StartContainerRequest: container_id 1 string
@@ -67,13 +71,13 @@ RemoveContainerRequest: container_id 1 string
 RemoveContainerResponse:
 ContainerFilter: id 1 string, pod_sandbox_id 3 string, label_selector 4 map
 ListContainersRequest: filter 1 ContainerFilter
-Container: id 1 string, pod_sandbox_id 2 string, metadata 3 ContainerMetadata, image 4 ImageSpec, image_ref 5 string, \
-state 6 int32, created_at 7 int64, labels 8 map, annotations 9 map
+Container: id 1 string, pod_sandbox_id 2 string, metadata 3 ContainerMetadata, image 4 ImageSpec, \
+image_ref 5 string, state 6 int32, created_at 7 int64, labels 8 map, annotations 9 map
 ListContainersResponse: containers 1 *Container
 ContainerStatusRequest: container_id 1 string, verbose 2 bool
-ContainerStatus: id 1 string, metadata 2 ContainerMetadata, state 3 int32, created_at 4 int64, started_at 5 int64, \
-finished_at 6 int64, exit_code 7 int32, image 8 ImageSpec, image_ref 9 string, reason 10 string, message 11 string, \
-labels 12 map, annotations 13 map, log_path 15 string
+ContainerStatus: id 1 string, metadata 2 ContainerMetadata, state 3 int32, created_at 4 int64, \
+started_at 5 int64, finished_at 6 int64, exit_code 7 int32, image 8 ImageSpec, image_ref 9 string, \
+reason 10 string, message 11 string, labels 12 map, annotations 13 map, log_path 15 string
 ContainerStatusResponse: status 1 ContainerStatus, info 2 map
 UpdateContainerResourcesRequest: container_id 1 string, linux 2 LinuxContainerResources
 UpdateContainerResourcesResponse:
@@ -87,19 +91,21 @@ AttachRequest: container_id 1 string, stdin 2 bool, tty 3 bool, stdout 4 bool, s
 AttachResponse: url 1 string
 ImageFilter: image 1 ImageSpec
 ListImagesRequest: filter 1 ImageFilter
-Image: id 1 string, repo_tags 2 *string, repo_digests 3 *string, size 4 uint64, uid 5 Int64Value, username 6 string
+Image: id 1 string, repo_tags 2 *string, repo_digests 3 *string, size 4 uint64, uid 5 Int64Value, \
+username 6 string
 ListImagesResponse: images 1 *Image
 ImageStatusRequest: image 1 ImageSpec, verbose 2 bool
 ImageStatusResponse: image 1 Image, info 2 map
-AuthConfig: username 1 string, password 2 string, auth 3 string, server_address 4 string, identity_token 5 string, \
-registry_token 6 string
+AuthConfig: username 1 string, password 2 string, auth 3 string, server_address 4 string, \
+identity_token 5 string, registry_token 6 string
 PullImageRequest: image 1 ImageSpec, auth 2 AuthConfig, sandbox_config 3 PodSandboxConfig
 PullImageResponse: image_ref 1 string
 RemoveImageRequest: image 1 ImageSpec
 RemoveImageResponse:
 ContainerAttributes: id 1 string, metadata 2 ContainerMetadata
 CpuUsage: timestamp 1 int64, usage_core_nano_seconds 2 UInt64Value, usage_nano_cores 3 UInt64Value
-MemoryUsage: timestamp 1 int64, working_set_bytes 2 UInt64Value, usage_bytes 4 UInt64Value, rss_bytes 5 UInt64Value
+MemoryUsage: timestamp 1 int64, working_set_bytes 2 UInt64Value, usage_bytes 4 UInt64Value, \
+rss_bytes 5 UInt64Value
 ContainerStats: attributes 1 ContainerAttributes, cpu 2 CpuUsage, memory 3 MemoryUsage
 ContainerStatsFilter: id 1 string, label_selector 3 map
 ListContainerStatsRequest: filter 1 ContainerStatsFilter
@@ -116,8 +122,8 @@ Process: container_id 1 string, id 2 string, pid 3 uint32, status 4 int32, stdin
 stderr 7 string, terminal 8 bool, exit_status 9 uint32
 GetResponse: process 1 Process
 KillRequest: container_id 1 string, exec_id 2 string, signal 3 uint32, all 4 bool
-ExecProcessRequest: container_id 1 string, stdin 2 string, stdout 3 string, stderr 4 string, terminal 5 bool, \
-spec 6 any, exec_id 7 string
+ExecProcessRequest: container_id 1 string, stdin 2 string, stdout 3 string, stderr 4 string, \
+terminal 5 bool, spec 6 any, exec_id 7 string
 ResizePtyRequest: container_id 1 string, exec_id 2 string, width 3 uint32, height 4 uint32
 CloseIORequest: container_id 1 string, exec_id 2 string, stdin 3 bool
 WaitRequest: container_id 1 string, exec_id 2 string
@@ -140,8 +146,8 @@ TaskExit: container_id 1 string, id 2 string, pid 3 uint32, exit_status 4 uint32
 """
 
 CONTENT = """
-WriteContentRequest: action 1 int32, ref 2 string, total 3 int64, expected 4 string, offset 5 int64, data 6 bytes, \
-labels 7 map
+WriteContentRequest: action 1 int32, ref 2 string, total 3 int64, expected 4 string, offset 5 int64, \
+data 6 bytes, labels 7 map
 WriteContentResponse: action 1 int32, offset 4 int64, total 5 int64, digest 6 string
 """
 

@@ -1,6 +1,6 @@
 """exec through containerd's Tasks service: pipes of our own, no streaming server between.
 
-The process gets the container's own environment, user, capabilities and working directory, as kubectl exec does.
+The process gets the container's own environment, user, capabilities and working directory.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class ExecSession:
         return await asyncio.shield(self._exit)
 
     async def close(self) -> None:
-        """Let the pipes go. Without a reader its output would block the process, so one that runs is killed."""
+        """Let the pipes go, and kill what still runs: without a reader its output would block it for ever."""
         if self._gone:
             return
         self._gone = True

@@ -1,4 +1,4 @@
-"""Addresses for pods that share the host's network: one of 127.0.0.0/8 each, so that their ports do not clash."""
+"""Addresses for pods on the host's network: one of 127.0.0.0/8 each, so that their ports do not clash."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def allocate(state_directory: str, taken: Collection[str]) -> str:
 
 
 def mount_variable(container_path: str) -> str:
-    """The variable that names the host's path of a mount: SAMPAN_MOUNT_VAR_RUN_SECRETS for /var/run/secrets."""
+    """What names a mount's path on the host: SAMPAN_MOUNT_VAR_RUN_SECRETS for /var/run/secrets."""
     letters = (c.upper() if c.isascii() and c.isalnum() else "_" for c in container_path.strip("/"))
     return "SAMPAN_MOUNT_" + "".join(letters)

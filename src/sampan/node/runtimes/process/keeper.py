@@ -1,8 +1,8 @@
 """The keeper of one container: its parent, log writer and doorman, which outlives the agent.
 
 It starts the program, copies its output to the log and to whoever is attached, runs what is exec'd beside it,
-and leaves the exit code on disk. One process, one thread, standard library only: it must be small, as there is
-one for each container.
+and leaves the exit code on disk. One process, one thread, standard library only: it must be small, as there
+is one for each container.
 """
 
 from __future__ import annotations
@@ -13,39 +13,26 @@ import selectors
 import signal
 import socket
 import struct
-import sys
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sampan.node.runtimes.process import mounts, records, wire
 from sampan.node.runtimes.process.child import Child
-from sampan.node.runtimes.process.crilog import LineCutter
+from sampan.node.runtimes.process.client import Client
+from sampan.node.runtimes.process.crilog import LogWriter
+from sampan.node.runtimes.process.kin import children, kill_session, now, start_ticks
 from sampan.node.runtimes.process.records import Plan
 from sampan.node.runtimes.process.wire import Hello
 
 _READ_BYTES = 64 * 1024
-# What waits for a client that reads too slowly. Beyond it an exec'd program has to wait, as with any pipe; one who
-# is merely attached is let go, because the container must not wait for a spectator.
+# What waits for a client that reads too slowly. Beyond it an exec'd program has to wait, as with any pipe;
+# one who is merely attached is let go, because the container must not wait for a spectator.
 _MAX_UNSENT_BYTES = 4 << 20
 # Input that waits for a program which does not read; beyond it the client has to wait.
 _MAX_UNWRITTEN_BYTES = 1 << 20
 _PR_SET_CHILD_SUBREAPER = 36
 _DRAIN_S = 1.0
 _BACKLOG = 16
-
-
-class Client:
-    """One connection of the agent's: attached to the container, or to a program of its own."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.decoder = wire.Decoder()
-        self.unsent = bytearray()
-        self.child: Child | None = None
-        self.owns_child = False
-        self.wants_stdin = False
-        self.finished = False  # nothing more will be queued; close when all is sent
 
 
 class Keeper:
@@ -61,18 +48,14 @@ class Keeper:
         self._unwritten: dict[int, bytearray] = {}
         self._paused: set[Child] = set()  # outputs that their client is too slow for
         self._closing: set[Child] = set()  # inputs that end once all of it is written
-        self._log = -1
-        self._cutters: dict[int, LineCutter] = {}
+        self._log = LogWriter("")
         self._has_ended = False
 
     # -- start
 
     def start(self) -> str:
         """Start the container; returns what went wrong, or nothing."""
-        if self._plan.log_path:
-            Path(self._plan.log_path).parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._log = os.open(self._plan.log_path, flags, 0o640)
+        self._log = LogWriter(self._plan.log_path)
         control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # By a path relative to our directory: the whole path may be longer than a socket's name can be.
         os.chdir(self._directory)
@@ -91,7 +74,6 @@ class Keeper:
         if self._main.failure:
             return self._main.failure
         self._adopt(self._main)
-        self._cutters = {1: LineCutter("stdout"), 2: LineCutter("stderr")}
         self._selector.register(control, selectors.EVENT_READ, lambda: self._accept(control))
         return ""
 
@@ -118,7 +100,7 @@ class Keeper:
             os.set_blocking(child.input, False)
 
     def _watch(self, child: Child, descriptor: int) -> None:
-        """Watch one of a program's descriptors for what is wanted of it now; a terminal's serves both ways."""
+        """Watch a program's descriptor for what is wanted of it now; a terminal's serves both ways."""
         if descriptor < 0:
             return
         events = 0
@@ -177,17 +159,16 @@ class Keeper:
         """The container has ended: what it left is killed, its end is recorded, then told."""
         assert self._main is not None
         self._has_ended = True
-        for stream, cutter in self._cutters.items():
-            self._write_log(cutter.finish(_now()), stream)
+        self._log.finish(now())
         for client in self._clients:
             if client.owns_child and client.child is not None and client.child.exit_code is None:
-                _kill_session(client.child.pid)
-        _kill_session(self._main.pid)
-        for pid in _children():
+                kill_session(client.child.pid)
+        kill_session(self._main.pid)
+        for pid in children():
             with suppress(OSError):
-                _kill_session(os.getsid(pid))
+                kill_session(os.getsid(pid))
         records.write_json(
-            self._directory / records.EXITED, {"exit_code": self._main.exit_code, "finished_at": _now()}
+            self._directory / records.EXITED, {"exit_code": self._main.exit_code, "finished_at": now()}
         )
         for client in self._clients:
             if not client.owns_child:
@@ -227,7 +208,7 @@ class Keeper:
             self._drop_output(descriptor)
             return
         if child is self._main:
-            self._write_log(self._cutters[stream].feed(data, _now()), stream)
+            self._log.write(stream, data, now())
         for client in list(self._clients):
             if client.child is child:
                 self._queue(client, wire.frame(stream, data))
@@ -238,11 +219,6 @@ class Keeper:
         for client in list(self._clients):
             if client.owns_child and client.child is child:
                 self._finish_if_done(client)
-
-    def _write_log(self, data: bytes, stream: int) -> None:
-        if self._log >= 0 and data:
-            with suppress(OSError):  # a full disk must not end the container
-                os.write(self._log, data)
 
     # -- clients
 
@@ -412,7 +388,7 @@ class Keeper:
         child = client.child
         if client.owns_child and child is not None:
             if child.exit_code is None:
-                _kill_session(child.pid)
+                kill_session(child.pid)
             for descriptor in [each for each, owner in self._open_outputs.items() if owner is child]:
                 self._drop_output(descriptor)
             self._unwritten.pop(child.input, None)
@@ -420,29 +396,6 @@ class Keeper:
             self._paused.discard(child)
             self._closing.discard(child)
             child.close()
-
-
-def _kill_session(leader: int) -> None:
-    """KILL for every process of a session: shells with job control make process groups of their own."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with suppress(OSError):
-                if os.getsid(int(entry)) == leader:
-                    os.kill(int(entry), signal.SIGKILL)
-
-
-def _children() -> list[int]:
-    """Daemons that left the container's session, and came to us as orphans."""
-    pid = os.getpid()
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _now() -> str:
-    # The keeper is a program of its own, outside any simulated clock.
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
 def main(directory: Path) -> None:
@@ -457,14 +410,10 @@ def main(directory: Path) -> None:
     if failure:
         _answer(failure)
         return
-    records.write_json(directory / records.KEEPER, {"pid": os.getpid(), "start_ticks": _own_start_ticks()})
-    records.write_json(directory / records.STARTED, {"pid": keeper.main_pid, "started_at": _now()})
+    records.write_json(directory / records.KEEPER, {"pid": os.getpid(), "start_ticks": start_ticks()})
+    records.write_json(directory / records.STARTED, {"pid": keeper.main_pid, "started_at": now()})
     _answer("")
     keeper.run()
-
-
-def _own_start_ticks() -> int:
-    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _answer(text: str) -> None:
@@ -474,7 +423,3 @@ def _answer(text: str) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     os.close(null)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

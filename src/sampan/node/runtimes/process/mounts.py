@@ -1,7 +1,7 @@
 """Mounts without root: in a user and mount namespace of the container's own, where the kernel allows them.
 
-A container path that does not exist on the host gets one: its nearest existing directory is covered by a tmpfs
-that shows the directory's own entries, and the path is made there.
+A container path that does not exist on the host is made: its nearest existing directory is covered by a
+tmpfs that shows the directory's own entries, and the path is made there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Bind(NamedTuple):
 
 
 def enter(binds: Iterable[Bind], new_root: Path) -> None:
-    """Move the calling process into namespaces of its own and mount there. Raises OSError where that is refused.
+    """Move the calling process into namespaces of its own and mount there. Raises OSError if refused.
 
     `new_root` is an empty directory for a root of its own, should a path directly below / be wanted.
     """
@@ -80,7 +80,7 @@ def _mirror(libc: ctypes.CDLL, directory: Path, at: Path) -> None:
     """Mount a tmpfs at `at` with the entries of `directory`, in which more can be made."""
     old = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
-        names = os.listdir(f"/proc/self/fd/{old}")
+        names = [each.name for each in Path(f"/proc/self/fd/{old}").iterdir()]
         _mount(libc, "tmpfs", str(at), "tmpfs", 0)
         for name in names:
             source, entry = Path(f"/proc/self/fd/{old}/{name}"), at / name

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ NOT_FOUND_CODE = 127
 
 
 class Plan(NamedTuple):
-    """All that a keeper needs to run one container. JSON types only: the keeper starts without other modules."""
+    """All that a keeper needs to run one container, in JSON's own types: it has only the standard library."""
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
@@ -66,4 +65,4 @@ def write_json(path: Path, value: Any) -> None:
     """Replace the file as a whole: a reader sees the old or the new value."""
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(json.dumps(value))
-    os.replace(temporary, path)
+    temporary.replace(path)

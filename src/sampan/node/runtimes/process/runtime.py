@@ -1,8 +1,8 @@
 """The Runtime Protocol over plain processes of the host.
 
-A container is a command of the host's own, in a session of its own under a keeper process. There is no isolation:
-images are not unpacked, networks not separated, limits not set. Volumes appear at their paths where the kernel
-lets this user mount; in any case SAMPAN_MOUNT_<PATH> names the host's directory.
+A container is a command of the host's own, in a session of its own under a keeper process. There is no
+isolation: images are not unpacked, networks not separated, limits not set. Volumes appear at their paths
+where the kernel lets this user mount; in any case SAMPAN_MOUNT_<PATH> names the host's directory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sampan.base.clock import Clock, SystemClock
 from sampan.base.ids import Ids, RandomIds
 from sampan.node.containerd import pids
 from sampan.node.images import reference as references
-from sampan.node.runtimes.process import addresses, records, sizes
+from sampan.node.runtimes.process import addresses, plans, records, sizes
 from sampan.node.runtimes.process.session import KeeperSession, open_session
 from sampan.node.runtimes.process.wire import Hello
 from sampan.node.runtimes.runtime import (
@@ -50,8 +50,12 @@ _START_TIMEOUT_S = 30.0
 # How a keeper that was killed, with its exit code lost, shows.
 _LOST_CODE = 137
 _CONNECT_TIMEOUT_S = 10.0
-_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv.pop(1)); import runpy; runpy.run_module({!r}, run_name='__main__')"
-_KEEPER = "sampan.node.runtimes.process.keeper"
+# Exits that nobody has asked for yet; the oldest is dropped, as a list finds it anyway.
+_MAX_WAITING = 4096
+# Interpreters of ours are started isolated, for speed, and find this package by their first argument.
+_FIND_US = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pathlib import Path; "
+_KEEP = _FIND_US + "from sampan.node.runtimes.process import keeper; keeper.main(Path(sys.argv[1]))"
+_TRY_MOUNTS = _FIND_US + "from sampan.node.runtimes.process import mounts; mounts.enter((), Path())"
 
 
 class ProcessRuntime:
@@ -141,6 +145,8 @@ class ProcessRuntime:
         async def tell() -> None:
             await pids.wait(keeper)
             self._watched.pop(container_id, None)
+            if self._exited.qsize() >= _MAX_WAITING:
+                self._exited.get_nowait()
             self._exited.put_nowait(container_id)
 
         self._watched[container_id] = asyncio.ensure_future(tell())
@@ -187,7 +193,8 @@ class ProcessRuntime:
     # -- containers
 
     async def create_container(self, sandbox_id: str, sandbox: SandboxSpec, spec: ContainerSpec) -> str:
-        problem = self._problem(sandbox_id, spec)
+        is_there = (self._sandboxes / sandbox_id / _SANDBOX).exists()
+        problem = plans.problem(spec) if is_there else f"The sandbox {sandbox_id} is not there."
         if problem:
             raise RuntimeFailure("CreateContainerError", problem)
         container_id = self._ids.uid().replace("-", "")
@@ -207,36 +214,17 @@ class ProcessRuntime:
         )
         directory = self._containers / container_id
         directory.mkdir(mode=0o700)
-        plan = _plan(sandbox, spec, ip, can_mount)
+        plan = plans.plan_of(sandbox, spec, ip, can_mount)
         record = {"container": msgspec.to_builtins(container), "plan": plan._asdict()}
         records.write_json(directory / records.CONTAINER, record)
         return container_id
 
-    def _problem(self, sandbox_id: str, spec: ContainerSpec) -> str:
-        """Why the container cannot be made: a sentence, or nothing."""
-        if not (self._sandboxes / sandbox_id / _SANDBOX).exists():
-            return f"The sandbox {sandbox_id} is not there."
-        if not spec.command:
-            return (
-                f"The container {spec.name} has no command; the process runtime unpacks no images, so it cannot know "
-                "the image's own. Set `command` in the container."
-            )
-        user = spec.security.run_as_user
-        if user is not None and os.geteuid() not in (0, user):
-            return (
-                f"The container {spec.name} is to run as user {user}, but this node runs as user {os.geteuid()} and "
-                "is not root. Leave runAsUser out, or run the node as root."
-            )
-        return ""
-
     async def _mounts_work(self) -> bool:
         """Whether this user may mount in a namespace of its own: tried once."""
         if self._can_mount is None:
-            code = "from sampan.node.runtimes.process import mounts; from pathlib import Path; mounts.enter((), Path())"
-            command = f"import sys; sys.path.insert(0, sys.argv[1]); {code}"
             tried = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-I", "-S", "-c", command, _package_parent()),
+                *("-I", "-S", "-c", _TRY_MOUNTS, _package_parent()),
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
             )
@@ -251,10 +239,9 @@ class ProcessRuntime:
             raise RuntimeFailure(
                 "RunContainerError", f"The container {container_id} has been started before."
             )
-        bootstrap = _BOOTSTRAP.format(_KEEPER)
         keeper = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-I", "-S", "-c", bootstrap, _package_parent(), str(directory)),
+            *("-I", "-S", "-c", _KEEP, _package_parent(), str(directory)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -292,6 +279,9 @@ class ProcessRuntime:
 
     async def update_resources(self, container_id: str, resources: Resources) -> None:
         """Nothing: processes of the host have no limits of their own."""
+
+    async def reopen_log(self, container_id: str) -> None:
+        """Nothing: keepers see for themselves that their log was moved away."""
 
     # -- images: the host itself is the only one
 
@@ -379,36 +369,6 @@ class ProcessRuntime:
             task.cancel()
         await asyncio.gather(*self._watched.values(), return_exceptions=True)
         self._watched.clear()
-
-
-def _plan(sandbox: SandboxSpec, spec: ContainerSpec, ip: str, can_mount: bool) -> records.Plan:
-    environment: dict[str, str] = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
-    }
-    environment |= {"HOSTNAME": sandbox.hostname, addresses.VARIABLE: ip}
-    for mount in spec.mounts:
-        environment[addresses.mount_variable(mount.container_path)] = mount.host_path
-    environment |= dict(spec.env)
-    log_path = (
-        str(Path(sandbox.log_directory) / spec.log_path) if spec.log_path and sandbox.log_directory else ""
-    )
-    security = spec.security
-    is_root = os.geteuid() == 0
-    return records.Plan(
-        argv=(*spec.command, *spec.args),
-        env=tuple(environment.items()),
-        cwd=spec.working_dir,
-        log_path=log_path,
-        tty=spec.tty,
-        stdin=spec.stdin,
-        stdin_once=spec.stdin_once,
-        binds=tuple((each.host_path, each.container_path, each.readonly) for each in spec.mounts)
-        if can_mount
-        else (),
-        uid=security.run_as_user if is_root else None,
-        gid=security.run_as_group if is_root else None,
-        groups=security.supplemental_groups,
-    )
 
 
 def _package_parent() -> str:

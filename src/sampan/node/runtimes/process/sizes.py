@@ -12,7 +12,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def of_sessions(leaders: Collection[int]) -> dict[int, tuple[int, int]]:
-    """(CPU time in ns, resident bytes) of each session's living processes and the children they have reaped."""
+    """(CPU time in ns, resident bytes) of each session: its processes, and the children they have reaped."""
     used = dict.fromkeys(leaders, (0, 0))
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

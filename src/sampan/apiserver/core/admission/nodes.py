@@ -1,0 +1,46 @@
+"""What happens to a node, and to a certificate request, on its way in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sampan.apiserver.core.context import Attributes
+from sampan.schema import api
+
+_NOT_READY: Final = "node.kubernetes.io/not-ready"
+
+
+class TaintNodes:
+    """Keeps pods off a new node until its agent has said that it is ready (TaintNodesByCondition).
+
+    The node lifecycle controller takes the taint off again.
+    """
+
+    kinds = frozenset({"Node"})
+
+    def mutate(self, attributes: Attributes) -> None:
+        if attributes.verb != "create" or attributes.subresource:
+            return
+        taints = attributes.obj.spec.taints
+        if not any(taint.key == _NOT_READY and taint.effect == "NoSchedule" for taint in taints):
+            taints.append(api.Taint(key=_NOT_READY, effect="NoSchedule"))
+
+    def validate(self, attributes: Attributes) -> None:
+        return None
+
+
+class CertificateRequesters:
+    """Writes into a certificate request who asks: the signer goes by it, so a client cannot say it."""
+
+    kinds = frozenset({"CertificateSigningRequest"})
+
+    def mutate(self, attributes: Attributes) -> None:
+        if attributes.verb != "create" or attributes.subresource:
+            return
+        user, spec = attributes.context.user, attributes.obj.spec
+        spec.username, spec.uid = user.name, user.uid or None
+        spec.groups = list(user.groups)
+        spec.extra = {key: list(values) for key, values in user.extra.items()}
+
+    def validate(self, attributes: Attributes) -> None:
+        return None

@@ -1,0 +1,131 @@
+"""WATCH, answered from the watch cache."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from sampan.apiserver.core import formats
+from sampan.apiserver.core import list_options as options
+from sampan.apiserver.core.formats import Tables
+from sampan.apiserver.core.paths import Target
+from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.resource import Resource
+from sampan.apiserver.core.status import expired_watch_line
+from sampan.base.clock import Clock
+from sampan.store.backend import Compacted
+from sampan.store.watchcache import ADDED, BOOKMARK, Match, Render, WatchCache, Watcher
+
+# kube-apiserver ends a watch without timeoutSeconds after 30 to 60 minutes, so that clients spread out again.
+MIN_WATCH_S: Final = 1800
+BOOKMARK_EVERY_S: Final = 60.0
+_INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Watches:
+    """Starts watches, and sends bookmarks to those who want them."""
+
+    def __init__(self, cache: WatchCache, clock: Clock, chance: random.Random) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._chance = chance
+
+    def watch(self, request: Request, target: Target, resource: Resource) -> Response:
+        """A stream of events, one JSON document a line. Raises 400, 406, 422."""
+        form = formats.negotiate(request.accept)
+        options.check(request, watch=True)
+        chosen = options.selection(request, resource, target.name)
+        match = resource.match(chosen.labels, chosen.fields, chosen.name)
+        tables = Tables(resource, self._clock.now, request.query.get("includeObject", ""))
+        render = formats.renderer(form, resource, tables)
+        revision = options.revision_of(request) or 0
+        timeout_s = options.number(request, "timeoutSeconds") or MIN_WATCH_S * (1 + self._chance.random())
+        initial = "sendInitialEvents" in request.query
+        # Without a revision, or at 0, a watch begins with everything there is as ADDED.
+        with_state = request.flag("sendInitialEvents") if initial else not revision
+        after = None if with_state or not revision else revision
+        if after is not None and after > self._cache.revision:
+            after = None  # nothing later has happened yet
+        try:
+            watcher = resource.cache.watch(after, target.namespace, match, render)
+        except Compacted as gone:
+            return Response(chunks=_one(expired_watch_line(revision, gone.floor)))
+        watcher.revision = self._cache.revision
+        if request.flag("allowWatchBookmarks"):
+            watcher.bookmark = partial(_bookmark, resource)
+        state: list[bytes] = []
+        if with_state:
+            state = _state(resource, target.namespace, match, render)
+            if initial and watcher.bookmark is not None:
+                state.append(_bookmark(resource, self._cache.revision, {_INITIAL_EVENTS_END: "true"}))
+        return Response(chunks=Stream(watcher, b"".join(state), revision, self._clock, timeout_s))
+
+    async def send_bookmarks(self) -> None:
+        """Tell idle watchers now and then how far they have seen, so that they can resume."""
+        while True:
+            await self._clock.sleep(BOOKMARK_EVERY_S)
+            self._cache.send_bookmarks()
+
+
+class Stream:
+    """The chunks of one watch. `aclose` ends it, also where nobody has asked for a chunk yet."""
+
+    def __init__(self, watcher: Watcher, state: bytes, revision: int, clock: Clock, timeout_s: float) -> None:
+        self._watcher = watcher
+        self._state = state
+        self._revision = revision
+        self._over = False
+        self._timer = asyncio.create_task(self._end_after(clock, timeout_s), name="end of a watch")
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._state:
+            state, self._state = self._state, b""
+            return state
+        if self._over:
+            raise StopAsyncIteration
+        lines = await self._watcher.next()
+        if self._watcher.expired:
+            self._over = True
+            return lines + expired_watch_line(self._revision, self._watcher.revision)
+        if not lines:
+            await self.aclose()
+            raise StopAsyncIteration
+        return lines
+
+    async def aclose(self) -> None:
+        """Take no more events."""
+        self._over = True
+        self._watcher.close()
+        self._timer.cancel()
+
+    async def _end_after(self, clock: Clock, timeout_s: float) -> None:
+        await clock.sleep(timeout_s)
+        self._watcher.end()
+
+
+def _state(resource: Resource, namespace: str, match: Match | None, render: Render) -> list[bytes]:
+    """An ADDED line for each object there is."""
+    return [render(ADDED, item) for item in resource.cache.items(namespace) if match is None or match(item)]
+
+
+async def _one(line: bytes) -> AsyncIterator[bytes]:
+    yield line
+
+
+def _bookmark(resource: Resource, revision: int, annotations: dict[str, str] | None = None) -> bytes:
+    """The line that tells a watcher how far it has seen."""
+    metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if annotations:
+        metadata["annotations"] = annotations
+    obj = {"kind": resource.kind.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return _encode({"type": BOOKMARK, "object": obj}) + b"\n"

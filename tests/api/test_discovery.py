@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.api.server import Api, served
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+BOTH = f"{AGGREGATED},application/json"
+
+
+@served
+async def test_the_core_group_has_one_version(api: Api) -> None:
+    document = (await api.get("/api")).ok()
+    assert document["kind"] == "APIVersions"
+    assert document["versions"] == ["v1"]
+    assert document["serverAddressByClientCIDRs"][0]["serverAddress"] == "127.0.0.1:6443"
+
+
+@served
+async def test_groups_name_their_preferred_version(api: Api) -> None:
+    document = (await api.get("/apis")).ok()
+    groups = {group["name"]: group for group in document["groups"]}
+    assert document["kind"] == "APIGroupList"
+    assert groups["apps"]["preferredVersion"] == {"groupVersion": "apps/v1", "version": "v1"}
+    assert [v["version"] for v in groups["autoscaling"]["versions"]] == ["v2", "v1"]
+
+
+@served
+async def test_one_group(api: Api) -> None:
+    document = (await api.get("/apis/batch")).ok()
+    assert (document["kind"], document["name"]) == ("APIGroup", "batch")
+
+
+@served
+async def test_resources_of_a_version_with_their_subresources(api: Api) -> None:
+    document = (await api.get("/apis/apps/v1")).ok()
+    rows = {row["name"]: row for row in document["resources"]}
+    assert rows["deployments"]["shortNames"] == ["deploy"]
+    assert "watch" in rows["deployments"]["verbs"]
+    assert rows["deployments"]["storageVersionHash"]
+    scale = rows["deployments/scale"]
+    assert (scale["kind"], scale["group"], scale["version"]) == ("Scale", "autoscaling", "v1")
+    pods = {row["name"]: row for row in (await api.get("/api/v1")).ok()["resources"]}
+    assert pods["pods/eviction"]["group"] == "policy"
+    assert pods["pods/log"]["verbs"] == ["get"]
+    assert "storageVersionHash" not in pods["bindings"]
+
+
+@pytest.mark.parametrize(("root", "first"), [("/api", None), ("/apis", "apiregistration.k8s.io")])
+@served
+async def test_aggregated_discovery(api: Api, root: str, first: str | None) -> None:
+    answer = await api.get(root, accept=BOTH)
+    document = answer.ok()
+    assert answer.response.content_type == AGGREGATED
+    assert document["kind"] == "APIGroupDiscoveryList"
+    assert document["items"][0]["metadata"].get("name") == first
+    assert all(version["freshness"] == "Current" for version in document["items"][0]["versions"])
+
+
+@served
+async def test_a_known_etag_gets_304_with_the_type_of_what_the_client_has(api: Api) -> None:
+    first = await api.get("/apis", accept=BOTH)
+    again = await api.get("/apis", accept=BOTH, headers={"if-none-match": first.headers["ETag"]})
+    assert (again.code, again.body) == (304, b"")
+    assert again.response.content_type == AGGREGATED
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert (await api.get("/apis", accept=BOTH, headers={"if-none-match": '"other"'})).code == 200
+
+
+@served
+async def test_clients_that_know_only_the_beta_form_get_the_old_documents(api: Api) -> None:
+    beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
+    assert (await api.get("/apis", accept=beta)).ok()["kind"] == "APIGroupList"
+
+
+@pytest.mark.parametrize("path", ["/apis/nothing.example.com", "/apis/apps/v9", "/api/v2"])
+@served
+async def test_what_is_not_there_is_404(api: Api, path: str) -> None:
+    (await api.get(path)).refused(404, "NotFound")
+
+
+@served
+async def test_version_and_health(api: Api) -> None:
+    version = (await api.get("/version")).ok()
+    assert (version["major"], version["gitVersion"][:2]) == ("1", "v1")
+    for path in ("/healthz", "/livez", "/readyz"):
+        assert (await api.get(path, user=None)).body == b"ok"
+    assert (await api.get("/readyz/ping")).body == b"ok"
+    assert b"readyz check passed" in (await api.get("/readyz", verbose="")).body
+
+
+@served
+async def test_the_issuer_says_where_its_keys_are(api: Api) -> None:
+    issuer = (await api.get("/.well-known/openid-configuration")).ok()
+    assert issuer["jwks_uri"].endswith("/openid/v1/jwks")
+    keys = (await api.get("/openid/v1/jwks")).ok()["keys"]
+    assert keys[0]["kty"] == "EC"

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from tests.api.server import Api, served
+
+PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
+
+@served
+async def test_version_2_in_json_and_in_protobuf(api: Api) -> None:
+    plain = await api.get("/openapi/v2")
+    assert plain.ok()["swagger"] == "2.0"
+    assert "io.k8s.api.apps.v1.Deployment" in plain.json["definitions"]
+    packed = await api.get("/openapi/v2", accept=PROTOBUF)
+    assert packed.code == 200
+    assert packed.response.content_type.endswith("+protobuf")
+    assert packed.body.startswith(b"\x0a\x032.0")  # field 1, "2.0"
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+
+
+@served
+async def test_version_3_names_each_document_with_its_hash(api: Api) -> None:
+    index = await api.get("/openapi/v3")
+    url = index.ok()["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    path, _, given = url.partition("?hash=")
+    document = await api.get(path, hash=given)
+    assert document.ok()["openapi"] == "3.0.0"
+    assert document.headers["Cache-Control"] == "public, immutable"
+    assert document.headers["ETag"] == f'"{given}"'
+    assert "/apis/apps/v1/namespaces/{namespace}/deployments/{name}" in document.json["paths"]
+    unhashed = await api.get(path)
+    assert "Cache-Control" not in unhashed.headers
+    assert unhashed.body == document.body
+
+
+@served
+async def test_an_outdated_hash_is_sent_to_the_present_document(api: Api) -> None:
+    answer = await api.get("/openapi/v3/api/v1", hash="OLD")
+    assert answer.code == 301
+    assert answer.headers["Location"].startswith("/openapi/v3/api/v1?hash=")
+
+
+@served
+async def test_known_documents_are_not_sent_again(api: Api) -> None:
+    for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1"):
+        first = await api.get(path)
+        again = await api.get(path, headers={"if-none-match": first.headers["ETag"]})
+        assert (again.code, again.body) == (304, b"")
+        assert again.response.content_type == first.response.content_type
+
+
+@served
+async def test_forms_and_paths_that_are_not_there(api: Api) -> None:
+    (await api.get("/openapi/v2", accept="text/html")).refused(406, "NotAcceptable")
+    (await api.get("/openapi/v3", accept="text/html")).refused(406, "NotAcceptable")
+    (await api.get("/openapi/v3/apis/none/v1")).refused(404, "NotFound")
+    (await api.get("/openapi/v4")).refused(404, "NotFound")
