@@ -1,6 +1,6 @@
 """Makes docs/images/up.svg: runs the commands in a terminal of its own and draws what they wrote.
 
-Run as root from the repository: `python docs/images/record.py`. The cluster that it makes is removed at the end.
+Run as root from the repository: `python docs/images/record.py`. The cluster that it makes is removed again.
 """
 
 from __future__ import annotations

@@ -75,7 +75,12 @@ async def test_of_many_at_once_one_wins(api: Api) -> None:
     [
         ({"metadata": {}}, 422, "Invalid", "metadata.name: Required value: name or generateName is required"),
         ({"metadata": {"name": "A"}}, 422, "Invalid", 'metadata.name: Invalid value: "A"'),
-        ({"metadata": {"name": "a", "namespace": "other"}}, 400, "BadRequest", "does not match the namespace"),
+        (
+            {"metadata": {"name": "a", "namespace": "other"}},
+            400,
+            "BadRequest",
+            "does not match the namespace",
+        ),
         ({"metadata": {"name": "a", "resourceVersion": "5"}}, 400, "BadRequest", "should not be set"),
         ({"metadata": {"name": "a", "labels": {"-": "x"}}}, 422, "Invalid", "metadata.labels"),
         ({"kind": "Secret"}, 400, "BadRequest", "does not match the expected ConfigMap"),

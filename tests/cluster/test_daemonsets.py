@@ -38,7 +38,11 @@ def test_a_daemonset_runs_everywhere_rolls_out_and_goes() -> None:
         image = {"spec": {"template": {"spec": {"containers": [{"name": "agent", "image": "agent:2"}]}}}}
         cluster.client.patch(api.DaemonSet, "agent", "default", image)
         cluster.wait_until(
-            lambda: status(cluster).updatedNumberScheduled == 3 and status(cluster).numberAvailable == 3
+            lambda: (
+                status(cluster).observedGeneration == 2
+                and status(cluster).updatedNumberScheduled == 3
+                and status(cluster).numberAvailable == 3
+            )
         )
         assert {pod.spec.containers[0].image for pod in pods(cluster)} == {"agent:2"}
         revisions = cluster.client.list(api.ControllerRevision, "default")

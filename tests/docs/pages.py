@@ -1,7 +1,7 @@
 """The blocks of a page that say they are tested, and how what they printed is compared with what they show.
 
-A fence whose info string has the word `test` behind the language is run: ```console test``` block by block in one
-shell for the whole page, ```python test``` as a program, ```python file=NAME``` is written to a file first.
+A fence whose info string has the word `test` behind the language is run: a console block in one shell for the
+whole page, a Python block as a program. `python file=NAME` writes the block to a file before anything runs.
 The word `containers` says that the page needs root and what `sampan check --runtime containerd` names.
 In shown output `…` stands for any text, and a line of nothing but `…` for any lines.
 """

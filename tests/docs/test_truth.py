@@ -27,9 +27,17 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_map_is_the_tree() -> None:
-    source = (ROOT / "docs" / "ARCHITECTURE.md").read_text().partition("src/sampan/\n")[2].partition("```")[0]
+    source = (ROOT / "docs" / "ARCHITECTURE.md").read_text().partition("src/sampan/\n")[2]
     present = {p.parent.name for p in (ROOT / "src" / "sampan").glob("*/__init__.py") if _has_code(p.parent)}
-    assert set(_MAP_ENTRY.findall(source)) == present
+    assert set(_MAP_ENTRY.findall(source.partition("\ntests/")[0])) == present
+
+
+def test_map_has_the_tests() -> None:
+    source = (
+        (ROOT / "docs" / "ARCHITECTURE.md").read_text().partition("\ntests/\n")[2].partition("\nbench/")[0]
+    )
+    present = {p.parent.name for p in (ROOT / "tests").glob("*/__init__.py")}
+    assert set(_MAP_ENTRY.findall(f"{source}\n")) == present
 
 
 def _has_code(package: Path) -> bool:

@@ -25,7 +25,7 @@ from sampan.network.proxy.kernel import LinuxKernel
 from sampan.network.proxy.rules import NodeFacts
 from sampan.network.proxy.shell import ServiceProxy
 from sampan.schema import api
-from tests.unit.network.objects import Held, endpoint_slice, service
+from tests.unit.network.objects import Held, endpoint_slice, pod, service
 
 pytestmark = pytest.mark.containers
 
@@ -38,6 +38,7 @@ FACTS = NodeFacts(
     "node-a", "", ("10.88.0.0/24",), ("10.88.0.0/16",), service_cidrs=("10.96.0.0/16",), bridge_netfilter=True
 )
 DEADLINE_S = 20.0
+WIDE = {"podIPs": [{"ip": POD_A}, {"ip": "fd00::2"}], "hostIPs": [{"ip": NODE_IP}, {"ip": "fd01::1"}]}
 
 # Answers every connection and datagram with "<name of the pod> <the client's address>".
 SERVER = """
@@ -99,7 +100,7 @@ class World:
 
     def __init__(self, tag: str) -> None:
         self.node, self.client, self.pods = f"{tag}n", f"{tag}c", {"a": f"{tag}a", "b": f"{tag}b"}
-        self.services, self.slices = Held(), Held()
+        self.services, self.slices, self.local_pods = Held(), Held(), Held()
         self.servers: list[subprocess.Popen[str]] = []
         self.facts, self.kernel_lacks = FACTS, ""
 
@@ -132,7 +133,8 @@ class World:
                 self.facts,
                 kernel,
                 SystemClock(),
-                table_name=TABLE,  # type: ignore[arg-type]
+                pods=(self.local_pods,),  # type: ignore[arg-type]
+                table_name=TABLE,
             )
             running = asyncio.create_task(proxy.run())
             try:
@@ -398,6 +400,62 @@ def test_without_bridge_netfilter_pods_are_masqueraded_to_each_other(world: Worl
     world.run(steps)
 
 
+def test_host_ports_on_every_address_of_the_node_from_everywhere(world: World) -> None:
+    world.local_pods.put(pod("a", POD_A, (8888, TCP_PORT), node_ip=NODE_IP))
+
+    async def steps(proxy: ServiceProxy) -> None:
+        reaches = (
+            (world.client, NODE_IP, CLIENT_IP),  # the client's address is kept
+            (world.node, NODE_IP, NODE_IP),
+            (world.node, "127.0.0.1", BRIDGE),  # the pod must not answer itself
+            (world.pods["b"], NODE_IP, POD_B),
+            (world.pods["b"], BRIDGE, POD_B),
+            (world.pods["a"], NODE_IP, BRIDGE),  # itself, by hairpin
+        )
+        for where, host, seen in reaches:
+            assert world.ask(where, host, 8888, 2) == [f"a {seen}"] * 2, (where, host)
+        assert world.ask(world.client, NODE_IP, 8889) == ["ConnectionRefusedError"]
+        world.local_pods.put(pod("a", POD_A, (8889, TCP_PORT), node_ip=NODE_IP))
+        await proxy.settled()
+        assert world.ask(world.client, NODE_IP, 8889) == [f"a {CLIENT_IP}"]
+        assert world.ask(world.client, NODE_IP, 8888) == ["ConnectionRefusedError"]
+        world.local_pods.remove(pod("a", POD_A))
+        await proxy.settled()
+        assert world.ask(world.client, NODE_IP, 8889) == ["ConnectionRefusedError"]
+
+    world.run(steps)
+
+
+def test_a_host_port_of_one_address_is_reached_there_alone(world: World) -> None:
+    inside = {"hostPort": 8888, "containerPort": TCP_PORT, "hostIP": "127.0.0.1"}
+    outside = {"hostPort": 8888, "containerPort": TCP_PORT, "hostIP": NODE_IP}
+    world.local_pods.put(pod("a", POD_A, inside))
+    world.local_pods.put(pod("b", POD_B, outside))
+
+    async def steps(_: ServiceProxy) -> None:
+        assert _names(world.ask(world.node, "127.0.0.1", 8888)) == {"a": 1}
+        assert _names(world.ask(world.client, NODE_IP, 8888)) == {"b": 1}
+        assert world.ask(world.pods["b"], BRIDGE, 8888) == ["ConnectionRefusedError"]
+
+    world.run(steps)
+
+
+def test_udp_clients_follow_a_host_port_to_another_pod(world: World) -> None:
+    own = {"hostPort": 8888, "containerPort": UDP_PORT, "protocol": "UDP"}
+
+    async def steps(proxy: ServiceProxy) -> None:
+        for name, ip in (("a", POD_A), ("b", POD_B)):
+            world.local_pods.put(pod("dns", ip, own, node_ip=NODE_IP))
+            await proxy.settled()
+            for where, host in ((world.client, NODE_IP), (world.node, "127.0.0.1")):
+                # The same source port each time: to the kernel it is one flow that goes on.
+                assert _names(world.ask(where, host, 8888, 2, udp=True, source=5353)) == {name: 2}
+
+    # A flow to the node itself, from before there was such a pod.
+    assert world.ask(world.client, NODE_IP, 8888, udp=True, source=5353) == ["ConnectionRefusedError"]
+    world.run(steps)
+
+
 def test_increments_leave_the_kernel_as_a_full_write_would(world: World) -> None:
     async def steps(proxy: ServiceProxy) -> None:
         first = world.announce(POD_A, POD_B, type="NodePort", sessionAffinity="ClientIP")
@@ -405,6 +463,9 @@ def test_increments_leave_the_kernel_as_a_full_write_would(world: World) -> None
         world.announce(POD_B, type="NodePort")
         await proxy.settled()
         world.services.remove(first)
+        world.local_pods.put(pod("a", POD_A, (8888, TCP_PORT), status=WIDE))
+        await proxy.settled()
+        world.local_pods.put(pod("a", POD_A, (8889, TCP_PORT), (8888, UDP_PORT)))
         world.announce(POD_A, udp=True, name="other")
         await proxy.settled()
         stepwise = _listing(world)

@@ -124,9 +124,28 @@ def _stay(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
+def _delete_damaged(layout: Layout) -> int:
+    """Delete a cluster whose settings cannot be read; a running supervisor cleans up by those it knows."""
+    if lifecycle.is_up(layout):
+        lifecycle.stop(layout)
+    _delete(layout)
+    return 0
+
+
+def _delete(layout: Layout) -> None:
+    kubeconfig.remove_cluster(kubeconfig.user_config_path(), layout)
+    shutil.rmtree(layout.root)
+    print(f"Removed {layout.root}.")
+
+
 def down(layout: Layout, *, delete: bool) -> int:
     """End the cluster; with `delete`, forget it."""
-    settings = config.load(layout)
+    try:
+        settings = config.load(layout)
+    except SampanError:
+        if not delete or lifecycle.strangers(layout):
+            raise
+        return _delete_damaged(layout)
     if settings is None:
         print(f"There is no cluster in {layout.root}; nothing was changed.")
         return 0
@@ -134,10 +153,7 @@ def down(layout: Layout, *, delete: bool) -> int:
     with steps.step("Ending the cluster", "Every part has ended"):
         was_up = lifecycle.stop(layout)
     if delete:
-        path = kubeconfig.user_config_path()
-        kubeconfig.remove_server(path, kubeconfig.server_url(settings), layout)
-        shutil.rmtree(layout.root)
-        print(f"Removed {layout.root}.")
+        _delete(layout)
     elif was_up:
         print(f"The cluster is down; its objects and volumes are in {layout.root}.")
     else:

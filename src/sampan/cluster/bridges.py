@@ -43,10 +43,12 @@ def demand_ranges(settings: Settings) -> None:
     own = f"sampan-{settings.id}-"
     for destination, device in preflight.routes_by_device():
         for what, mine in (("pod", settings.pod_range), ("Service", settings.service_range)):
-            if not device.startswith(own) and ipaddress.ip_network(mine).overlaps(ipaddress.ip_network(destination)):
+            if not device.startswith(own) and ipaddress.ip_network(mine).overlaps(
+                ipaddress.ip_network(destination)
+            ):
                 raise SampanError(
                     f"The cluster's {what} range {mine} overlaps {destination}, which the machine routes to "
-                    f"{device}; take that network (perhaps another cluster) down first, or make a new cluster "
+                    f"{device}; take that network (perhaps another cluster) down first, or make a cluster "
                     "with another --data-dir."
                 )
 

@@ -98,6 +98,10 @@ class Layout(msgspec.Struct, frozen=True):
     def node(self, name: str) -> Path:
         return self.root / "nodes" / name
 
+    def processes(self, node: str) -> Path:
+        """Where the process runtime of a node keeps its records."""
+        return self.node(node) / "processes"
+
     def log(self, part: str) -> Path:
         return self.logs / f"{part}.log"
 
@@ -114,7 +118,7 @@ def load(layout: Layout) -> Settings | None:
     """An existing cluster's settings; None where there is none. Raises SampanError for a damaged file."""
     try:
         data = layout.config.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:
         raise SampanError(f"Cannot read {layout.config}: {problem.strerror}. Run as its owner.") from problem
@@ -128,11 +132,28 @@ def load(layout: Layout) -> Settings | None:
 
 
 def save(layout: Layout, settings: Settings) -> None:
-    """Write the settings, whole or not at all."""
+    """Write the settings, whole or not at all. Raises OSError, and then leaves no new directory behind."""
+    is_new = not layout.root.exists()
     layout.root.mkdir(parents=True, exist_ok=True, mode=0o755)
     fresh = layout.config.with_suffix(".new")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
-    fresh.replace(layout.config)
+    try:
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
+        fresh.replace(layout.config)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        if is_new:
+            layout.root.rmdir()
+        raise
+
+
+def salvage(layout: Layout) -> Settings | None:
+    """What the nodes' files tell of a cluster whose config.json is damaged: enough to remove it."""
+    names = sorted(path.name for path in (layout.root / "nodes").glob("node-*"))
+    networks = layout.root.glob("nodes/*/containerd/cni/*.conflist")
+    bridges = [msgspec.json.decode(path.read_bytes())["name"] for path in networks]
+    if not bridges:
+        return None
+    return Settings(id=bridges[0].split("-")[1], nodes=len(names))
 
 
 def free_ranges(routed: Iterable[str]) -> tuple[str, str]:

@@ -59,7 +59,7 @@ def _client(
     layout: Layout, authority: pki.KeyPair, name: str, user: str, groups: tuple[str, ...], now: datetime
 ) -> None:
     pair = pki.load(layout.pki, name)
-    if pair is None or pki.expires_soon(pair.certificate, now):
+    if pair is None or not _good(authority, pair, now):
         pki.save(layout.pki, name, pki.issue(authority, user, now, organizations=groups))
 
 
@@ -68,8 +68,13 @@ def _server(
 ) -> None:
     pair = pki.load(layout.pki, name)
     fits = pair is not None and pki.names_of(pair.certificate) >= set(hosts)
-    if pair is None or not fits or pki.expires_soon(pair.certificate, now):
+    if pair is None or not fits or not _good(authority, pair, now):
         pki.save(layout.pki, name, pki.issue(authority, user, now, hosts=hosts))
+
+
+def _good(authority: pki.KeyPair, pair: pki.KeyPair, now: datetime) -> bool:
+    # An authority that was removed and made anew has signed none of the old certificates.
+    return pki.issued_by(authority, pair.certificate) and not pki.expires_soon(pair.certificate, now)
 
 
 def _kubeconfig(layout: Layout, settings: Settings) -> None:

@@ -66,20 +66,22 @@ def context_name(path: Path, settings: Settings, wanted: str) -> str:
     except SampanError:
         return wanted
     entry = next((c for c in theirs.get("clusters") or [] if c.get("name") == wanted), None)
-    server = (entry or {}).get("cluster", {}).get("server")
+    server = ((entry or {}).get("cluster") or {}).get("server")
     return wanted if server in (None, server_url(settings)) else f"{wanted}-{settings.id}"
 
 
-def remove_server(path: Path, server: str, layout: Layout) -> None:
-    """Take out the contexts that this cluster put in; all others stay."""
+def remove_cluster(path: Path, layout: Layout) -> None:
+    """Take out the contexts of this cluster, which its certificate authority tells; all others stay.
+
+    Raises SampanError where the file is not a kubeconfig, and then leaves it alone.
+    """
     if not path.exists() or not layout.authority.exists():
         return
     theirs, authority = _load(path), _b64(layout.authority.read_bytes())
     mine = {
         entry.get("name")
         for entry in theirs.get("clusters") or []
-        if entry.get("cluster", {}).get("server") == server
-        and entry.get("cluster", {}).get("certificate-authority-data") == authority
+        if (entry.get("cluster") or {}).get("certificate-authority-data") == authority
     }
     if not mine:
         return
@@ -100,9 +102,24 @@ def _load(path: Path) -> dict[str, Any]:
         raise SampanError(
             f"{path} cannot be read as a kubeconfig ({problem}); mend it, or use --no-merge."
         ) from problem
-    if not isinstance(document, dict):
+    if not _is_kubeconfig(document):
         raise SampanError(f"{path} is not a kubeconfig; mend it, or use --no-merge.")
-    return document
+    checked: dict[str, Any] = document
+    return checked
+
+
+def _is_kubeconfig(document: Any) -> bool:
+    """Whether the document has the shape that merging relies on."""
+    if not isinstance(document, dict):
+        return False
+    for section, body in (("clusters", "cluster"), ("users", "user"), ("contexts", "context")):
+        entries = document.get(section) or []
+        if not isinstance(entries, list):
+            return False
+        for entry in entries:
+            if not isinstance(entry, dict) or not isinstance(entry.get(body) or {}, dict):
+                return False
+    return True
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

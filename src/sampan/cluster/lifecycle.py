@@ -32,6 +32,10 @@ _DNS_TIMEOUT_S: Final = 0.2
 # Deaths of one part during a start after which waiting longer is pointless.
 _HOPELESS_DEATHS: Final = 3
 
+_OWN_NAMES: Final = frozenset(
+    {"config.json", "config.new", "images", "kubeconfig", "logs", "nodes", "pki", "run", "store"}
+)
+
 Say = Callable[[str], None]
 
 
@@ -104,13 +108,17 @@ def _refuse_foreign(layout: Layout) -> None:
         return
     if not layout.root.is_dir():
         raise SampanError(f"{layout.root} is not a directory; choose another --data-dir.")
-    known = {"pki", "store", "run", "logs", "nodes", "images", "kubeconfig", "config.new"}
-    strange = sorted(p.name for p in layout.root.iterdir() if p.name not in known)
+    strange = strangers(layout)
     if strange:
         raise SampanError(
             f"{layout.root} holds {strange[0]!r} and no config.json, so it is not a Sampan data directory; "
             "choose an empty one with --data-dir."
         )
+
+
+def strangers(layout: Layout) -> list[str]:
+    """What lies in a data directory and was not put there by Sampan."""
+    return sorted(p.name for p in layout.root.iterdir() if p.name not in _OWN_NAMES)
 
 
 def demand_port(port: int) -> None:
@@ -230,10 +238,13 @@ def wait_for_api(layout: Layout, settings: Settings) -> None:
 
 
 def wait_for_nodes(layout: Layout, settings: Settings, since: datetime) -> None:
-    """Return once every node is Ready, and has said so after `since`."""
+    """Return once every node is Ready, has said so after `since`, and takes pods in `default`."""
     api = Api(layout, settings)
 
     def ready() -> bool:
+        # Without its service account the API server refuses every pod of a namespace.
+        if api.get("/api/v1/namespaces/default/serviceaccounts/default")[0] != 200:
+            return False
         nodes = api.items("/api/v1/nodes")
         if len(nodes) < settings.nodes or not all(condition(n, "Ready") for n in nodes):
             return False

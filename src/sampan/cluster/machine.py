@@ -1,13 +1,12 @@
 """What all clusters of a machine share: its kernel settings and its address ranges.
 
-The first cluster to start writes down the settings that parts will change; the last one to end puts them back.
+The first cluster to start writes down the settings that parts will change; the last to end puts them back.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -92,7 +91,7 @@ def _read(path: Path) -> Shared:
 def _write(path: Path, shared: Shared) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_bytes(msgspec.json.encode(shared))
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def _setting(path: Path) -> str:

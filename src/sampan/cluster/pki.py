@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -167,12 +168,39 @@ def load(directory: Path, name: str, suffix: str = "crt") -> KeyPair | None:
     if not certificate.exists() and not key.exists():
         return None
     try:
-        return KeyPair(certificate.read_bytes(), key.read_bytes())
+        pair = KeyPair(certificate.read_bytes(), key.read_bytes())
     except OSError as problem:
         raise SampanError(
             f"The key pair {name} in {directory} is not complete ({problem}). Restore the missing file from "
             f"a backup, or remove both {certificate.name} and {key.name} to have them made anew."
         ) from problem
+    try:
+        if not _belong_together(pair, suffix):
+            raise ValueError("the key is another one's")
+    except ValueError:
+        raise SampanError(
+            f"The key pair {name} in {directory} is damaged. Restore it from a backup, or remove both "
+            f"{certificate.name} and {key.name} to have them made anew."
+        ) from None
+    return pair
+
+
+def issued_by(authority: KeyPair, certificate: bytes) -> bool:
+    """Whether this authority signed the certificate."""
+    signer = x509.load_pem_x509_certificate(authority.certificate)
+    try:
+        x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(signer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _belong_together(pair: KeyPair, suffix: str) -> bool:
+    """Whether the key is the certificate's. Raises ValueError where one of them is none at all."""
+    public = serialization.load_pem_private_key(pair.key, None).public_key()
+    if suffix == "pub":
+        return public == serialization.load_pem_public_key(pair.certificate)
+    return public == x509.load_pem_x509_certificate(pair.certificate).public_key()
 
 
 def _general_name(host: str) -> x509.GeneralName:

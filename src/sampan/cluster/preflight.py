@@ -20,7 +20,7 @@ _PROGRAMS: Final = (
     ("ip", "iproute2"),
     ("conntrack", "conntrack"),
 )
-_CNI_PLUGINS: Final = ("bridge", "host-local", "loopback", "portmap")
+_CNI_PLUGINS: Final = ("bridge", "host-local", "loopback")
 CNI_DIRECTORIES: Final = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 _BUSYBOX: Final = ("/bin/busybox", "/usr/bin/busybox")
 # Debian leaves these out of an ordinary user's PATH.

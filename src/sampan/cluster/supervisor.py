@@ -82,8 +82,8 @@ class Supervisor:
     async def _run_once(self, part: Part, state: PartState) -> tuple[int, str]:
         path = self._logs / f"{part.name}.log"
         _rotate(path)
-        with path.open("ab") as log:
-            try:
+        try:
+            with path.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
                     *part.argv,
                     stdin=asyncio.subprocess.DEVNULL,
@@ -92,27 +92,31 @@ class Supervisor:
                     start_new_session=True,
                     preexec_fn=_die_with_parent,
                 )
-            except OSError as problem:
-                return 127, f"{part.argv[0]}: {problem.strerror}"
+        except OSError as problem:
+            return 127, f"{problem.filename or part.argv[0]}: {problem.strerror}"
         self._processes[part.name] = process
         state.pid, state.state, state.started_at = process.pid, "running", self._stamp()
         self._write()
+        if self._stopping.is_set():  # told to stop while it was being started: `_stop` has not seen it
+            process.terminate()
         status = await process.wait()
         del self._processes[part.name]
         return status, _last_line(path)
 
     async def _stop(self, part: Part, keeper: asyncio.Task[None]) -> None:
+        self._signal(part, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_GRACE_S):
+                await asyncio.shield(keeper)
+        except TimeoutError:
+            self._signal(part, signal.SIGKILL)
+            await keeper
+
+    def _signal(self, part: Part, number: signal.Signals) -> None:
         process = self._processes.get(part.name)
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                async with asyncio.timeout(STOP_GRACE_S):
-                    await asyncio.shield(keeper)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-        await keeper
+                process.send_signal(number)
 
     def _write(self) -> None:
         path = self._run / "parts.json"

@@ -16,6 +16,20 @@ def teardown(layout: Layout, settings: Settings) -> None:
     """Remove everything that this cluster made outside its data directory. Idempotent."""
     if settings.runtime == "containerd":
         asyncio.run(_containers(layout, settings))
+    elif settings.runtime == "process":
+        asyncio.run(_processes(layout, settings))
+
+
+async def _processes(layout: Layout, settings: Settings) -> None:
+    from sampan.node.runtimes.process.runtime import ProcessRuntime
+
+    for name in settings.node_names():
+        if not layout.processes(name).exists():
+            continue
+        runtime = ProcessRuntime(layout.processes(name))
+        listing = await runtime.list()
+        await asyncio.gather(*(runtime.stop_sandbox(sandbox.id) for sandbox in listing.sandboxes))
+        await asyncio.gather(*(runtime.remove_sandbox(sandbox.id) for sandbox in listing.sandboxes))
 
 
 async def _containers(layout: Layout, settings: Settings) -> None:

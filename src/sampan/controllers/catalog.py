@@ -17,6 +17,7 @@ from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
 from sampan.controllers.endpointslice import endpoints, slices
 from sampan.controllers.runtime.controller import Controller
+from sampan.controllers.statefulset import plan as statefulset
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         daemonset.controller(),
+        statefulset.CONTROLLER,
         slices.CONTROLLER,
         endpoints.CONTROLLER,
         garbagecollector.CONTROLLER,

@@ -15,6 +15,15 @@ LEASE_RENEW_S: Final = 10.0
 LEASE_DURATION_S: Final = 40
 STATUS_PERIOD_S: Final = 300.0
 VOLUME_SYNC_S: Final = 60.0
+# kubelet's containerLogMaxSize and containerLogMaxFiles.
+LOG_MOST_BYTES: Final = 10 << 20
+LOG_FILES: Final = 5
+LOG_CHECK_S: Final = 10.0
+# kubelet's imageGCHighThresholdPercent, imageGCLowThresholdPercent and imageMinimumGCAge.
+IMAGE_GC_HIGH_PERCENT: Final = 85
+IMAGE_GC_LOW_PERCENT: Final = 80
+IMAGE_LEAST_AGE_S: Final = 120.0
+IMAGE_GC_PERIOD_S: Final = 300.0
 # Runtime calls and volume preparations under way at once on one node.
 CONCURRENCY: Final = 16
 PULLS: Final = 5
@@ -24,6 +33,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A node agent's settings. Times in seconds; paths are directories.
 
     Without `root_dir` nothing is written to the disk: volumes are a no-op (simulated nodes).
+    A container's log is rotated at `log_most_bytes`; `log_files` of them are kept, the current one included.
+    Unused images go when their file system is fuller than `image_gc_high_percent`, until it is at
+    `image_gc_low_percent`; `pinned_images` stay, since no registry has them.
     `capacity` and `reserved` are resource names with quantities (`{"cpu": "4", "memory": "8Gi"}`); what
     `capacity` leaves out is read from the machine.
     """
@@ -51,6 +63,14 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     volume_sync_s: float = VOLUME_SYNC_S
     concurrency: int = CONCURRENCY
     pulls: int = PULLS
+    log_most_bytes: int = LOG_MOST_BYTES
+    log_files: int = LOG_FILES
+    log_check_s: float = LOG_CHECK_S
+    image_gc_high_percent: int = IMAGE_GC_HIGH_PERCENT
+    image_gc_low_percent: int = IMAGE_GC_LOW_PERCENT
+    image_least_age_s: float = IMAGE_LEAST_AGE_S
+    image_gc_period_s: float = IMAGE_GC_PERIOD_S
+    pinned_images: tuple[str, ...] = ()
 
     @property
     def pods_dir(self) -> str:

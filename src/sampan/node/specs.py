@@ -25,7 +25,7 @@ from sampan.node.names import (
     pod_labels,
 )
 from sampan.node.resources import container_resources, qos_class
-from sampan.node.runtimes.runtime import ContainerSpec, Image, Mount, PortMapping, SandboxSpec
+from sampan.node.runtimes.runtime import ContainerSpec, Image, Mount, SandboxSpec
 from sampan.node.security import container_security, supplemental_groups
 from sampan.schema import api
 
@@ -50,7 +50,6 @@ def sandbox_spec(
         dns_servers=resolver.servers,
         dns_searches=resolver.searches,
         dns_options=resolver.options,
-        port_mappings=() if host_network else _port_mappings(pod),
         log_directory=log_directory(config.log_dir, key),
         host_network=host_network,
         host_pid=bool(pod.spec.hostPID),
@@ -71,16 +70,6 @@ def sandbox_spec(
 def _grace_s(pod: api.Pod) -> int:
     grace_s = pod.spec.terminationGracePeriodSeconds
     return 30 if grace_s is None else grace_s
-
-
-def _port_mappings(pod: api.Pod) -> tuple[PortMapping, ...]:
-    sidecars = [c for c in pod.spec.initContainers if c.restartPolicy == "Always"]
-    return tuple(
-        PortMapping(port.containerPort, port.hostPort, port.protocol or "TCP", port.hostIP or "")
-        for container in (*pod.spec.containers, *sidecars)
-        for port in container.ports
-        if port.hostPort
-    )
 
 
 def container_spec(

@@ -135,7 +135,7 @@ class Cluster:
         self._made.append(made)
         return made
 
-    def output(self, script: str, **given: Any) -> str:
+    def output(self, script: str = "", **given: Any) -> str:
         """What a pod prints that runs `script` once and must succeed."""
         pod = self.pod(script, **given)
         over = pod.over()

@@ -1,4 +1,4 @@
-"""Services and EndpointSlices for the network tests, and the informers that hold them."""
+"""Services, EndpointSlices and pods for the network tests, and the informers that hold them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,28 @@ def endpoint_slice(
 def remote(ip: str, **more: Any) -> dict[str, Any]:
     """A ready endpoint on another node."""
     return {"addresses": [ip], "nodeName": "node-b", **more}
+
+
+def pod(
+    name: str,
+    ip: str,
+    *ports: tuple[int, int] | dict[str, Any],
+    node_ip: str = "192.0.2.1",
+    meta: dict[str, Any] | None = None,
+    status: dict[str, Any] | None = None,
+    **spec: Any,
+) -> api.Pod:
+    """A running pod; `ports` are (host port, container port) or whole ports."""
+    full = [{"hostPort": p[0], "containerPort": p[1]} if isinstance(p, tuple) else p for p in ports]
+    addresses = {"podIP": ip, "podIPs": [{"ip": ip}], "hostIP": node_ip, "hostIPs": [{"ip": node_ip}]}
+    return codec.from_builtins(
+        {
+            "metadata": {"name": name, "namespace": "default", **(meta or {})},
+            "spec": {"containers": [{"name": "main", "ports": full}], **spec},
+            "status": {"phase": "Running", **(addresses if ip else {}), **(status or {})},
+        },
+        api.Pod,
+    )
 
 
 class Held:

@@ -14,7 +14,6 @@ from sampan.node.runtimes.runtime import (
     ContainerSpec,
     Credentials,
     Mount,
-    PortMapping,
     Resources,
     SandboxSpec,
     Security,
@@ -74,7 +73,6 @@ def test_a_sandbox_becomes_a_config() -> None:
         SANDBOX,
         hostname="web-0",
         labels={"a": "b"},
-        port_mappings=(PortMapping(80, 8080, "UDP", "127.0.0.1"),),
         host_pid=True,
         run_as_user=0,
         sysctls={"net.core.somaxconn": "10"},
@@ -88,8 +86,6 @@ def test_a_sandbox_becomes_a_config() -> None:
         "io.kubernetes.pod.uid": "u-1",
         "sampan.dev/owner": "me",
     }
-    [port] = config.port_mappings
-    assert (port.protocol, port.container_port, port.host_port, port.host_ip) == (1, 80, 8080, "127.0.0.1")
     security = config.linux.security_context
     assert (security.namespace_options.pid, security.namespace_options.network) == (2, 0)
     assert security.HasField("run_as_user")

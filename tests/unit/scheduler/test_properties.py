@@ -94,6 +94,12 @@ class World:
             raise ApiError.of(404, "NotFound", "gone")
         return found
 
+    async def create(self, obj: Any) -> Any:
+        return obj  # events
+
+    async def patch(self, *_: Any, **__: Any) -> None:
+        """Conditions; `touch_pod` stands for their coming back."""
+
     def add_pod(self, number: int, cpu: int, port: int) -> None:
         name = f"p{number}"
         if name not in self.pods.truth:
@@ -210,6 +216,96 @@ async def play(seed: int, operations: list[tuple[Any, ...]]) -> None:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def start(world: World, *names: str) -> asyncio.Task[None]:
+    for name in names:
+        world.put_node(name)
+    world.nodes.deliver_all()
+    running = asyncio.create_task(world.scheduler.run())
+    await turns()
+    return running
+
+
+async def end(running: asyncio.Task[None]) -> None:
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_a_binding_whose_answer_was_lost_keeps_its_room() -> None:
+    async def main() -> None:
+        world = World(0)
+        running = await start(world, "n2")
+        world.add_pod(1, 2, 0)
+        world.pods.deliver()
+        await turns()
+        world.answer("bound but unanswered")
+        await turns()
+        world.add_pod(2, 2, 0)
+        world.pods._late.popleft()  # the watch is behind: of the first pod's binding it has not told yet
+        world.pods.deliver()
+        await turns()
+        await world.clock.advance(30)
+        assert world.bindings == []
+        await end(running)
+
+    asyncio.run(main())
+
+
+def test_a_scheduler_that_begins_again_takes_up_unfinished_bindings() -> None:
+    async def main() -> None:
+        world = World(0)
+        running = await start(world, "n2")
+        world.add_pod(1, 2, 0)
+        world.pods.deliver()
+        await turns()
+        assert len(world.bindings) == 1
+        await end(running)
+        world.bindings.clear()  # it was never made
+        running = await start(world)
+        assert len(world.bindings) == 1
+        world.answer("bound")
+        world.pods.deliver_all()
+        await turns()
+        world.check_table()
+        await end(running)
+
+    asyncio.run(main())
+
+
+def test_a_refused_binding_frees_its_room_for_others() -> None:
+    async def main() -> None:
+        world = World(0)
+        running = await start(world, "n2")
+        for number in (1, 2):
+            world.add_pod(number, 2, 0)
+        world.pods.deliver_all()
+        await turns()
+        assert [b.metadata.name for b, _ in world.bindings] == ["p1"]
+        world.answer("refused")
+        await turns()
+        assert [b.metadata.name for b, _ in world.bindings] == ["p2"]
+        await end(running)
+
+    asyncio.run(main())
+
+
+def test_a_stale_event_after_a_binding_does_not_schedule_the_pod_again() -> None:
+    async def main() -> None:
+        world = World(0)
+        running = await start(world, "n1", "n2")
+        world.add_pod(1, 2, 0)
+        world.pods.deliver()
+        await turns()
+        world.touch_pod(1)
+        world.answer("bound")
+        await turns()
+        world.pods.deliver()  # the touch, from before the binding
+        await turns()
+        assert world.bindings == []
+        await end(running)
+
+    asyncio.run(main())
 
 
 NUMBERS = st.integers(0, 6)

@@ -118,6 +118,7 @@ def test_anothers_pods_are_left_alone(sampan_cluster: Cluster) -> None:
 
 def test_without_nodes() -> None:
     with Cluster(nodes=0) as cluster:
+        cluster.wait_until(lambda: bool(cluster.client.list(api.ServiceAccount, "default")))
         cluster.client.create(web())
         waits_because(cluster, "no nodes available to schedule pods")
 

@@ -103,9 +103,15 @@ def track(new: Any, old: Any, context: Context, subresource: str, now: datetime)
 
 
 def refusal(problem: PatchError) -> status.StatusError:
-    """A patch that cannot be carried out, as a Status."""
-    reasons = {400: "BadRequest", 409: "Conflict", 422: "Invalid", 500: "InternalError"}
-    return status.StatusError(problem.code, reasons.get(problem.code, ""), str(problem))
+    """A patch that cannot be carried out, as a Status.
+
+    Where kube-apiserver answers 500 to a configuration that does not fit its type, the fault is the client's
+    all the same, so it gets a 400.
+    """
+    reasons = {409: "Conflict", 422: "Invalid"}
+    if problem.code not in reasons:
+        return status.bad_request(str(problem))
+    return status.StatusError(problem.code, reasons[problem.code], str(problem))
 
 
 def _ignored(context: Context) -> fieldset.FieldSet:

@@ -16,7 +16,7 @@ import msgspec
 from sampan.apiserver.core import users
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
-from sampan.apiserver.core.status import StatusError, unauthorized
+from sampan.apiserver.core.status import unauthorized
 from sampan.apiserver.core.users import User
 from sampan.base.clock import Clock
 
@@ -68,21 +68,34 @@ class Authenticator:
             raise unauthorized()
         return users.ANONYMOUS
 
-    def token_user(self, token: str, audiences: Sequence[str] = ()) -> User:
+    def token_user(self, token: str) -> User:
         """The user behind a bearer token. Raises 401."""
         static = self._static.get(token)
         if static is not None:
             return static
         now_s = self._clock.monotonic_s()
-        known = self._verified.get(token) if not audiences else None
+        known = self._verified.get(token)
         if known is not None and known[0] > now_s:
             return known[1]
-        user = self._service_account(token, audiences or self._keys.audiences)
-        if not audiences:
-            if len(self._verified) >= CACHED_TOKENS:
-                self._verified.clear()
-            self._verified[token] = (now_s + CACHE_S, user)
+        claims = self._claims(token, self._keys.audiences)
+        user = self._service_account(claims)
+        if len(self._verified) >= CACHED_TOKENS:
+            self._verified.clear()
+        # Not beyond the token's own end.
+        left_s = claims["exp"] - self._clock.now().timestamp()
+        self._verified[token] = (now_s + min(CACHE_S, left_s), user)
         return user
+
+    def review(self, token: str, audiences: Sequence[str]) -> tuple[User, list[str]]:
+        """The user behind a token, and for which of the audiences it is (this server's own, where none are
+        asked for). Raises 401."""
+        asked = list(audiences or self._keys.audiences)
+        static = self._static.get(token)
+        if static is not None:
+            return static, asked
+        claims = self._claims(token, asked)
+        held = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        return self._service_account(claims), [audience for audience in asked if audience in held]
 
     def forget(self) -> None:
         """Verify every token anew: something that tokens are bound to changed."""
@@ -116,8 +129,7 @@ class Authenticator:
         }
         return jwt.encode(claims, self._keys.private_pem, ALGORITHM), expires
 
-    def _service_account(self, token: str, audiences: Sequence[str]) -> User:
-        claims = self._claims(token, audiences)
+    def _service_account(self, claims: Mapping[str, Any]) -> User:
         private: Any = claims.get("kubernetes.io")
         try:
             namespace = private["namespace"]
@@ -163,22 +175,3 @@ class Authenticator:
         if uid != ref["uid"]:
             raise unauthorized()
         return uid
-
-
-def impersonated(request: Request, user: User) -> User | None:
-    """The user that the Impersonate-* headers name; None where there are none.
-
-    Whether `user` may do so is for authorization to say.
-    """
-    name = request.headers.get("impersonate-user", "")
-    groups = tuple(g.strip() for g in request.headers.get("impersonate-group", "").split(",") if g.strip())
-    if not name:
-        if groups:
-            raise StatusError(400, "BadRequest", "requested groups without impersonating a user")
-        return None
-    if users.AUTHENTICATED not in groups and name != users.ANONYMOUS.name:
-        if name.startswith("system:serviceaccount:") and not groups and name.count(":") == 3:
-            _, _, namespace, account = name.split(":")
-            return users.service_account(namespace, account)
-        groups = (*groups, users.AUTHENTICATED)
-    return User(name, groups, request.headers.get("impersonate-uid", ""))

@@ -59,6 +59,7 @@ class Modifier:
             fresh = resource.struct(kind=resource.kind.kind, apiVersion=resource.api_version)
             fresh.metadata.name = target.name
             obj = change(fresh)
+            obj.metadata.name = obj.metadata.name or target.name
             obj.metadata.resourceVersion = None
             try:
                 written = await self._writer.create(context, obj)
@@ -70,7 +71,7 @@ class Modifier:
         return self._answer(request, context, written, tables)
 
     async def delete(self, request: Request, context: Context, tables: Tables) -> Response:
-        options = self._delete_options(request)
+        options = self._delete_options(request, context)
         if context.resource.kind.resource == "jobs.batch" and not propagation_of(options):
             context.warn(_JOBS_WARNING)
         preconditions = options.preconditions
@@ -95,7 +96,7 @@ class Modifier:
         self, request: Request, context: Context, chosen: Selection, tables: Tables
     ) -> Response:
         resource, target = context.served, context.target
-        options = self._delete_options(request)
+        options = self._delete_options(request, context)
         match = resource.match(chosen.labels, chosen.fields)
         items = resource.cache.items(target.namespace)
         if match is not None:
@@ -124,7 +125,7 @@ class Modifier:
         datas = [resource.present(data) for data in gone if data is not None]
         return formats.many(form, resource, datas, {"resourceVersion": ""}, tables)
 
-    def _delete_options(self, request: Request) -> api.DeleteOptions:
+    def _delete_options(self, request: Request, context: Context) -> api.DeleteOptions:
         options = self._bodies.options(request, api.DeleteOptions)
         query = request.query
         if "gracePeriodSeconds" in query:
@@ -137,6 +138,7 @@ class Modifier:
         if "orphanDependents" in query:
             options.orphanDependents = request.flag("orphanDependents")
         propagation_of(options)
+        take_dry_run(options, context)
         return options
 
     def _answer(
@@ -169,6 +171,13 @@ _JOBS_WARNING: Final = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove "
     "them or set propagationPolicy=Orphan to suppress this warning"
 )
+
+
+def take_dry_run(options: api.DeleteOptions, context: Context) -> None:
+    """Options in a body may ask for a dry run as well. Raises 400."""
+    if options.dryRun not in ([], ["All"]):
+        raise status.bad_request(f'dryRun: Unsupported value: "{options.dryRun[0]}": supported values: "All"')
+    context.dry_run = context.dry_run or bool(options.dryRun)
 
 
 def propagation_of(options: api.DeleteOptions) -> str:

@@ -8,7 +8,7 @@ are served as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,9 +18,11 @@ from sampan.kinds.kind import AGE, NAME, Column, Kind
 from sampan.machinery.field_selectors import FieldSelector
 from sampan.machinery.selectors import Selector
 from sampan.schema import codec
+from sampan.schema.definitions import NEWEST, load
 from sampan.store.watchcache import Item, KindCache, Match, Render, WatchCache
 
 Convert = Callable[[Any], Any]
+_PART_VERBS: Final = ("get", "patch", "update")
 
 
 class Resource:
@@ -43,16 +45,15 @@ class Resource:
         self.list_kind = kind.kind + "List"
         self.prefix = registry.storage_prefix(self.hub.kind)
         self.columns: Sequence[Column] = kind.columns or (NAME, AGE)
-        self._subresources = {path.rpartition("/")[2] for path, _, _ in kind.subresources}
+        # The verbs of each subresource.
+        self.subresources = {path.rpartition("/")[2]: verbs for path, _, verbs in kind.subresources}
         if kind.status:
-            self._subresources.add("status")
+            self.subresources["status"] = _PART_VERBS
+        if kind.scale is not None:
+            self.subresources["scale"] = _PART_VERBS
         self._to_hub = to_hub
         self._from_hub = from_hub
         self._renderings: dict[Render, Render] = {}
-
-    def has_subresource(self, name: str) -> bool:
-        """Whether there is this subresource, scale aside."""
-        return name in self._subresources
 
     @property
     def converts(self) -> bool:
@@ -138,10 +139,15 @@ def _remembered(
 
 
 class Resources:
-    """All served resources, by what their URLs say."""
+    """All resources, and by their URLs those that the Kubernetes `version` has.
 
-    def __init__(self, kinds: Iterable[Kind], cache: WatchCache) -> None:
+    What the version does not have is there all the same for the server's own use (an IPAddress holds each
+    cluster IP, whoever can see it).
+    """
+
+    def __init__(self, kinds: Iterable[Kind], cache: WatchCache, version: str = NEWEST) -> None:
         self._cache = cache
+        self._published = load(version).by_gvk
         self._by_url: dict[tuple[str, str, str], Resource] = {}
         self._by_struct: dict[type[msgspec.Struct], Resource] = {}
         listed = tuple(kinds)
@@ -152,10 +158,13 @@ class Resources:
             for resource in self._other_versions(kind):
                 self._add(resource)
         # In the order given, each followed by its further versions.
-        self.kinds = tuple(kind for given in listed for kind in (given, *_same_shapes(given)))
+        every = (kind for given in listed for kind in (given, *_same_shapes(given)))
+        self.kinds = tuple(kind for kind in every if kind.gvk in self._published)
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
-        return self._by_url.get((group, version, plural))
+        """What the URL names; None where this version of Kubernetes has no such resource."""
+        found = self._by_url.get((group, version, plural))
+        return found if found is not None and found.kind.gvk in self._published else None
 
     def of(self, struct: type[msgspec.Struct]) -> Resource:
         """The resource of a built-in type: `resources.of(api.Pod)`."""

@@ -25,7 +25,7 @@ class Reviews:
             "SelfSubjectReview": self._self_subject,
             "SelfSubjectAccessReview": self._self_access,
             "SubjectAccessReview": self._access,
-            "LocalSubjectAccessReview": self._access,
+            "LocalSubjectAccessReview": self._local_access,
             "SelfSubjectRulesReview": self._self_rules,
             "TokenReview": self._token,
         }
@@ -54,8 +54,15 @@ class Reviews:
         spec = review.spec
         if not spec.user and not spec.groups:
             raise status.bad_request("spec.user or spec.groups must name somebody")
-        user = User(spec.user or "", tuple(spec.groups))
+        extra = {key: tuple(values) for key, values in spec.extra.items()}
+        user = User(spec.user or "", tuple(spec.groups), spec.uid or "", extra)
         review.status = self._decide(user, spec)
+
+    def _local_access(self, review: api.LocalSubjectAccessReview, context: Context) -> None:
+        asked, namespace = review.spec.resourceAttributes, context.target.namespace
+        if asked is None or (asked.namespace or "") != namespace:
+            raise status.bad_request(f"spec.resourceAttributes.namespace must match namespace: {namespace}")
+        self._access(review, context)
 
     def _decide(self, user: User, spec: Any) -> api.SubjectAccessReviewStatus:
         asked, path = spec.resourceAttributes, spec.nonResourceAttributes
@@ -100,12 +107,10 @@ class Reviews:
 
     def _token(self, review: api.TokenReview, context: Context) -> None:
         try:
-            user = self._authenticator.token_user(review.spec.token or "", review.spec.audiences)
+            user, audiences = self._authenticator.review(review.spec.token or "", review.spec.audiences)
         except StatusError:
             review.status = api.TokenReviewStatus(error="[invalid bearer token]")
             return
         extra = {key: list(values) for key, values in user.extra.items()}
         info = api.UserInfo(username=user.name, groups=list(user.groups), uid=user.uid or None, extra=extra)
-        review.status = api.TokenReviewStatus(
-            authenticated=True, user=info, audiences=list(review.spec.audiences)
-        )
+        review.status = api.TokenReviewStatus(authenticated=True, user=info, audiences=audiences)

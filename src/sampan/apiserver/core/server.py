@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import bootstrap, paths, status, users
+from sampan.apiserver.core import bootstrap, impersonation, paths, status, users
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.namespaces import NamespaceLifecycle
 from sampan.apiserver.core.admission.nodes import CertificateRequesters, TaintNodes
 from sampan.apiserver.core.admission.pods import DefaultTolerations, Priority, ServiceAccounts
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
-from sampan.apiserver.core.authn import Authenticator, TokenKeys, impersonated
+from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context, context
@@ -87,7 +87,7 @@ class ApiServer:
         self.clock = clock
         self.settings = settings
         self.cache = WatchCache(store)
-        self.resources = Resources(kinds, self.cache)
+        self.resources = Resources(kinds, self.cache, settings.version)
         self.authenticator = Authenticator(
             clock,
             settings.keys,
@@ -165,11 +165,7 @@ class ApiServer:
             return status.bad_request("the request is nested too deeply").response()
 
     async def _handle(self, request: Request) -> Response:
-        user = self.authenticator.user(request)
-        actor = impersonated(request, user) if "impersonate-user" in request.headers else None
-        if actor is not None:
-            self._may_impersonate(user, actor)
-            user = actor
+        user = impersonation.actor(request.headers, self.authenticator.user(request), self.authorizer)
         watch = "watch" in request.query and request.flag("watch")
         target = paths.parse(request.method, request.path, watch)
         resource = None
@@ -190,18 +186,6 @@ class ApiServer:
             resource = self.resources.find(target.group, target.version, target.plural)
             assert resource is not None
             raise status.forbidden(resource.kind, target.name, refusal(user, access))
-
-    def _may_impersonate(self, user: User, actor: User) -> None:
-        asked = [Access("impersonate", "", "users", "", actor.name)]
-        asked += [
-            Access("impersonate", "", "groups", "", group)
-            for group in actor.groups
-            if group not in (users.AUTHENTICATED, users.UNAUTHENTICATED)
-            and not actor.name.startswith("system:serviceaccount:")
-        ]
-        for access in asked:
-            if not self.authorizer.allows(user, access):
-                raise StatusError(403, "Forbidden", refusal(user, access))
 
     def _other(self, request: Request, user: User) -> Response:
         """Health, version, discovery and documents: what is not about a resource."""
@@ -250,34 +234,34 @@ class ApiServer:
         self, request: Request, user: User, target: Target, resource: Resource
     ) -> Response:
         kind, verb = resource.kind, target.verb
+        verbs = resource.subresources.get(target.subresource)
+        if verbs is None:
+            raise status.no_such_path()
+        if verb not in verbs and target.subresource != "proxy":
+            raise status.method_not_allowed(request.method)
         made = context(request, user, target, resource, self.clock.now())
         match (kind.plural, target.subresource):
-            case (_, "scale") if kind.scale is not None:
+            case (_, "scale"):
                 return await self._subresources.scale(request, made)
-            case ("pods", "binding") if verb == "create":
+            case ("pods", "binding"):
                 return await self._subresources.bind(request, made)
-            case ("pods", "eviction") if verb == "create":
+            case ("pods", "eviction"):
                 return await self._subresources.evict(request, made)
-            case ("serviceaccounts", "token") if verb == "create":
+            case ("serviceaccounts", "token"):
                 return await self._subresources.token(request, made)
-            case ("namespaces", "finalize") if verb == "update":
+            case ("namespaces", "finalize"):
                 return await self._subresources.finalize(request, made)
             case ("pods", "log" | "exec" | "attach" | "portforward") | (
                 "pods" | "nodes" | "services",
                 "proxy",
             ):
                 return self._tunnels.open(request, target)
-        if not resource.has_subresource(target.subresource):
-            raise status.no_such_path()
         tables = self._reader.tables(request, resource)
-        match verb:
-            case "get":
-                return self._reader.get(request, target, resource)
-            case "update":
-                return await self._modifier.update(request, made, tables)
-            case "patch":
-                return await self._modifier.patch(request, made, tables)
-        raise status.method_not_allowed(request.method)
+        if verb == "get":
+            return self._reader.get(request, target, resource)
+        if verb == "update":
+            return await self._modifier.update(request, made, tables)
+        return await self._modifier.patch(request, made, tables)
 
     def _follow(self, batch: Batch) -> None:
         """What must be forgotten at once when its ground changes."""

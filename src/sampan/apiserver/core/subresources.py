@@ -11,7 +11,7 @@ from sampan.apiserver.core import status
 from sampan.apiserver.core.authn import Authenticator
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context
-from sampan.apiserver.core.modify import propagation_of
+from sampan.apiserver.core.modify import propagation_of, take_dry_run
 from sampan.apiserver.core.patches import MERGE_PATCH, STRATEGIC, edit_of, media_of
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resources
@@ -126,6 +126,7 @@ class Subresources:
         eviction = self._decode(self._bodies.json(request), api.Eviction)
         resource, target = context.resource, context.target
         options = eviction.deleteOptions or api.DeleteOptions()
+        take_dry_run(options, context)
         item = resource.cache.get(target.namespace, target.name)
         if item is None:
             raise status.not_found(resource.kind, target.name)

@@ -331,21 +331,19 @@ class Writer:
                 await asyncio.shield(before)
             yield
         finally:
-            if self._turns[key] is mine:
-                del self._turns[key]
-            _pass_on(mine, before)
+            if before is None or before.done():
+                self._pass_on(key, mine)
+            else:  # a turn that never began ends when the one before it does
+                before.add_done_callback(lambda _: self._pass_on(key, mine))
+
+    def _pass_on(self, key: str, turn: asyncio.Future[None]) -> None:
+        turn.set_result(None)
+        if self._turns.get(key) is turn:
+            del self._turns[key]
 
 
 class _Taken(Exception):
     """Another writer took what was allocated for an object that is being created."""
-
-
-def _pass_on(mine: asyncio.Future[None], before: asyncio.Future[None] | None) -> None:
-    """End a turn: at once, or, where it had not begun, when the turn before it ends."""
-    if before is None or before.done():
-        mine.set_result(None)
-    else:
-        before.add_done_callback(lambda _: mine.set_result(None))
 
 
 def _check_preconditions(resource: Resource, old: Any, uid: str, revision: str) -> None:

@@ -1,23 +1,20 @@
-"""Carries requests on to the server of a node or a pod: plain answers, streams and websockets.
-
-Nothing is understood on the way; a websocket's messages pass one by one in both directions.
-"""
+"""Carries requests on to the server of a node or a pod; those that leave HTTP go through `upgrade`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ssl
 from typing import Final
 
 import aiohttp
-from aiohttp import WSMsgType, web
+from aiohttp import web
+from multidict import CIMultiDict
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.request import Request, Tunnel
+from sampan.apiserver.http.upgrade import pass_on
 
 _CONNECT_S: Final = 10.0
-_CHUNK_BYTES: Final = 64 * 1024
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers",
      "transfer-encoding", "upgrade", "host", "content-length", "accept-encoding"}
@@ -33,13 +30,14 @@ class Relay:
 
     async def carry(self, http: web.BaseRequest, request: Request, tunnel: Tunnel) -> web.StreamResponse:
         """Relay one request and its answer."""
-        tls: ssl.SSLContext | bool = True
-        if tunnel.to_node and self._node_tls is not None:
-            tls = self._node_tls
+        tls = self._node_tls if tunnel.to_node else None
         try:
-            if request.headers.get("upgrade", "").lower() == "websocket":
-                return await self._websocket(http, request, tunnel, tls)
-            return await self._plain(http, request, tunnel, tls)
+            if request.headers.get("upgrade"):
+                if tls is None and tunnel.url.startswith("https:"):
+                    tls = ssl.create_default_context()
+                headers = _forwarded(request, tunnel).items()
+                return await pass_on(http, request.method, tunnel.url, headers, tls, _CONNECT_S)
+            return await self._plain(http, request, tunnel, True if tls is None else tls)
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             host = tunnel.url.split("/")[2]
             refused = status.StatusError(
@@ -79,52 +77,10 @@ class Relay:
                 await stream.write_eof()
             return stream
 
-    async def _websocket(
-        self, http: web.BaseRequest, request: Request, tunnel: Tunnel, tls: ssl.SSLContext | bool
-    ) -> web.StreamResponse:
-        offered = tuple(
-            p.strip() for p in request.headers.get("sec-websocket-protocol", "").split(",") if p.strip()
-        )
-        url = tunnel.url.replace("https://", "wss://", 1).replace("http://", "ws://", 1)
-        try:
-            backend = await self._client().ws_connect(
-                url, protocols=offered, ssl=tls, autoclose=True, max_msg_size=0
-            )
-        except aiohttp.WSServerHandshakeError as refused:
-            answer = status.StatusError(refused.status, "", refused.message or "the node refused").response()
-            return web.Response(body=answer.body, status=refused.status, content_type="application/json")
-        async with backend:
-            chosen = (backend.protocol,) if backend.protocol else ()
-            front = web.WebSocketResponse(protocols=chosen, compress=False, max_msg_size=0)
-            await front.prepare(http)
-            inward = asyncio.create_task(_pump(front, backend))
-            outward = asyncio.create_task(_pump(backend, front))
-            try:
-                await asyncio.wait((inward, outward), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (inward, outward):
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError, ConnectionError):
-                        await task
-            return front
 
-
-async def _pump(
-    source: aiohttp.ClientWebSocketResponse | web.WebSocketResponse,
-    sink: aiohttp.ClientWebSocketResponse | web.WebSocketResponse,
-) -> None:
-    async for message in source:
-        if message.type is WSMsgType.BINARY:
-            await sink.send_bytes(message.data)
-        elif message.type is WSMsgType.TEXT:
-            await sink.send_str(message.data)
-    code = source.close_code
-    await sink.close(code=code if code is not None and code not in (1005, 1006) else 1000)
-
-
-def _forwarded(request: Request, tunnel: Tunnel) -> dict[str, str]:
+def _forwarded(request: Request, tunnel: Tunnel) -> CIMultiDict[str]:
     dropped = _HOP_BY_HOP | set(tunnel.strip_headers)
-    return {k: v for k, v in request.headers.items() if k.lower() not in dropped}
+    return CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in dropped)
 
 
 __all__ = ["Relay"]

@@ -17,6 +17,7 @@ from sampan.base.ids import RandomIds
 from sampan.cluster import credentials, pki
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
+from sampan.kinds.loopback import LoopbackEndpoints
 from sampan.store.sqlite import SqliteStore
 
 SWITCH_S = 0.0005
@@ -28,6 +29,7 @@ async def run(layout: Layout, settings: Settings) -> None:
     # The store's writer thread waits for the interpreter after each sync, by default up to 5 ms.
     sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
+    LoopbackEndpoints.allowed = settings.runtime == "process"
     store = SqliteStore(layout.store)
     address = settings.node_ip(0)
     server = ApiServer(
@@ -54,8 +56,9 @@ async def run(layout: Layout, settings: Settings) -> None:
     try:
         await asyncio.Event().wait()
     finally:
-        await http.close()
+        # The core first: it ends the watches, for which HTTP would wait.
         await server.close()
+        await http.close()
         await store.close()
 
 

@@ -1,9 +1,12 @@
-"""A node's process: its containerd, the agent, and on the first node of a machine the service proxy."""
+"""A node's process: its runtime, the agent and its server, and on the machine's first node the proxy."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from sampan.base.clock import Clock, SystemClock
 from sampan.client.client import Client
@@ -11,53 +14,81 @@ from sampan.client.events import Recorder
 from sampan.client.informer import Informer
 from sampan.cluster import pki
 from sampan.cluster.config import DOMAIN, Layout, Settings
-from sampan.cluster.parts import containerd
 from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
-from sampan.network.proxy.kernel import LinuxKernel
 from sampan.network.proxy.rules import NodeFacts
-from sampan.network.proxy.shell import ServiceProxy
 from sampan.node.agent import Agent
 from sampan.node.config import KUBELET_PORT, AgentConfig
-from sampan.node.containerd.process import ContainerdProcess
-from sampan.node.runtimes.cri.runtime import CriRuntime
+from sampan.node.images import builtin
+from sampan.node.runtimes.runtime import Runtime
 from sampan.schema import api
+
+# What keeps a runtime going, next to the agent that uses it.
+Upkeep = tuple[Coroutine[Any, Any, None], ...]
 
 
 async def run(layout: Layout, settings: Settings, name: str) -> None:
     """Run the node until cancelled. Containers go on without it."""
     clock = SystemClock()
     number = settings.node_names().index(name)
+    runtime, upkeep = await _runtime(layout, settings, number, clock)
+    await until_listening("127.0.0.1", settings.port)
+    async with _client(layout, settings, name) as client:
+        recorder = Recorder(client, clock, "kubelet", name)
+        address = settings.node_ip(number)
+        port = free_port(address, KUBELET_PORT)
+        config = agent_config(layout, settings, number, port=port)
+        agent = Agent(client, runtime, config, clock, record=recorder.event)
+        tls = pki.server_context(layout.authority, layout.pki, f"{name}-server")
+        try:
+            from sampan.node.streaming.server import StreamServer
+
+            await StreamServer(agent, clock, tls).start(address, port)
+        except ImportError:
+            pass
+        async with asyncio.TaskGroup() as tasks:
+            for work in upkeep:
+                tasks.create_task(work)
+            tasks.create_task(recorder.run())
+            tasks.create_task(agent.run())
+            if number == 0:
+                tasks.create_task(proxy(client, settings, clock))
+
+
+@contextlib.asynccontextmanager
+async def _client(layout: Layout, settings: Settings, name: str) -> AsyncIterator[Client]:
+    client = client_of(layout, settings, name)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def _runtime(layout: Layout, settings: Settings, number: int, clock: Clock) -> tuple[Runtime, Upkeep]:
+    if settings.runtime == "process":
+        from sampan.node.runtimes.process.runtime import ProcessRuntime
+
+        return ProcessRuntime(layout.processes(settings.node_names()[number]), clock=clock), ()
+    return await _containerd(layout, settings, number, clock)
+
+
+async def _containerd(
+    layout: Layout, settings: Settings, number: int, clock: Clock
+) -> tuple[Runtime, Upkeep]:
+    from sampan.cluster.parts import containerd
+    from sampan.node.containerd.process import ContainerdProcess
+    from sampan.node.runtimes.cri.runtime import CriRuntime
+
     process = ContainerdProcess(containerd.config_of(layout, settings, number), clock=clock)
     await process.start()
-    runtime = CriRuntime(process.socket_path, clock=clock, cgroup_parent=containerd.cgroup_parent(settings))
+    socket_path = process.socket_path
+    runtime = CriRuntime(socket_path, clock=clock, cgroup_parent=containerd.cgroup_parent(settings))
     # Pods of the system start at once and never pull: what they run from must be there before them.
     pause, system, *others = containerd.BUILTIN
     for image in (pause, system):
-        await containerd.ensure_image(layout, runtime, process.socket_path, image)
-    await until_listening("127.0.0.1", settings.port)
-    client = client_of(layout, settings, name)
-    recorder = Recorder(client, clock, "kubelet", name)
-    address = settings.node_ip(number)
-    port = free_port(address, KUBELET_PORT)
-    config = agent_config(layout, settings, number, port=port)
-    agent = Agent(client, runtime, config, clock, record=recorder.event)
-    tls = pki.server_context(layout.authority, layout.pki, f"{name}-server")
-    try:
-        from sampan.node.streaming.server import StreamServer
-
-        streams = StreamServer(agent, clock, tls)
-        await streams.start(address, port)
-    except ImportError:
-        pass
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(process.watch())
-        tasks.create_task(recorder.run())
-        for image in others:
-            tasks.create_task(containerd.ensure_image(layout, runtime, process.socket_path, image))
-        tasks.create_task(agent.run())
-        if number == 0:
-            tasks.create_task(proxy(client, settings, clock))
+        await containerd.ensure_image(layout, runtime, socket_path, image)
+    imports = [containerd.ensure_image(layout, runtime, socket_path, image) for image in others]
+    return runtime, (process.watch(), *imports)
 
 
 def free_port(address: str, wanted: int) -> int:
@@ -85,25 +116,39 @@ def agent_config(layout: Layout, settings: Settings, number: int, *, port: int) 
         cluster_domain=DOMAIN,
         kubelet_port=port,
         kubelet_version=f"v{settings.kubernetes_version}.0+sampan",
+        pinned_images=(builtin.PAUSE, builtin.PYTHON_HOST, builtin.BUSYBOX),
     )
 
 
 async def proxy(client: Client, settings: Settings, clock: Clock) -> None:
-    """Carry out Services in the kernel until cancelled."""
+    """Carry out Services until cancelled: in the kernel, or node ports alone where pods are processes."""
     services = Informer(client, api.Service, clock)
     slices = Informer(client, api.EndpointSlice, clock)
+    pods: list[Informer[api.Pod]] = []
     facts = NodeFacts(
         name=settings.node_names()[0],
         pod_cidrs=tuple(settings.pod_subnet(number) for number in range(settings.nodes)),
         cluster_cidrs=(settings.pod_range,),
         service_cidrs=(settings.service_range,),
     )
-    table = f"sampan-{settings.id}"
-    running = ServiceProxy(services, slices, facts, LinuxKernel(), clock, table_name=table)
+    if settings.runtime == "process":
+        from sampan.network.proxy.userspace import UserspaceProxy
+
+        work = UserspaceProxy(services, slices, facts, clock).run()
+    else:
+        from sampan.network.proxy.kernel import LinuxKernel
+        from sampan.network.proxy.shell import ServiceProxy
+
+        # Host ports of every node of this machine: this is its only proxy.
+        pods = [Informer(client, api.Pod, clock, fields=f"spec.nodeName={n}") for n in settings.node_names()]
+        table = f"sampan-{settings.id}"
+        work = ServiceProxy(services, slices, facts, LinuxKernel(), clock, pods=pods, table_name=table).run()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(services.run())
         tasks.create_task(slices.run())
-        tasks.create_task(running.run())
+        for informer in pods:
+            tasks.create_task(informer.run())
+        tasks.create_task(work)
 
 
 def main(layout: Layout, settings: Settings, name: str) -> None:

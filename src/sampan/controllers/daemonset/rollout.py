@@ -78,10 +78,9 @@ def _without_finished(
             moves.next_due = min(until, moves.next_due or until)
             continue
         failed = pod.status.phase == "Failed"
-        message = (
-            f"Found {'failed' if failed else 'succeeded'} daemon pod "
-            f"{pod.metadata.namespace}/{pod.metadata.name} on node {node}, will try to {'kill' if failed else 'delete'} it"
-        )
+        state, verb = ("failed", "kill") if failed else ("succeeded", "delete")
+        where = f"{pod.metadata.namespace}/{pod.metadata.name} on node {node}"
+        message = f"Found {state} daemon pod {where}, will try to {verb} it"
         reason = "FailedDaemonPod" if failed else "SucceededDaemonPod"
         moves.events.append(Emit(ref_of(owner), "Warning" if failed else "Normal", reason, message))
         moves.remove.append(pod)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from sampan.kinds.loopback import LoopbackEndpoints
 from sampan.machinery import field
 from sampan.machinery.field import FieldError, Path
 
@@ -62,7 +63,7 @@ def validate_not_special(text: str, path: Path) -> list[FieldError]:
     details: list[str] = []
     if address.is_unspecified:
         details.append(f"may not be unspecified ({text})")
-    if address.is_loopback:
+    if address.is_loopback and not LoopbackEndpoints.allowed:
         details.append("may not be in the loopback range (127.0.0.0/8, ::1/128)")
     if address.is_link_local:
         details.append("may not be in the link-local range (169.254.0.0/16, fe80::/10)")

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import column, shortened
 from sampan.kinds.kind import AGE, NAME, Kind
+from sampan.kinds.loopback import LoopbackEndpoints
 from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
 
@@ -75,9 +76,10 @@ def _ip_errors(text: str, type: str, path: Path) -> list[FieldError]:
     wanted = {"IPv4": 4, "IPv6": 6}.get(type)
     if wanted is not None and address.version != wanted:
         return [field.invalid(path, text, f"must be an {type} address")]
+    loopback = address.is_loopback and not LoopbackEndpoints.allowed
     for wrong, name in (
         (address.is_unspecified, f"unspecified ({text})"),
-        (address.is_loopback, "in the loopback range (127.0.0.0/8, ::1/128)"),
+        (loopback, "in the loopback range (127.0.0.0/8, ::1/128)"),
         (address.is_link_local, "in the link-local range (169.254.0.0/16, fe80::/10)"),
     ):
         if wrong:

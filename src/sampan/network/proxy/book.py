@@ -1,9 +1,10 @@
-"""Rules kept service by service, so that one change costs one service's planning. Pure."""
+"""Rules kept service by service and pod by pod, so that one change costs one's planning. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sampan.network.proxy.host_ports import Claims, claims, granted
 from sampan.network.proxy.rules import NodeFacts, RuleSet, rule_set
 from sampan.schema import api
 
@@ -11,7 +12,7 @@ Key = tuple[str, str]
 
 
 class RuleBook:
-    """The rule sets of single services, joined on demand.
+    """The rule sets of single services and the host ports of single pods, joined on demand.
 
     Always equal to `rule_set` over everything at once.
     """
@@ -19,6 +20,7 @@ class RuleBook:
     def __init__(self, node: NodeFacts) -> None:
         self._node = node
         self._pages: dict[Key, RuleSet] = {}
+        self._claims: dict[Key, Claims] = {}
 
     def put(self, key: Key, service: api.Service | None, slices: Iterable[api.EndpointSlice]) -> None:
         """What is now known of the service `(namespace, name)`; None where it is gone."""
@@ -28,11 +30,21 @@ class RuleBook:
         else:
             self._pages.pop(key, None)
 
+    def put_pod(self, key: Key, pod: api.Pod | None) -> bool:
+        """What is now known of this node's pod `(namespace, name)`; returns whether its host ports changed."""
+        before, now = self._claims.get(key, Claims()), claims(pod)
+        if now.ports:
+            self._claims[key] = now
+        else:
+            self._claims.pop(key, None)
+        return before != now
+
     def rules(self) -> RuleSet:
-        """The rule set of all services."""
+        """The rule set of all services and pods."""
         pages = [self._pages[key] for key in sorted(self._pages)]
         return RuleSet(
             self._node,
             tuple(rule for page in pages for rule in page.services),
             tuple(check for page in pages for check in page.health_checks),
+            granted(self._claims),
         )

@@ -2,7 +2,7 @@
 
 UDP has no end of connection: as long as a client keeps sending, netfilter keeps the flow on the endpoint
 (or on the refusal) that it had at first. So flows to an endpoint that is gone are forgotten, and those to
-an address that had no endpoint and now has some (kube-proxy's rule for both).
+an address that had no endpoint and now has some (kube-proxy's rule for both). Host ports likewise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,18 @@ def stale_flows(old: RuleSet, new: RuleSet) -> tuple[Flows, ...]:
     for service in new.services:
         if service.protocol == "udp":
             found |= set(_arrived(before.get(service.key), service))
+    found |= set(_host_ports(old, new))
     return tuple(sorted(found))
+
+
+def _host_ports(old: RuleSet, new: RuleSet) -> Iterator[Flows]:
+    before, after = set(old.host_ports), set(new.host_ports)
+    for port in before - after:
+        if port.protocol == "udp":
+            yield Flows(port.family, port.host_ip, port.host_port, port.pod_ip)
+    for port in after - before:
+        if port.protocol == "udp":
+            yield Flows(port.family, port.host_ip, port.host_port)
 
 
 def _left(old: ServiceRules, new: ServiceRules | None) -> Iterator[Flows]:

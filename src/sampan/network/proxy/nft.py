@@ -2,7 +2,8 @@
 
 The way of a new connection: `services` looks its destination up in one map (address . protocol . port, or a
 node port where the address is the node's own) and goes to the chain of that service port, which draws an
-endpoint. Connections that are under way never come here: netfilter remembers where they go.
+endpoint. What no service claims may be a pod's host port. Connections that are under way never come here:
+netfilter remembers where they go.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 
 from sampan.network.proxy import rules as targets
 from sampan.network.proxy.endpoints import IPV4, IPV6, Endpoint
+from sampan.network.proxy.host_ports import HostPort
 from sampan.network.proxy.rules import Frontend, NodeFacts, RuleSet, ServiceRules
 from sampan.network.proxy.table import Chain, Set, Table
 
@@ -45,24 +47,31 @@ def table(rules: RuleSet, name: str) -> Table:
 
 def _families(rules: RuleSet) -> tuple[int, ...]:
     cidrs = (*rules.node.pod_cidrs, *rules.node.cluster_cidrs)
-    wide = any(":" in cidr for cidr in cidrs) or any(s.family == IPV6 for s in rules.services)
+    wide = (
+        any(":" in cidr for cidr in cidrs)
+        or any(service.family == IPV6 for service in rules.services)
+        or any(port.family == IPV6 for port in rules.host_ports)
+    )
     return (IPV4, IPV6) if wide else (IPV4,)
 
 
 def _family_sets(rules: RuleSet, family: int) -> dict[str, Set]:
     kind = _TYPE[family]
     own = [s for s in rules.services if s.family == family]
+    ports = [p for p in rules.host_ports if p.family == family]
     by_address, by_port = f"{kind} . inet_proto . inet_service", "inet_proto . inet_service"
     return {
         f"node-pods{family}": _intervals(kind, _of_family(rules.node.pod_cidrs, family)),
         f"pods{family}": _intervals(kind, _of_family(rules.node.cluster_cidrs, family)),
         f"cluster-ips{family}": Set(f"type {kind};", dict.fromkeys(sorted(_cluster_ips(own)), "")),
-        f"hairpin{family}": Set(f"type {kind} . {kind};", dict.fromkeys(sorted(_hairpins(own)), "")),
+        f"hairpin{family}": Set(f"type {kind} . {kind};", dict.fromkeys(sorted(_hairpins(own, ports)), "")),
         f"services{family}": _verdicts(by_address, _routes(own, node_ports=False)),
         f"nodeports{family}": _verdicts(by_port, _routes(own, node_ports=True)),
         f"refused{family}": _verdicts(by_address, _refusals(own, node_ports=False)),
         f"refused-ports{family}": _verdicts(by_port, _refusals(own, node_ports=True)),
         f"firewall{family}": _verdicts(by_address, _firewalls(own)),
+        f"hostports{family}": _targets(by_port, kind, [p for p in ports if not p.host_ip]),
+        f"hostports-at{family}": _targets(by_address, kind, [p for p in ports if p.host_ip]),
     }
 
 
@@ -104,6 +113,11 @@ def _lookup(node: NodeFacts, families: Iterable[int]) -> Iterator[str]:
             yield f"{l3} daddr @cluster-ips{family} {l3} saddr != @pods{family} {_SET_MARK}"
         yield f"{l3} daddr . meta l4proto . th dport vmap @services{family}"
         yield f"{_own_address(node, family)} meta l4proto . th dport vmap @nodeports{family}"
+    for family in families:
+        l3, local = _L3[family], f"{_NFPROTO[family]} fib daddr type local"
+        place = "meta l4proto . th dport"
+        yield f"{local} dnat {l3} to {l3} daddr . {place} map @hostports-at{family}"
+        yield f"{local} dnat {l3} to {place} map @hostports{family}"
 
 
 def _refuse(node: NodeFacts, families: Iterable[int]) -> Iterator[str]:
@@ -124,6 +138,8 @@ def _own_address(node: NodeFacts, family: int) -> str:
 
 def _postrouting(node: NodeFacts, families: Iterable[int]) -> Iterator[str]:
     yield f"meta mark & {_MARK:#x} == {_MARK:#x} goto masquerade-it"
+    # A host port of 127.0.0.1: the pod could not answer to an address that it has itself.
+    yield f"ct status dnat ip saddr 127.0.0.0/8 {_MASQUERADE}"
     for family in families:
         l3 = _L3[family]
         yield f"ct status dnat {l3} saddr . {l3} daddr @hairpin{family} {_MASQUERADE}"
@@ -234,9 +250,18 @@ def _cluster_ips(services: Iterable[ServiceRules]) -> set[str]:
     return {service.cluster_ip for service in services if service.cluster_ip}
 
 
-def _hairpins(services: Iterable[ServiceRules]) -> set[str]:
-    # A pod that reaches itself through a service: the answer must come back through the translation.
-    return {f"{e.ip} . {e.ip}" for s in services for e in s.reachable() if e.local}
+def _hairpins(services: Iterable[ServiceRules], host_ports: Iterable[HostPort]) -> set[str]:
+    # A pod that reaches itself through the node: the answer must come back through the translation.
+    ips = {e.ip for s in services for e in s.reachable() if e.local} | {p.pod_ip for p in host_ports}
+    return {f"{ip} . {ip}" for ip in ips}
+
+
+def _targets(key: str, kind: str, ports: Iterable[HostPort]) -> Set:
+    elements: dict[str, str] = {}
+    for port in ports:
+        place = f"{port.protocol} . {port.host_port}"
+        elements[f"{port.host_ip} . {place}" if port.host_ip else place] = f"{port.pod_ip} . {port.pod_port}"
+    return Set(f"type {key} : {kind} . inet_service;", elements, is_map=True)
 
 
 def _verdicts(key: str, routes: Iterable[tuple[str, str]]) -> Set:

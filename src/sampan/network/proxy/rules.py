@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from sampan.network.proxy.endpoints import IPV4, IPV6, Chosen, Endpoint, candidates, choose, slices_by_service
+from sampan.network.proxy.host_ports import HostPort, claims, granted
 from sampan.schema import api
 
 # A service with this label belongs to another proxy.
@@ -98,17 +99,24 @@ class HealthCheck(msgspec.Struct, frozen=True):
 
 
 class RuleSet(msgspec.Struct, frozen=True):
-    """Everything that one node does for services. Sorted, so that equal states are equal values."""
+    """Everything that one node does for services and host ports. Sorted: equal states are equal values."""
 
     node: NodeFacts
     services: tuple[ServiceRules, ...] = ()
     health_checks: tuple[HealthCheck, ...] = ()
+    host_ports: tuple[HostPort, ...] = ()
 
 
 def rule_set(
-    services: Iterable[api.Service], endpoint_slices: Iterable[api.EndpointSlice], node: NodeFacts
+    services: Iterable[api.Service],
+    endpoint_slices: Iterable[api.EndpointSlice],
+    node: NodeFacts,
+    pods: Iterable[api.Pod] = (),
 ) -> RuleSet:
-    """The rules for these services on this node. Headless and ExternalName services have none."""
+    """The rules for these services on this node, and for host ports of `pods`, which are this node's.
+
+    Headless and ExternalName services have none.
+    """
     slices = slices_by_service(endpoint_slices)
     rules: list[ServiceRules] = []
     checks: list[HealthCheck] = []
@@ -122,7 +130,8 @@ def rule_set(
             checks.append(HealthCheck(*_key(service), service.spec.healthCheckNodePort, len(local)))
     rules.sort(key=lambda r: (r.namespace, r.name, r.port, r.protocol, r.family))
     checks.sort(key=lambda c: (c.namespace, c.name))
-    return RuleSet(node, tuple(rules), tuple(checks))
+    asked = {(pod.metadata.namespace or "", pod.metadata.name or ""): claims(pod) for pod in pods}
+    return RuleSet(node, tuple(rules), tuple(checks), granted(asked))
 
 
 def cluster_ips(service: api.Service) -> list[str]:

@@ -1,9 +1,10 @@
-"""The service proxy: watches Services and EndpointSlices, and keeps the kernel as the rule set says."""
+"""The service proxy: watches Services, EndpointSlices and pods, and keeps the kernel as the rule set says."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from sampan.base.clock import Clock
@@ -41,9 +42,10 @@ _log = logging.getLogger(__name__)
 
 
 class ServiceProxy:
-    """Carries out services on one node until cancelled.
+    """Carries out services, and host ports of pods, on one node until cancelled.
 
-    `services` and `slices` are run by whoever made them. `table_name` is the nftables table (inet family):
+    `services`, `slices` and `pods` are run by whoever made them. `pods` holds the pods of this machine alone, in one
+    informer for each of its nodes; a pod elsewhere has its host ports elsewhere. `table_name` is the nftables table (inet family):
     one for each cluster on the machine. `cleanup` removes every trace.
     """
 
@@ -55,12 +57,14 @@ class ServiceProxy:
         kernel: Kernel,
         clock: Clock,
         *,
+        pods: Sequence[Informer[api.Pod]] = (),
         table_name: str = "sampan",
         health_host: str = "",
     ) -> None:
         self.applied: RuleSet | None = None
         self._services = services
         self._slices = slices
+        self._pods = tuple(pods)
         self._node = node
         self._book = RuleBook(node)
         self._kernel = kernel
@@ -75,8 +79,10 @@ class ServiceProxy:
         self._former_settings: dict[str, str] = {}
         self._routes: list[str] = []
         slices.cache.add_index(_BY_SERVICE, _owners)
-        services.on_change(lambda old, new: self._mark(_service_key(new or old)))
+        services.on_change(lambda old, new: self._mark(_key(new or old)))
         slices.on_change(lambda old, new: self._mark(*(_owner(item) for item in (old, new) if item)))
+        for informer in self._pods:
+            informer.on_change(self._pod_changed)
 
     async def run(self) -> None:
         """Apply everything, then every change. Raises SampanError where the node cannot forward at all."""
@@ -84,6 +90,8 @@ class ServiceProxy:
         await self._open_routes()
         await self._services.synced()
         await self._slices.synced()
+        for informer in self._pods:
+            await informer.synced()
         self._changed.set()
         resync = asyncio.create_task(self._resync(), name="service proxy resync")
         try:
@@ -174,6 +182,11 @@ class ServiceProxy:
             self._in_kernel = None
             self._changed.set()
 
+    def _pod_changed(self, old: api.Pod | None, new: api.Pod | None) -> None:
+        # Most changes of a pod are none of its host ports, and then cost nothing further.
+        if self._book.put_pod(_key(new or old), new):
+            self._changed.set()
+
     def _mark(self, *keys: tuple[str, str]) -> None:
         self._dirty.update(keys)
         self._changed.set()
@@ -216,7 +229,7 @@ def bridge_netfilter(kernel: Kernel) -> bool:
     return kernel.setting(_BRIDGED[0]) is not None
 
 
-def _service_key(item: Any) -> tuple[str, str]:
+def _key(item: Any) -> tuple[str, str]:
     return item.metadata.namespace or "", item.metadata.name or ""
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 # Where distributions put the CNI plugins, best first.
 CNI_BIN_DIRS = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
-CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
+CNI_PLUGINS = ("bridge", "host-local", "loopback")
 NAMESPACE = "k8s.io"
 
 # A unix socket's path must fit sun_path (108 bytes with its NUL); containerd appends `.ttrpc` to it.
@@ -175,9 +175,10 @@ def _table(name: str, values: Mapping[str, object]) -> str:
 
 
 def render_cni(config: ContainerdConfig) -> str:
-    """The CNI configuration list: a bridge, host-local addresses, and portmap for hostPorts.
+    """The CNI configuration list: a bridge with host-local addresses.
 
-    Masquerading is left to the service proxy, which owns the node's nftables rules.
+    Masquerading and host ports are left to the service proxy, which owns the node's nftables rules: what the
+    portmap plugin writes is shared by all its users, and so stays when a cluster goes.
     """
     bridge: dict[str, object] = {
         "type": "bridge",
@@ -195,8 +196,7 @@ def render_cni(config: ContainerdConfig) -> str:
     }
     if config.mtu:
         bridge["mtu"] = config.mtu
-    portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
-    network = {"cniVersion": "0.4.0", "name": config.bridge, "plugins": [bridge, portmap]}
+    network = {"cniVersion": "0.4.0", "name": config.bridge, "plugins": [bridge]}
     return msgspec.json.format(msgspec.json.encode(network), indent=2).decode()
 
 

@@ -24,15 +24,8 @@ class RuntimeFailure(SampanError):
         self.reason = reason
 
 
-class PortMapping(msgspec.Struct, frozen=True):
-    container_port: int
-    host_port: int
-    protocol: str = "TCP"
-    host_ip: str = ""
-
-
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod as the runtime sees it, before any container."""
+    """A pod as the runtime sees it, before any container. Its host ports are the service proxy's."""
 
     namespace: str
     name: str
@@ -44,7 +37,6 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     dns_servers: tuple[str, ...] = ()
     dns_searches: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
-    port_mappings: tuple[PortMapping, ...] = ()
     log_directory: str = ""
     host_network: bool = False
     host_pid: bool = False
@@ -154,6 +146,8 @@ class Image(msgspec.Struct, frozen=True):
     # The image's own user: uid, or name where uid is None.
     uid: int | None = None
     username: str = ""
+    # The runtime itself needs it: never removed.
+    pinned: bool = False
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -243,6 +237,10 @@ class Runtime(Protocol):
 
     async def update_resources(self, container_id: str, resources: Resources) -> None: ...
 
+    async def reopen_log(self, container_id: str) -> None:
+        """Write to a new file at the log's path from now on: called once the old one has been moved away."""
+        ...
+
     async def find_image(self, reference: str) -> Image | None: ...
 
     async def pull_image(self, reference: str, credentials: Credentials | None) -> Image: ...
@@ -250,6 +248,10 @@ class Runtime(Protocol):
     async def list_images(self) -> Sequence[Image]: ...
 
     async def remove_image(self, reference: str) -> None: ...
+
+    async def image_directory(self) -> str:
+        """A directory of the file system that holds the images; empty where images take up no space."""
+        ...
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_s: float) -> ExecResult:
         """Run to the end. Raises TimeoutError when it takes longer (and kills it)."""

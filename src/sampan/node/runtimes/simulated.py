@@ -237,6 +237,9 @@ class SimulatedRuntime:
         if container_id not in self._containers:
             raise RuntimeFailure("NotFound", f"there is no container {container_id}")
 
+    async def reopen_log(self, container_id: str) -> None:
+        """Nothing: logs of simulated containers are no files."""
+
     async def find_image(self, reference: str) -> Image | None:
         return self._images.get(reference)
 
@@ -250,7 +253,11 @@ class SimulatedRuntime:
         return list(self._images.values())
 
     async def remove_image(self, reference: str) -> None:
-        self._images.pop(reference, None)
+        for name in [n for n, image in self._images.items() if reference in (n, image.id)]:
+            del self._images[name]
+
+    async def image_directory(self) -> str:
+        return ""
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_s: float) -> ExecResult:
         plan = self._plan(self._running(container_id))

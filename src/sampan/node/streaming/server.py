@@ -19,7 +19,6 @@ from sampan.node.streaming import access, channels, portforward, query
 from sampan.node.streaming.crilog import LogDecoder
 from sampan.node.streaming.errors import Refused
 from sampan.node.streaming.host import KeepsLogs, LogPlace, StreamHost, bare_id, find_pod, log_place
-
 from sampan.node.streaming.inotify import DirectoryWatch
 from sampan.node.streaming.logfile import read_log
 from sampan.node.streaming.session import carry

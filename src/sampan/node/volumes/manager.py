@@ -169,7 +169,7 @@ class VolumeManager:
             place = (
                 self._directory(uid) / "volume-subpaths" / wanted.name / container.name / f"{attempt}-{index}"
             )
-            found.append(_mount(wanted, volume, env, place))
+            found.append(_mount(wanted, volume, env, place, container.name))
         taken = {m.container_path for m in found}
         if HOSTS_FILE not in taken:
             found.append(Mount(self._write_hosts(pod, node, pod_ips), HOSTS_FILE))
@@ -239,7 +239,9 @@ class VolumeManager:
         return Path(pod_directory(self._config.pods_dir, uid))
 
 
-def _mount(wanted: api.VolumeMount, volume: Prepared, env: Mapping[str, str], place: Path) -> Mount:
+def _mount(
+    wanted: api.VolumeMount, volume: Prepared, env: Mapping[str, str], place: Path, container: str
+) -> Mount:
     subpath = wanted.subPath or ""
     if wanted.subPathExpr:
         subpath = expand_strictly(wanted.subPathExpr, env)
@@ -248,9 +250,11 @@ def _mount(wanted: api.VolumeMount, volume: Prepared, env: Mapping[str, str], pl
         check_subpath(subpath)
         try:
             host_path = pin_subpath(Path(volume.path), subpath, place)
-        except OSError as error:
+        except (ConfigError, OSError) as error:
+            # Why is for the log only: it would tell the pod's owner about files of the host.
+            _log.warning("subPath %r of volume %s cannot be used: %s", subpath, wanted.name, error)
             raise ConfigError(
-                f'failed to prepare subPath for volumeMount "{wanted.name}" of container: {error}'
+                f'failed to prepare subPath for volumeMount "{wanted.name}" of container "{container}"'
             ) from error
     propagation: Any = wanted.mountPropagation or "None"
     return Mount(host_path, wanted.mountPath, bool(wanted.readOnly) or volume.readonly, propagation)

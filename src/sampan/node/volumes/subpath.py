@@ -13,9 +13,9 @@ from sampan.node.volumes.mounting import bind, can_mount
 def check_subpath(subpath: str) -> str:
     """The path as it may be used. Raises ConfigError for absolute paths and for `..`."""
     if subpath.startswith("/"):
-        raise ConfigError(f"must be a relative path: {subpath!r}")
+        raise ConfigError(f"error SubPath `{subpath}` must not be an absolute path")
     if ".." in PurePosixPath(subpath).parts:
-        raise ConfigError(f"must not contain '..': {subpath!r}")
+        raise ConfigError(f"unable to provision SubPath `{subpath}`: must not contain '..'")
     return subpath
 
 

@@ -69,7 +69,7 @@ def score_nodes(pod: api.Pod, nodes: NodeTable) -> Numbers | None:
 
 
 def pinned(spec: api.PodSpec) -> frozenset[str] | None:
-    """The only nodes that the pod's required terms name, as a DaemonSet's pods do; None where they name none."""
+    """The only nodes that the required terms allow by name, as DaemonSet pods have them; None for any."""
     affinity = spec.affinity.nodeAffinity if spec.affinity is not None else None
     terms = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
     if terms is None or not terms.nodeSelectorTerms:

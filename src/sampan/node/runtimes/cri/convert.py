@@ -17,7 +17,6 @@ from sampan.node.runtimes.runtime import (
     Usage,
 )
 
-_PROTOCOLS = {"TCP": 0, "UDP": 1, "SCTP": 2}
 _PROPAGATION = {"None": 0, "": 0, "HostToContainer": 1, "Bidirectional": 2}
 _POD, _CONTAINER, _NODE = 0, 1, 2
 _RUNTIME_DEFAULT, _UNCONFINED, _LOCALHOST = 0, 1, 2
@@ -66,15 +65,6 @@ def sandbox_config(spec: SandboxSpec, *, owner: str = "", cgroup_parent: str = "
         "hostname": "" if spec.host_network else spec.hostname,
         "log_directory": spec.log_directory,
         "dns_config": dns if any(dns.values()) else {},
-        "port_mappings": [
-            {
-                "protocol": _PROTOCOLS[port.protocol],
-                "container_port": port.container_port,
-                "host_port": port.host_port,
-                "host_ip": port.host_ip,
-            }
-            for port in spec.port_mappings
-        ],
         "labels": _pod_labels(spec, owner) | dict(spec.labels),
         "annotations": dict(spec.annotations),
         "linux": {
@@ -247,6 +237,7 @@ def image(found: Any) -> Image:
         size_bytes=found.size,
         uid=found.uid.value if found.HasField("uid") else None,
         username=found.username,
+        pinned=found.pinned,
     )
 
 

@@ -230,6 +230,10 @@ class CriRuntime:
         except NotFound:
             return
 
+    async def image_directory(self) -> str:
+        answer = await self.client.call(IMAGES, "ImageFsInfo")
+        return next((each.fs_id.mountpoint for each in answer.image_filesystems), "")
+
     # -- inside containers
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_s: float) -> ExecResult:

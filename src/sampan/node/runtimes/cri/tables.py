@@ -19,7 +19,6 @@ Int64Value: value 1 int64
 UInt64Value: value 1 uint64
 KeyValue: key 1 string, value 2 bytes
 DNSConfig: servers 1 *string, searches 2 *string, options 3 *string
-PortMapping: protocol 1 int32, container_port 2 int32, host_port 3 int32, host_ip 4 string
 NamespaceOption: network 1 int32, pid 2 int32, ipc 3 int32, target_id 4 string
 SecurityProfile: profile_type 1 int32, localhost_ref 2 string
 Capability: add_capabilities 1 *string, drop_capabilities 2 *string
@@ -31,8 +30,7 @@ memory_limit_in_bytes 4 int64, oom_score_adj 5 int64
 LinuxPodSandboxConfig: cgroup_parent 1 string, security_context 2 LinuxSandboxSecurityContext, sysctls 3 map
 PodSandboxMetadata: name 1 string, uid 2 string, namespace 3 string, attempt 4 uint32
 PodSandboxConfig: metadata 1 PodSandboxMetadata, hostname 2 string, log_directory 3 string, \
-dns_config 4 DNSConfig, port_mappings 5 *PortMapping, labels 6 map, annotations 7 map, \
-linux 8 LinuxPodSandboxConfig
+dns_config 4 DNSConfig, labels 6 map, annotations 7 map, linux 8 LinuxPodSandboxConfig
 RunPodSandboxRequest: config 1 PodSandboxConfig, runtime_handler 2 string
 RunPodSandboxResponse: pod_sandbox_id 1 string
 StopPodSandboxRequest: pod_sandbox_id 1 string
@@ -92,7 +90,7 @@ AttachResponse: url 1 string
 ImageFilter: image 1 ImageSpec
 ListImagesRequest: filter 1 ImageFilter
 Image: id 1 string, repo_tags 2 *string, repo_digests 3 *string, size 4 uint64, uid 5 Int64Value, \
-username 6 string
+username 6 string, pinned 8 bool
 ListImagesResponse: images 1 *Image
 ImageStatusRequest: image 1 ImageSpec, verbose 2 bool
 ImageStatusResponse: image 1 Image, info 2 map
@@ -102,6 +100,10 @@ PullImageRequest: image 1 ImageSpec, auth 2 AuthConfig, sandbox_config 3 PodSand
 PullImageResponse: image_ref 1 string
 RemoveImageRequest: image 1 ImageSpec
 RemoveImageResponse:
+ImageFsInfoRequest:
+FilesystemIdentifier: mountpoint 1 string
+FilesystemUsage: timestamp 1 int64, fs_id 2 FilesystemIdentifier, used_bytes 3 UInt64Value
+ImageFsInfoResponse: image_filesystems 1 *FilesystemUsage
 ContainerAttributes: id 1 string, metadata 2 ContainerMetadata
 CpuUsage: timestamp 1 int64, usage_core_nano_seconds 2 UInt64Value, usage_nano_cores 3 UInt64Value
 MemoryUsage: timestamp 1 int64, working_set_bytes 2 UInt64Value, usage_bytes 4 UInt64Value, \

@@ -400,6 +400,9 @@ class Keeper:
 
 def main(directory: Path) -> None:
     """Detach from the agent, start the container, tell the agent by our standard output, and keep it."""
+    # Event loops such as uvloop's leave a child more of their descriptors than its own standard streams:
+    # one that we kept would hide from the agent that we have answered.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     if os.fork() > 0:
         os._exit(0)
     keeper = Keeper(directory, records.read_plan(directory))

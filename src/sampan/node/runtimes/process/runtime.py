@@ -305,6 +305,9 @@ class ProcessRuntime:
     async def remove_image(self, reference: str) -> None:
         """Nothing: the host stays."""
 
+    async def image_directory(self) -> str:
+        return ""
+
     # -- inside containers
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_s: float) -> ExecResult:
