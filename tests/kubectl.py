@@ -51,8 +51,8 @@ class Kubectl:
     """Runs one kubectl against one cluster."""
 
     def __init__(self, kubeconfig: Path, binary: str = "") -> None:
-        self._binary = binary or newest()
-        self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+        self.binary = binary or newest()
+        self.environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
 
     def __call__(self, *arguments: str, stdin: str | None = None, timeout_s: float = _TIMEOUT_S) -> str:
         """Run it; its output. Fails the test with what it said when it fails."""
@@ -65,12 +65,12 @@ class Kubectl:
     ) -> subprocess.CompletedProcess[str]:
         """Run it, whatever comes of it."""
         return subprocess.run(
-            [self._binary, *arguments],
+            [self.binary, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
             check=False,
-            env=self._environment,
+            env=self.environment,
             timeout=timeout_s,
         )
 

@@ -299,3 +299,11 @@ async def test_subresources_that_are_not_there(api: Api) -> None:
     (await api.post(f"{PODS}/web/status", {})).refused(405, "MethodNotAllowed")
     (await api.get(f"{PODS}/web/binding")).refused(405, "MethodNotAllowed")
     (await api.get(f"{PODS}/web/log")).refused(400, "BadRequest")  # it has no node yet
+
+
+@served
+async def test_a_pod_can_be_bound_by_name(api: Api) -> None:
+    await api.pod()
+    (await api.post("/api/v1/namespaces/default/bindings", _binding())).ok(201)
+    assert (await api.get(f"{PODS}/web")).ok()["spec"]["nodeName"] == "n1"
+    (await api.get("/api/v1/namespaces/default/bindings/web")).refused(405, "MethodNotAllowed")

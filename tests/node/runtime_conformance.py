@@ -357,8 +357,7 @@ class CommandConformance:
             await eventually(lambda: _logged(pod, "main", 0))
             path = Path(pod.spec.log_directory) / "main-0.log"
             path.rename(path.with_suffix(".1"))
-            reopen: Callable[[str], Awaitable[None]] = getattr(pod.runtime, "reopen_log")  # noqa: B009
-            await reopen(container)
+            await pod.runtime.reopen_log(container)
             session = await pod.runtime.attach(container, tty=False, stdin=True)
             await session.write(b"go\n")
             await pod.exited(container)

@@ -12,7 +12,7 @@ import pytest
 
 from sampan.node.images import builtin
 from sampan.node.runtimes.cri.runtime import CriRuntime
-from sampan.node.runtimes.runtime import PortMapping, Resources, RuntimeFailure, Security, State
+from sampan.node.runtimes.runtime import Resources, RuntimeFailure, Security, State
 from tests.node.conftest import SUBNET, Node
 from tests.node.runtime_conformance import (
     CommandConformance,
@@ -21,7 +21,6 @@ from tests.node.runtime_conformance import (
     NetworkConformance,
     Pod,
     Subject,
-    eventually,
     run,
 )
 
@@ -153,29 +152,6 @@ class TestPodSettings:
             assert pod.log() == [("stdout", "F", socket.gethostname())]
 
         run(subject, scenario, host_network=True, hostname="ignored")
-
-    def test_a_host_port_reaches_the_pod(self, subject: Subject) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            host_port = probe.getsockname()[1]
-
-        async def scenario(pod: Pod) -> None:
-            sandbox = next(each for each in (await pod.runtime.list()).sandboxes if each.id == pod.id)
-            gateway = sandbox.ips[0].rpartition(".")[0] + ".1"
-            await pod.start("nc", "-ll", "-p", "8080", "-e", "echo", "ahoy")
-
-            async def answer() -> bytes:
-                try:
-                    reader, writer = await asyncio.open_connection(gateway, host_port)
-                except OSError:
-                    return b""
-                data = await reader.read()
-                writer.close()
-                await writer.wait_closed()
-                return data
-
-            assert await eventually(answer) == b"ahoy\n"
-
-        run(subject, scenario, port_mappings=(PortMapping(8080, host_port),))
 
 
 class NameServer(asyncio.DatagramProtocol):

@@ -180,6 +180,8 @@ def _build(world: World) -> None:
     for namespace in (world.node, world.client, *world.pods.values()):
         _sh("ip", "netns", "add", namespace)
         _in(namespace, "ip", "link", "set", "lo", "up")
+    # A new namespace takes this over from the host, where another proxy may have set it.
+    _in(world.node, "sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/all/route_localnet")
     _in(world.node, "ip", "link", "add", "br0", "type", "bridge")
     _in(world.node, "ip", "address", "add", f"{BRIDGE}/24", "dev", "br0")
     _in(world.node, "ip", "link", "set", "br0", "up")

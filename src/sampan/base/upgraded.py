@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -37,7 +37,8 @@ class UpgradedConnection:
         # What follows is no HTTP: there can be no next request.
         self.response.force_close()
         await self.response.prepare(self._http)
-        self._http.protocol.set_parser(self)
+        parser: Any = self
+        self._http.protocol.set_parser(parser)
 
     async def read(self) -> bytes:
         """The next bytes; empty once the peer has ended."""

@@ -6,6 +6,7 @@ Imports stay inside the commands: `sampan up` is measured from the moment it is 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.command(options)
     except SampanError as problem:
         sys.stderr.write(f"sampan: {problem}\n")
+        return 1
+    except BrokenPipeError:  # whoever reads our output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as problem:
+        where = f" {problem.filename}" if problem.filename else ""
+        words = problem.strerror or str(problem)
+        sys.stderr.write(f"sampan:{where} cannot be used: {words}. Mend that and run it again.\n")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -22,6 +22,10 @@ CONTEXT: Final = "sampan"
 def up(layout: Layout, options: argparse.Namespace) -> int:
     """Start the cluster and wait until it works; says so when it is up already."""
     steps = Steps()
+    if options.apply:
+        from sampan.cluster import documents
+
+        documents.read(options.apply)  # what is broken is said before anything is made
     if lifecycle.is_up(layout):
         return _already_up(layout, options)
     runtime = preflight.best_runtime() if options.runtime in (None, "auto") else options.runtime
@@ -37,12 +41,17 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         preflight.demand(settings.runtime)
         lifecycle.demand_port(settings.port)
     since = lifecycle.now()
-    process = lifecycle.start(layout, settings, detached=not options.foreground)
+    process = lifecycle.start(layout, settings, detached=not options.foreground, fresh=fresh)
     try:
+        lifecycle.wait_for_supervisor(layout, process)
         _wait(layout, settings, steps, since, options.apply)
     except SampanError:
-        if fresh and lifecycle.hopeless_parts(layout):
-            lifecycle.stop(layout)  # nothing is left running that never worked
+        if lifecycle.hopeless_parts(layout):
+            lifecycle.stop(layout)  # what does not work is not left running
+        raise
+    except KeyboardInterrupt:
+        if options.foreground:
+            lifecycle.stop(layout)
         raise
     if not options.no_merge:
         _merge(layout, settings)
@@ -126,8 +135,7 @@ def _stay(process: subprocess.Popen[bytes]) -> int:
 
 def _delete_damaged(layout: Layout) -> int:
     """Delete a cluster whose settings cannot be read; a running supervisor cleans up by those it knows."""
-    if lifecycle.is_up(layout):
-        lifecycle.stop(layout)
+    lifecycle.end(layout, config.salvage(layout))
     _delete(layout)
     return 0
 

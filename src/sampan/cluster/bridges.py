@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 from sampan.base.errors import SampanError
 from sampan.cluster import machine, preflight
@@ -20,10 +20,10 @@ def ensure(settings: Settings) -> None:
     with machine.locked():
         demand_ranges(settings)
         machine.claim(settings)
-        for number in range(settings.nodes):
-            name = settings.bridge(number)
-            if not Path(f"/sys/class/net/{name}").exists():
-                _ip(f"link add {name} type bridge")
+        present = {name for _, name in socket.if_nameindex()}
+        bridges = {settings.bridge(number) for number in range(settings.nodes)}
+        for name in sorted(bridges - present):
+            _ip(f"link add {name} type bridge")
         _ip("\n".join(_commands(settings)))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import secrets
+import shutil
 import signal
 import socket
 import ssl
@@ -72,7 +74,12 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
     }
     settings = msgspec.structs.replace(known, **replaced)
     if settings != known:
-        config.save(layout, settings)
+        if settings.nodes < known.nodes:
+            end(layout, known)  # a crash may have left the pods of a node that shall be no more
+        try:
+            config.save(layout, settings)
+        except OSError as problem:
+            raise unwritable(layout, problem) from problem
     return settings
 
 
@@ -95,10 +102,7 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
     try:
         config.save(layout, settings)
     except OSError as problem:
-        raise SampanError(
-            f"Cannot write to {layout.root}: {problem.strerror}. "
-            "Choose another --data-dir, or mend its owner."
-        ) from problem
+        raise unwritable(layout, problem) from problem
     return settings
 
 
@@ -139,23 +143,51 @@ def is_up(layout: Layout) -> bool:
     return Lock.holder(layout.run) != 0
 
 
-def start(layout: Layout, settings: Settings, *, detached: bool) -> subprocess.Popen[bytes]:
-    """Make what is missing of the credentials and start the supervisor, which starts the parts."""
+def start(
+    layout: Layout, settings: Settings, *, detached: bool, fresh: bool = False
+) -> subprocess.Popen[bytes]:
+    """Make what is missing of the credentials and start the supervisor, which starts the parts.
+
+    Raises SampanError where the directory cannot be written; a `fresh` one is removed again.
+    """
     from sampan.cluster import credentials
 
-    layout.run.mkdir(parents=True, exist_ok=True)
-    layout.logs.mkdir(parents=True, exist_ok=True)
-    (layout.run / "parts.json").unlink(missing_ok=True)
-    credentials.ensure(layout, settings, now())
-    with (layout.logs / "supervisor.log").open("ab") as log:
-        return subprocess.Popen(
-            supervise_argv(layout),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=detached,
-            cwd="/",
-        )
+    try:
+        layout.run.mkdir(parents=True, exist_ok=True)
+        layout.logs.mkdir(parents=True, exist_ok=True)
+        (layout.run / "parts.json").unlink(missing_ok=True)
+        credentials.ensure(layout, settings, now())
+        with (layout.logs / "supervisor.log").open("ab") as log:
+            return subprocess.Popen(
+                supervise_argv(layout),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=detached,
+                cwd="/",
+            )
+    except OSError as problem:
+        if fresh:
+            shutil.rmtree(layout.root, ignore_errors=True)
+        raise unwritable(layout, problem) from problem
+
+
+def unwritable(layout: Layout, problem: OSError) -> SampanError:
+    """Why the data directory cannot be written, with the mend."""
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        mend = "make room on its disk, or choose another --data-dir"
+    else:
+        mend = "choose another --data-dir, or mend its owner"
+    return SampanError(f"Cannot write to {layout.root}: {problem.strerror}; {mend}.")
+
+
+def wait_for_supervisor(layout: Layout, process: subprocess.Popen[bytes]) -> None:
+    """Return once the supervisor has started a part. Raises SampanError with its last words where it ends."""
+    while not (layout.run / "parts.json").exists():
+        if process.poll() is not None:
+            words = (layout.logs / "supervisor.log").read_text(errors="replace").strip().splitlines()
+            raise SampanError(words[-1] if words else f"The supervisor of {layout.root} ended at once.")
+        time.sleep(_POLL_S)
 
 
 def supervise_argv(layout: Layout) -> list[str]:
@@ -168,8 +200,13 @@ def stop(layout: Layout) -> bool:
     Raises SampanError where it does not end in time.
     """
     pid = Lock.holder(layout.run)
+    return end(layout, config.load(layout) if pid == 0 else None)
+
+
+def end(layout: Layout, settings: Settings | None) -> bool:
+    """As `stop`; what a cluster that is not running left behind is found by `settings`."""
+    pid = Lock.holder(layout.run)
     if pid == 0:
-        settings = config.load(layout)
         if settings is not None:
             from sampan.cluster.teardown import teardown
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -71,8 +72,9 @@ def release(settings: Settings, run: Path = _RUN, sys: Path = _SYS) -> None:
 
 
 def _alive(shared: Shared, settings: Settings) -> Shared:
-    # A cluster whose data directory was removed behind our back has no bridge any more (or never will again).
-    kept = [c for c in shared.clusters if c == settings.id or Path(f"/sys/class/net/sampan-{c}-0").exists()]
+    # A cluster whose data directory was removed behind our back does not count once its bridge is gone.
+    present = {name for _, name in socket.if_nameindex()}
+    kept = [c for c in shared.clusters if c == settings.id or f"sampan-{c}-0" in present]
     return Shared(kept, shared.before)
 
 

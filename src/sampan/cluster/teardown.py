@@ -41,7 +41,7 @@ async def _containers(layout: Layout, settings: Settings) -> None:
     async with asyncio.TaskGroup() as tasks:
         for number in range(settings.nodes):
             config = containerd.config_of(layout, settings, number)
-            tasks.create_task(_node(config, containerd.cgroup_parent(settings)))
+            tasks.create_task(_node(config, containerd.cgroup_parent(settings, number)))
         tasks.create_task(LinuxKernel().apply(f"table inet {table}\ndelete table inet {table}\n"))
     with machine.locked():
         machine.release(settings)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import msgspec
 
 from sampan.controllers import (
+    cronjob,
     garbagecollector,
     namespace,
     nodelifecycle,
     podgc,
     replicaset,
+    replicationcontroller,
     serviceaccount,
     tainteviction,
 )
 from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
 from sampan.controllers.endpointslice import endpoints, slices
+from sampan.controllers.job import orphans, ttl
+from sampan.controllers.job import plan as job
 from sampan.controllers.runtime.controller import Controller
 from sampan.controllers.statefulset import plan as statefulset
 
@@ -38,8 +42,13 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         serviceaccount.root_ca(settings.ca_bundle),
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
+        replicationcontroller.CONTROLLER,
         daemonset.controller(),
         statefulset.CONTROLLER,
+        job.CONTROLLER,
+        ttl.CONTROLLER,
+        orphans.CONTROLLER,
+        cronjob.CONTROLLER,
         slices.CONTROLLER,
         endpoints.CONTROLLER,
         garbagecollector.CONTROLLER,

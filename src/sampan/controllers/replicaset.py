@@ -1,4 +1,4 @@
-"""ReplicaSets: as many pods as asked for, of which the least valuable go first."""
+"""ReplicaSets and ReplicationControllers: as many pods as asked for, the least valuable of which go first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cmp_to_key
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -27,21 +27,23 @@ BURST: Final = 500
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 _PHASE_RANK: Final = {"Pending": 0, "Unknown": 1, "Running": 2}
 
+# What differs between the two is the shape of their selectors and conditions.
+Owner = api.ReplicaSet | api.ReplicationController
+
 
 class View(msgspec.Struct, frozen=True):
-    """A ReplicaSet and every pod that it controls or could adopt."""
+    """A ReplicaSet or ReplicationController and every pod that it controls or could adopt."""
 
-    owner: api.ReplicaSet
+    owner: Owner
     candidates: tuple[api.Pod, ...]
     # Pods of all ReplicaSets of the same Deployment: of two on one node, one is worth less.
     related: tuple[api.Pod, ...] = ()
     failure: Failure | None = None
 
 
-def gather(caches: Caches, key: Key) -> View | None:
-    """The ReplicaSet with its candidates; None where it is gone."""
-    sets = caches.of(api.ReplicaSet)
-    owner = sets.get(*key)
+def gather(caches: Caches, key: Key, kind: type[Owner]) -> View | None:
+    """The object of this kind with its candidates; None where it is gone."""
+    owner = caches.of(kind).get(*key)
     if owner is None:
         return None
     pods = caches.of(api.Pod)
@@ -141,24 +143,27 @@ def _deletion_cost(pod: api.Pod) -> int:
         return 0
 
 
-def _selector(owner: api.ReplicaSet) -> selectors.Selector:
+def _selector(owner: Owner) -> selectors.Selector:
+    if isinstance(owner, api.ReplicationController):
+        # A selector without labels selects nothing here, where it would select everything.
+        return selectors.from_labels(owner.spec.selector) if owner.spec.selector else selectors.NOTHING
     return selectors.from_label_selector(owner.spec.selector)
 
 
-def _wanted(owner: api.ReplicaSet) -> int:
+def _wanted(owner: Owner) -> int:
     return 1 if owner.spec.replicas is None else owner.spec.replicas
 
 
-def _related(caches: Caches, owner: api.ReplicaSet) -> tuple[api.Pod, ...]:
+def _related(caches: Caches, owner: Owner) -> tuple[api.Pod, ...]:
     deployment = controller_of(owner)
-    if deployment is None:
+    if deployment is None or not isinstance(owner, api.ReplicaSet):
         return ()
     pods = caches.of(api.Pod)
     siblings = caches.of(api.ReplicaSet).controlled_by(deployment.uid)
     return tuple(pod for one in siblings for pod in pods.controlled_by(one.metadata.uid or ""))
 
 
-def _creates(owner: api.ReplicaSet, count: int) -> list[Effect]:
+def _creates(owner: Owner, count: int) -> list[Effect]:
     about = ref_of(owner)
     pod = podutil.from_template(owner.spec.template, owner)
     done = Emit(about, "Normal", "SuccessfulCreate", "Created pod: {name}")
@@ -166,7 +171,7 @@ def _creates(owner: api.ReplicaSet, count: int) -> list[Effect]:
     return [Create(pod, done=done, failed=failed) for _ in range(count)]
 
 
-def _remove(owner: api.ReplicaSet, pod: api.Pod) -> Remove:
+def _remove(owner: Owner, pod: api.Pod) -> Remove:
     about = ref_of(owner)
     ref = msgspec.structs.replace(ref_of(pod), resource_version="")
     done = Emit(about, "Normal", "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
@@ -174,33 +179,37 @@ def _remove(owner: api.ReplicaSet, pod: api.Pod) -> Remove:
     return Remove(ref, done=done, failed=failed)
 
 
-def _status(view: View, claimed: Sequence[api.Pod], missing: int, now: datetime) -> api.ReplicaSetStatus:
+def _status(view: View, claimed: Sequence[api.Pod], missing: int, now: datetime) -> Any:
     owner = view.owner
     active = [pod for pod in claimed if podutil.is_active(pod)]
     template = selectors.from_labels(owner.spec.template.metadata.labels)
     min_ready_s = owner.spec.minReadySeconds or 0
-    return msgspec.structs.replace(
+    status: Any = msgspec.structs.replace(
         owner.status,
         replicas=len(active),
         fullyLabeledReplicas=sum(template.matches(pod.metadata.labels) for pod in active) or None,
         readyReplicas=sum(map(podutil.is_ready, active)) or None,
         availableReplicas=sum(podutil.is_available(pod, min_ready_s, now) for pod in active) or None,
-        terminatingReplicas=sum(map(podutil.is_terminating, claimed)),
         observedGeneration=owner.metadata.generation,
         conditions=_conditions(view, missing, now),
     )
+    if isinstance(owner, api.ReplicaSet):
+        leaving = sum(map(podutil.is_terminating, claimed))
+        status = msgspec.structs.replace(status, terminatingReplicas=leaving)
+    return status
 
 
-def _conditions(view: View, missing: int, now: datetime) -> list[api.ReplicaSetCondition]:
+def _conditions(view: View, missing: int, now: datetime) -> list[Any]:
     """ReplicaFailure comes with the first failure to create or delete, and goes with the first success."""
-    before = view.owner.status.conditions
+    before: list[Any] = list(view.owner.status.conditions)
     known = [c for c in before if c.type == "ReplicaFailure"]
     failure = view.failure
     if failure is None or not isinstance(failure.effect, Create | Remove) or missing == 0:
         return [c for c in before if c.type != "ReplicaFailure"]
     if known:
         return before
-    condition = api.ReplicaSetCondition(
+    is_set = isinstance(view.owner, api.ReplicaSet)
+    condition = (api.ReplicaSetCondition if is_set else api.ReplicationControllerCondition)(
         type="ReplicaFailure",
         status="True",
         reason="FailedCreate" if missing > 0 else "FailedDelete",
@@ -210,13 +219,13 @@ def _conditions(view: View, missing: int, now: datetime) -> list[api.ReplicaSetC
     return [*before, condition]
 
 
-def _next_available_s(owner: api.ReplicaSet, active: Sequence[api.Pod], now: datetime) -> float | None:
+def _next_available_s(owner: Owner, active: Sequence[api.Pod], now: datetime) -> float | None:
     min_ready_s = owner.spec.minReadySeconds or 0
     waits = [podutil.available_in_s(pod, min_ready_s, now) for pod in active]
     return min((wait for wait in waits if wait), default=None)
 
 
-def _waiting(owner: api.ReplicaSet, active: Sequence[api.Pod], missing: int, now: datetime) -> str:
+def _waiting(owner: Owner, active: Sequence[api.Pod], missing: int, now: datetime) -> str:
     if owner.metadata.deletionTimestamp is not None:
         return "the garbage collector to finish its deletion"
     if missing:
@@ -227,11 +236,16 @@ def _waiting(owner: api.ReplicaSet, active: Sequence[api.Pod], missing: int, now
     return f"{unavailable} of {len(active)} pods to become available" if unavailable else ""
 
 
-CONTROLLER: Final = Controller(
-    name="replicaset",
-    kind=api.ReplicaSet,
-    watches=(owned(api.Pod, adopt=True),),
-    indexes={api.Pod: {FREE: free}},
-    gather=gather,
-    plan=plan,
-)
+def controller(name: str, kind: type[Owner]) -> Controller:
+    """The controller for objects of this kind."""
+    return Controller(
+        name=name,
+        kind=kind,
+        watches=(owned(api.Pod, adopt=True),),
+        indexes={api.Pod: {FREE: free}},
+        gather=lambda caches, key: gather(caches, key, kind),
+        plan=plan,
+    )
+
+
+CONTROLLER: Final = controller("replicaset", api.ReplicaSet)

@@ -6,46 +6,22 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-import msgspec
-
 from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.client.informer import Informer
+from sampan.node import handles
 from sampan.node.admission import NodeView, admit
 from sampan.node.config import AgentConfig
 from sampan.node.files import NoFiles, PodFiles
+from sampan.node.handles import ContainerHandle
 from sampan.node.model import NodeFacts, Trouble
-from sampan.node.names import log_directory, log_path
 from sampan.node.node_info import MachineInfo, capacity_units, read_machine
 from sampan.node.node_status import NodeReporter
 from sampan.node.pods import PodHost, Record, no_record
 from sampan.node.runtimes.runtime import Runtime
-from sampan.node.turn import spec_of
+from sampan.node.upkeep.work import upkeep
 from sampan.node.volumes.manager import VolumeManager
 from sampan.schema import api
-
-
-class ContainerHandle(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a container of a pod is, for whoever streams to and from it.
-
-    `container_id` is empty before its first start. `log_path` is the current instance's log file,
-    `previous_log_path` the one before ("" if there is none).
-    """
-
-    namespace: str
-    pod: str
-    uid: str
-    container: str
-    container_id: str
-    sandbox_id: str
-    attempt: int
-    running: bool
-    log_path: str
-    previous_log_path: str
-    previous_container_id: str
-    tty: bool
-    stdin: bool
-    stdin_once: bool
 
 
 class Agent:
@@ -73,6 +49,7 @@ class Agent:
         if files is None:
             files = VolumeManager(client, clock, config) if config.root_dir else NoFiles()
         self._files = files
+        self._record = record
         self._facts: NodeFacts | None = None
         self.host = PodHost(
             config,
@@ -108,6 +85,8 @@ class Agent:
             self.host.remove_orphans()
             begin(self.host.follow_exits())
             begin(self.host.relist())
+            for work in upkeep(self.host.workers, self.runtime, self.config, self._clock, self._record):
+                begin(work)
             if isinstance(self._files, VolumeManager):
                 begin(self._files.run(self.host.pods))
             await asyncio.gather(*tasks)
@@ -119,51 +98,15 @@ class Agent:
 
     def pods(self) -> list[api.Pod]:
         """The pods of this node, with the status that the agent last computed for them."""
-        found = []
-        for worker in self.host.workers.values():
-            status = worker.state.reported or worker.pod.status
-            found.append(msgspec.structs.replace(worker.pod, status=status))
-        return found
+        return handles.pods(self.host)
 
     def find_container(self, namespace: str, pod: str, container: str) -> ContainerHandle | None:
         """The container of that name (the first one for an empty name); None where there is none."""
-        for worker in self.host.workers.values():
-            key = worker.state.key
-            if (key.namespace, key.name) != (namespace, pod) or worker.state.api_gone:
-                continue
-            name = container or next((c.name for c in worker.pod.spec.containers), "")
-            record, spec = worker.state.containers.get(name), spec_of(worker.pod, name)
-            if record is None or spec is None:
-                return None
-            current, previous, sandbox = record.current, record.previous, worker.state.sandbox
-            logs = log_directory(self.config.log_dir, key)
-            return ContainerHandle(
-                namespace=namespace,
-                pod=pod,
-                uid=key.uid,
-                container=name,
-                container_id=current.id if current is not None else "",
-                sandbox_id=sandbox.id if sandbox is not None else "",
-                attempt=current.attempt if current is not None else 0,
-                running=current is not None and current.state == "running",
-                log_path=f"{logs}/{log_path(name, current.attempt)}" if current is not None else "",
-                previous_log_path=f"{logs}/{log_path(name, previous.attempt)}"
-                if previous is not None
-                else "",
-                previous_container_id=previous.id if previous is not None else "",
-                tty=bool(spec.tty),
-                stdin=bool(spec.stdin),
-                stdin_once=bool(spec.stdinOnce),
-            )
-        return None
+        return handles.find_container(self.host, self.config.log_dir, namespace, pod, container)
 
     def find_sandbox(self, namespace: str, pod: str) -> str:
         """The pod's ready sandbox, for port forwarding; empty where there is none."""
-        for worker in self.host.workers.values():
-            key, sandbox = worker.state.key, worker.state.sandbox
-            if (key.namespace, key.name) == (namespace, pod) and sandbox is not None:
-                return sandbox.id if sandbox.phase == "ready" else ""
-        return ""
+        return handles.find_sandbox(self.host, namespace, pod)
 
     def _node_facts(self, name: str) -> NodeFacts | None:
         if name not in ("", self.config.node_name):

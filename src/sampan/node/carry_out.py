@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any, Final, Protocol
 from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.client.errors import ApiError, is_conflict, is_not_found
-from sampan.node.config import AgentConfig
+from sampan.node.config import SANDBOXES_LEAST, AgentConfig
 from sampan.node.dns import Resolver, parse_resolv_conf, pod_resolver
 from sampan.node.env import EnvSources, container_env, env_needs
 from sampan.node.errors import ConfigError
@@ -53,6 +55,8 @@ LEAST_AFTER_HOOK_S: Final = 2.0
 POST_START_LIMIT_S: Final = 3600.0
 PULL_REASONS: Final = ("ErrImagePull", "InvalidImageName", "RegistryUnavailable", "ErrImageNeverPull")
 
+_log = logging.getLogger(__name__)
+
 
 class PodView(Protocol):
     """What carrying out needs of a pod: its newest object, its node, and a way to record events."""
@@ -87,6 +91,10 @@ class CarryOut:
         self._statuses = statuses
         self._services = services
         self._slots = asyncio.Semaphore(config.concurrency)
+        # A sandbox costs processor time. Where too many are made at once, all of a crowd of pods are up at
+        # the very end; this way the first of them run while the last still wait.
+        at_once = config.sandboxes or max(2 * (os.cpu_count() or 1), SANDBOXES_LEAST)
+        self._sandboxes = asyncio.Semaphore(at_once)
         self._pulls = asyncio.Semaphore(config.pulls)
         self._images: OrderedDict[str, Image] = OrderedDict()
         self._methods: dict[type[Instruction], Callable[[PodView, Any], Awaitable[Any]]] = {
@@ -169,7 +177,7 @@ class CarryOut:
 
     async def _run_sandbox(self, view: PodView, order: RunSandbox) -> SandboxUp:
         spec = await self._sandbox_spec(view, order.attempt)
-        async with self._slots:
+        async with self._sandboxes:
             sandbox_id = await self._runtime.run_sandbox(spec)
         if spec.host_network:
             return SandboxUp(sandbox_id, view.node.ips)
@@ -195,7 +203,7 @@ class CarryOut:
         await self._runtime.stop_sandbox(order.sandbox_id)
 
     async def _remove_sandbox(self, view: PodView, order: RemoveSandbox) -> None:
-        await self._runtime.stop_sandbox(order.sandbox_id)
+        # Removing stops as well: stopping first would take the network down twice.
         await self._runtime.remove_sandbox(order.sandbox_id)
 
     # --- containers -----------------------------------------------------------------------------------
@@ -219,6 +227,7 @@ class CarryOut:
                 mounts=mounts,
                 node=view.node,
                 node_memory_bytes=view.node.allocatable_memory_bytes,
+                target_id=order.target_id,
             )
             home = await self._sandbox_spec(view, 0)
             container_id = await self._runtime.create_container(order.sandbox_id, home, made)
@@ -255,9 +264,13 @@ class CarryOut:
         handler = spec.lifecycle.postStart if spec is not None and spec.lifecycle is not None else None
         if spec is None or handler is None:
             return
-        await run_hook(
-            self._runtime, self._clock, spec, handler, order.container_id, order.ips, POST_START_LIMIT_S
-        )
+        try:
+            await run_hook(
+                self._runtime, self._clock, spec, handler, order.container_id, order.ips, POST_START_LIMIT_S
+            )
+        except (RuntimeFailure, TimeoutError, OSError, ValueError) as error:
+            _log.warning("the postStart hook of %s failed: %s", order.container_id, error)
+            raise
 
     async def _stop_container(self, view: PodView, order: StopContainer) -> None:
         left_s = order.grace_s
@@ -277,7 +290,9 @@ class CarryOut:
                 self._runtime, self._clock, spec, handler, order.container_id, order.ips, order.grace_s
             )
         except (RuntimeFailure, TimeoutError, OSError, ValueError) as error:
-            view.note("Warning", "FailedPreStopHook", f"PreStopHook failed: {error}", order.container)
+            # What the hook said may be secret: not for the Event.
+            _log.warning("the preStop hook of %s failed: %s", order.container_id, error)
+            view.note("Warning", "FailedPreStopHook", "PreStopHook failed", order.container)
 
     async def _remove_container(self, view: PodView, order: RemoveContainer) -> None:
         await self._runtime.remove_container(order.container_id)

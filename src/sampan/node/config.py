@@ -26,6 +26,8 @@ IMAGE_LEAST_AGE_S: Final = 120.0
 IMAGE_GC_PERIOD_S: Final = 300.0
 # Runtime calls and volume preparations under way at once on one node.
 CONCURRENCY: Final = 16
+# Sandboxes made at once are twice the machine's CPUs, and no fewer than this.
+SANDBOXES_LEAST: Final = 4
 PULLS: Final = 5
 
 
@@ -62,6 +64,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     status_period_s: float = STATUS_PERIOD_S
     volume_sync_s: float = VOLUME_SYNC_S
     concurrency: int = CONCURRENCY
+    sandboxes: int = 0  # made at once; 0: by the number of CPUs
     pulls: int = PULLS
     log_most_bytes: int = LOG_MOST_BYTES
     log_files: int = LOG_FILES

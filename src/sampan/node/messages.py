@@ -142,6 +142,8 @@ class StartContainer(Instruction, frozen=True):
     sandbox_id: str
     image_ref: str
     ips: tuple[str, ...]
+    # The instance whose processes an ephemeral container is to see.
+    target_id: str = ""
 
     @property
     def key(self) -> str:

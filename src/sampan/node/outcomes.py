@@ -117,8 +117,9 @@ def _container_up(turn: Turn, name: str, up: ContainerUp) -> None:
 
 def _supersede(turn: Turn, record: ContainerRecord) -> None:
     """The instance before the last is nobody's last state any more."""
-    if record.previous is not None and record.current is not None and record.previous.id:
-        turn.change(old_containers=(*turn.state.old_containers, record.previous.id))
+    before = record.previous
+    if before is not None and record.current is not None and before.id and not before.removed:
+        turn.change(old_containers=(*turn.state.old_containers, before.id))
 
 
 def _hook_over(turn: Turn, container_id: str, result: Any) -> None:
@@ -236,7 +237,8 @@ def _hook_failed(turn: Turn, container_id: str, event: Failed) -> None:
     record = _by_id(turn, container_id)
     if record is None or record.current is None or record.current.state is State.EXITED:
         return
-    turn.note("Warning", "FailedPostStartHook", event.message, record.name)
+    # What the hook said may be secret.
+    turn.note("Warning", "FailedPostStartHook", "PostStartHook failed", record.name)
     turn.change_container(record.name, doom=Doom("FailedPostStartHook"))
 
 

@@ -151,7 +151,22 @@ def _start(turn: Turn, record: ContainerRecord, sandbox_ready: bool) -> None:
         return
     attempt = record.current.attempt + 1 if record.current is not None else 0
     ips = turn.state.node.ips if turn.state.pod.spec.hostNetwork else sandbox.ips
-    turn.do(StartContainer(record.name, attempt, sandbox.id, record.image_ref, ips))
+    target = _target(turn, record)
+    if target is not None:
+        turn.do(StartContainer(record.name, attempt, sandbox.id, record.image_ref, ips, target))
+
+
+def _target(turn: Turn, record: ContainerRecord) -> str | None:
+    """The running instance that an ephemeral container targets, "" for no target; None while it is down."""
+    if record.role is not Role.EPHEMERAL:
+        return ""
+    wanted = next(
+        (e.targetContainerName for e in turn.state.pod.spec.ephemeralContainers if e.name == record.name), ""
+    )
+    if not wanted:
+        return ""
+    current = turn.record(wanted).current if wanted in turn.state.containers else None
+    return current.id if current is not None and current.state is State.RUNNING else None
 
 
 def _tell_backoff(turn: Turn, record: ContainerRecord) -> None:
@@ -269,6 +284,11 @@ def _probe_ips(turn: Turn) -> tuple[str, ...]:
 
 def remove_old(turn: Turn) -> None:
     """Remove dead containers and sandboxes that nobody needs; containers go before their sandbox."""
+    for record in turn.records():
+        before = record.previous
+        # One dead container is kept of each, for who wants to know how it ended.
+        if before is not None and before.id and not before.removed and has_exited(record):
+            turn.do(RemoveContainer(before.id))
     for container_id in turn.state.old_containers:
         turn.do(RemoveContainer(container_id))
     if turn.state.old_containers:

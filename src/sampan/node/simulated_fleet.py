@@ -15,8 +15,10 @@ from sampan.base.ids import Ids
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError, is_already_exists
 from sampan.client.informer import Informer
+from sampan.node import handles
 from sampan.node.admission import NodeView, admit
 from sampan.node.config import LEASE_RENEW_S, MAX_PODS, AgentConfig
+from sampan.node.handles import ContainerHandle
 from sampan.node.model import NodeFacts, Trouble
 from sampan.node.node_info import MachineInfo, capacity_units
 from sampan.node.node_objects import new_node, node_labels, node_status
@@ -82,7 +84,12 @@ class SimulatedNodes:
             self._add(replace(base, node_name=f"{prefix}{index}", node_ips=(str(NODE_NETWORK[index]),)))
         self._pods: Informer[api.Pod] = Informer(client, api.Pod, clock, fields="spec.nodeName!=")
         self.host = PodHost(
-            replace(base, concurrency=REGISTERING_AT_ONCE, pulls=REGISTERING_AT_ONCE),
+            replace(
+                base,
+                concurrency=REGISTERING_AT_ONCE,
+                sandboxes=REGISTERING_AT_ONCE,
+                pulls=REGISTERING_AT_ONCE,
+            ),
             self.runtime,
             client,
             clock,
@@ -129,6 +136,18 @@ class SimulatedNodes:
 
     def resume(self, name: str) -> None:
         self._paused.discard(name)
+
+    def pods(self) -> list[api.Pod]:
+        """The pods of all nodes, with the status that was last computed for them."""
+        return handles.pods(self.host)
+
+    def find_container(self, namespace: str, pod: str, container: str) -> ContainerHandle | None:
+        """The container of that name; None where there is none. Logs are in the runtime, not in files."""
+        return handles.find_container(self.host, "", namespace, pod, container)
+
+    def find_sandbox(self, namespace: str, pod: str) -> str:
+        """The pod's ready sandbox; empty where there is none."""
+        return handles.find_sandbox(self.host, namespace, pod)
 
     def _add(self, config: AgentConfig) -> None:
         name = config.node_name

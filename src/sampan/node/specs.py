@@ -83,6 +83,7 @@ def container_spec(
     mounts: Sequence[Mount],
     node: NodeFacts,
     node_memory_bytes: int,
+    target_id: str = "",
 ) -> ContainerSpec:
     """One instance of a container. Raises ConfigError where runAsNonRoot is broken."""
     return ContainerSpec(
@@ -106,6 +107,7 @@ def container_spec(
         stdin=bool(container.stdin),
         stdin_once=bool(container.stdinOnce),
         tty=bool(container.tty),
+        target_id=target_id,
         resources=container_resources(container, qos_class(pod), node_memory_bytes),
         security=container_security(pod, container, image),
     )

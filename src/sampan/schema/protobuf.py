@@ -74,10 +74,10 @@ def _envelope(data: bytes) -> tuple[str, str, bytes]:
     for number, _, value in _fields(data):
         if number == 1 and isinstance(value, bytes):
             for inner, _, text in _fields(value):
-                if inner == 1 and isinstance(text, bytes):
-                    api_version = text.decode()
-                elif inner == 2 and isinstance(text, bytes):
-                    kind = text.decode()
+                if inner == 1:
+                    api_version = _text(text)
+                elif inner == 2:
+                    kind = _text(text)
         elif number == 2 and isinstance(value, bytes):
             raw = value
     return api_version, kind, raw
@@ -155,8 +155,7 @@ class _Reader:
     ) -> None:
         schema = field.schema
         if field.inline:
-            assert isinstance(value, bytes)
-            document.update(self.message(field.name, value, depth + 1))
+            document.update(self.message(field.name, _message(value), depth + 1))
             return
         kind = container_of(schema) if ref_of(schema) is None else None
         if kind is list:
@@ -164,8 +163,8 @@ class _Reader:
             for one in _unpacked(schema.get("items", {}), wire, value):
                 items.append(self._value(schema.get("items", {}), one, depth))
         elif kind is dict:
-            assert isinstance(value, bytes)
-            key, item = _first(value, 1), _first(value, 2)
+            pair = _message(value)
+            key, item = _first(pair, 1), _first(pair, 2)
             made = self._map_value(schema.get("additionalProperties", {}), item, depth)
             document.setdefault(field.name, {})[_text(key)] = made
         else:
@@ -175,14 +174,13 @@ class _Reader:
 
     def _map_value(self, schema: Schema, value: int | bytes | None, depth: int) -> Any:
         if container_of(schema) is list and ref_of(schema) is None:  # ExtraValue and its like: items = 1
-            data = value if isinstance(value, bytes) else b""
-            return [_text(item) for number, _, item in _fields(data) if number == 1]
+            return [_text(item) for number, _, item in _fields(_message(value)) if number == 1]
         return self._value(schema, b"" if value is None else value, depth)
 
     def _value(self, schema: Schema, value: int | bytes, depth: int) -> Any:
         full = ref_of(schema)
         if full is not None:
-            data = value if isinstance(value, bytes) else b""
+            data = _message(value)
             special = self._special.get(full)
             if special is not None:
                 return special(data, depth)
@@ -191,7 +189,7 @@ class _Reader:
             return {}
         kind = schema_type(schema)
         if kind == "string":
-            data = value if isinstance(value, bytes) else b""
+            data = _message(value)
             return base64.b64encode(data).decode() if schema.get("format") == "byte" else _text(data)
         if kind == "integer":
             return _signed(value)
@@ -218,9 +216,7 @@ class _Reader:
         return [_text(item) for number, _, item in _fields(data) if number == 2]
 
     def _json_schema(self, data: int | bytes | None, depth: int) -> dict[str, Any]:
-        return self.message(
-            _EXTENSIONS + "JSONSchemaProps", data if isinstance(data, bytes) else b"", depth + 1
-        )
+        return self.message(_EXTENSIONS + "JSONSchemaProps", _message(data), depth + 1)
 
 
 def _unpacked(schema: Schema, wire: int, value: int | bytes) -> Iterator[int | bytes]:
@@ -238,14 +234,23 @@ def _first(data: bytes, wanted: int) -> int | bytes | None:
     return next((value for number, _, value in _fields(data) if number == wanted), None)
 
 
+def _message(value: int | bytes | None) -> bytes:
+    """The bytes of a field that must have some; an absent one has none."""
+    if isinstance(value, int):
+        raise ProtobufError("a field has another wire type than its message says")
+    return value or b""
+
+
 def _signed(value: int | bytes | None) -> int:
-    number = value if isinstance(value, int) else 0
+    if isinstance(value, bytes):
+        raise ProtobufError("a field has another wire type than its message says")
+    number = value or 0
     return number - (1 << 64) if number & _SIGN_BIT else number
 
 
 def _text(value: int | bytes | None) -> str:
     try:
-        return value.decode() if isinstance(value, bytes) else ""
+        return _message(value).decode()
     except UnicodeDecodeError:
         raise ProtobufError("a text field is not UTF-8") from None
 
@@ -256,7 +261,7 @@ def _json(data: bytes) -> Any:
         return None
     try:
         return msgspec.json.decode(raw)
-    except msgspec.DecodeError as problem:
+    except ValueError as problem:  # DecodeError and UnicodeDecodeError are ValueErrors
         raise ProtobufError(f"an embedded object is not JSON: {problem}") from None
 
 

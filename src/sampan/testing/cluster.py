@@ -79,6 +79,9 @@ class Cluster:
         self._failure: BaseException | None = None
         self._stop: asyncio.Event | None = None
         self._directory: Path | None = None
+        # The servers of `kubeconfig`'s clients and of the nodes; there from its first use on.
+        self._http: Any = None
+        self._streams: Any = None
 
     def __enter__(self) -> Cluster:
         self.start()
@@ -184,7 +187,6 @@ class Cluster:
         self.async_client = Client(DirectTransport(self.server, ADMIN))
         informers = SharedInformers(self.async_client, self.clock)
         self.manager: Manager | None = None
-        self._http: Any = None
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(informers.run())]
             if options.controllers:
@@ -205,12 +207,16 @@ class Cluster:
                 task.cancel()
         if self._http is not None:
             await self._http.close()
+        if self._streams is not None:
+            await self._streams.close()
         await self.server.close()
         await self.store.close()
 
     async def _listen(self) -> Path:
         from sampan.apiserver.http.relay import Relay
         from sampan.apiserver.http.serve import HttpServer
+        from sampan.node.streaming.access import API_SERVER
+        from sampan.node.streaming.server import StreamServer
 
         self._directory = Path(tempfile.mkdtemp(prefix="sampan-"))
         now = datetime.now(UTC)
@@ -220,8 +226,16 @@ class Cluster:
         pki.save(self._directory, "server", pki.issue(authority, "apiserver", now, hosts=hosts))
         admin = pki.issue(authority, ADMIN.name, now, organizations=("system:masters",))
         pki.save(self._directory, "admin", admin)
-        tls = pki.server_context(self._directory / "ca.crt", self._directory, "server")
-        self._http = HttpServer(self.server, Relay())
+        to_nodes = pki.issue(authority, API_SERVER, now, organizations=("system:masters",))
+        pki.save(self._directory, "kubelet-client", to_nodes)
+        certificates = self._directory / "ca.crt", self._directory
+        tls = pki.server_context(*certificates, "server")
+        nodes_at = ""
+        if self._options.nodes:
+            self._streams = StreamServer(self.nodes, self.clock, tls)
+            nodes_at = f"127.0.0.1:{await self._streams.start('127.0.0.1')}"
+        relay = Relay(pki.client_context(*certificates, "kubelet-client"), nodes_at=nodes_at)
+        self._http = HttpServer(self.server, relay)
         port = await self._http.start("127.0.0.1", 0, tls)
         return write_kubeconfig(self._directory, port)
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError
 from sampan.client.kubeconfig import load_kubeconfig
@@ -90,9 +89,7 @@ class Cluster:
         self.make(api.Secret, {"metadata": {"name": name}, "stringData": data})
 
     def patch(self, kind: type[T], name: str, patch: dict[str, Any], subresource: str = "") -> T:
-        work = self.client.patch(
-            kind, name, NAMESPACE, patch, patch_type=STRATEGIC, subresource=subresource
-        )
+        work = self.client.patch(kind, name, NAMESPACE, patch, patch_type=STRATEGIC, subresource=subresource)
         return self.run(work)
 
     def has(self, kind: type[Any], name: str) -> bool:
@@ -208,9 +205,7 @@ class Pod:
         return self.until(lambda p: p.status.phase in ("Succeeded", "Failed"), "over")
 
     def restarted(self, times: int = 1, container: str = "main") -> api.Pod:
-        return self.until(
-            lambda p: status_of(p, container).restartCount >= times, f"restarted {times} times"
-        )
+        return self.until(lambda p: status_of(p, container).restartCount >= times, f"restarted {times} times")
 
     def waits(self, reason: str, container: str = "main") -> str:
         """The message with which the container waits for that reason."""
@@ -313,4 +308,3 @@ def free_port() -> int:
 def lines_of(text: str) -> dict[str, str]:
     """`name=value` lines as a dict."""
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-

@@ -47,7 +47,10 @@ def test_config_maps_and_secrets(cluster: Cluster) -> None:
     env = [
         {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "env-map", "key": "color"}}},
         {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "env-secret", "key": "password"}}},
-        {"name": "NO_KEY", "valueFrom": {"secretKeyRef": {"name": "env-secret", "key": "x", "optional": True}}},
+        {
+            "name": "NO_KEY",
+            "valueFrom": {"secretKeyRef": {"name": "env-secret", "key": "x", "optional": True}},
+        },
         {"name": "NO_MAP", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "x", "optional": True}}},
         {"name": "user", "value": "$(M_color)"},
     ]

@@ -44,7 +44,9 @@ def resolver(text: str) -> dict[str, list[str]]:
 
 
 def test_pods_reach_each_other(cluster: Cluster) -> None:
-    server = cluster.pod("mkdir /w; echo hello > /w/index.html; httpd -f -p 8080 -h /w", container=listening(8080))
+    server = cluster.pod(
+        "mkdir /w; echo hello > /w/index.html; httpd -f -p 8080 -h /w", container=listening(8080)
+    )
     ip = server.ready().status.podIP
     assert cluster.output(f"wget -q -O - http://{ip}:8080/") == "hello"
 
@@ -118,7 +120,9 @@ def test_resolvers(cluster: Cluster) -> None:
         "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}],
     }
     none = cluster.pod(show, dnsPolicy="None", dnsConfig=own)
-    added = cluster.pod(show, dnsConfig={"searches": ["more.example"], "options": [{"name": "ndots", "value": "3"}]})
+    added = cluster.pod(
+        show, dnsConfig={"searches": ["more.example"], "options": [{"name": "ndots", "value": "3"}]}
+    )
     host = cluster.pod(show, dnsPolicy="Default")
     on_host = cluster.pod(show, hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet")
     for pod in (first, none, added, host, on_host):

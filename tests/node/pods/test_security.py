@@ -151,8 +151,11 @@ def test_a_pod_is_resized_in_place(cluster: Cluster) -> None:
         container={"resources": {"limits": {"cpu": "200m", "memory": "64Mi"}}},
     )
     before = pod.ready()
+    assert before.status.qosClass == "Guaranteed"
     more = {"limits": {"cpu": "300m"}, "requests": {"cpu": "300m"}}
-    cluster.patch(api.Pod, pod.name, {"spec": {"containers": [{"name": "main", "resources": more}]}}, "resize")
+    cluster.patch(
+        api.Pod, pod.name, {"spec": {"containers": [{"name": "main", "resources": more}]}}, "resize"
+    )
     cluster.until(lambda: "30000" in pod.log(), "the cgroup has the new limit")
 
     def shown(state: api.Pod) -> bool:

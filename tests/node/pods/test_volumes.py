@@ -126,7 +126,8 @@ def test_changes_appear_in_a_running_pod(cluster: Cluster) -> None:
     cluster.config_map("live", key="old", gone="x")
     cluster.secret("live-secret", key="old")
     pod = cluster.pod(
-        "while :; do echo $(cat /map/key /secret/key /all/key) $(ls /map) $(cat /down/labels); sleep 0.1; done",
+        "while :; do echo $(cat /map/key /secret/key /all/key) $(ls /map) $(cat /down/labels); "
+        "sleep 0.1; done",
         labels={"stage": "old"},
         container={"volumeMounts": mounts(map="/map", secret="/secret", all="/all", down="/down")},
         volumes=[
@@ -135,9 +136,7 @@ def test_changes_appear_in_a_running_pod(cluster: Cluster) -> None:
             {"name": "all", "projected": {"sources": [{"secret": {"name": "live-secret"}}]}},
             {
                 "name": "down",
-                "downwardAPI": {
-                    "items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
-                },
+                "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]},
             },
         ],
     )

@@ -12,6 +12,7 @@ from sampan.base.ids import RandomIds
 from sampan.node.agent import Agent
 from sampan.node.config import AgentConfig
 from sampan.node.node_info import MachineInfo
+from sampan.node.runtimes.runtime import State
 from sampan.node.runtimes.simulated import SimulatedRuntime
 from tests.unit.node.fakes import FakeApi, container, make_pod, pod_path
 
@@ -138,6 +139,24 @@ def test_a_crashing_container_backs_off_as_kubelet_does() -> None:
         assert waiting.waiting.message == (
             "back-off 1m20s restarting failed container=app pod=web_default(web-uid)"
         )
+
+    run(scenario)
+
+
+def test_of_each_container_one_dead_instance_is_kept() -> None:
+    async def scenario(world: World) -> None:
+        simulate = {"sampan.dev/simulate": '{"run_s": 15, "exit_code": 1}'}
+        world.api.put(pod_path(), make_pod(meta={"annotations": simulate}))
+        attempts, most = set(), 0
+        for _ in range(200):
+            await world.settle(1)
+            found = sorted((await world.runtime.list()).containers, key=lambda c: c.attempt)
+            dead = [c for c in found if c.state is State.EXITED]
+            assert len(dead) <= 1 and len(found) <= 2
+            assert not dead or dead[0].attempt >= found[-1].attempt - 1
+            attempts.add(found[-1].attempt)
+            most = max(most, len(found))
+        assert len(attempts) > 3 and most == 2
 
     run(scenario)
 

@@ -98,6 +98,17 @@ def test_a_failed_post_start_hook_stops_the_container() -> None:
     assert "FailedPostStartHook" in bench.reasons()
 
 
+@pytest.mark.parametrize("target", ["main", ""])
+def test_an_ephemeral_container_is_started_with_its_target(target: str) -> None:
+    bench = started(make_pod())
+    debugger = {"name": "debugger", "image": "busybox", "targetContainerName": target}
+    bench.send(PodSeen(make_pod(ephemeralContainers=[debugger])))
+    bench.drain(but=StartContainer)
+    [order] = [p for p in bench.pending if isinstance(p, StartContainer)]
+    [main] = bench.running()
+    assert (order.container, order.target_id) == ("debugger", main.id if target else "")
+
+
 def test_host_network_pods_have_the_nodes_address() -> None:
     bench = started(make_pod(hostNetwork=True))
     assert bench.status.podIP == "192.0.2.1"

@@ -264,3 +264,12 @@ def test_polling_tells_what_ran_and_runs_no_more() -> None:
         await runtime.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(False, (3, "c-1")), (True, (0, ""))])
+def test_a_debugger_sees_the_processes_of_its_target(shared: bool, expected: tuple[int, str]) -> None:
+    sandbox = msgspec.structs.replace(SANDBOX, share_process_namespace=shared)
+    spec = ContainerSpec(name="debugger", attempt=0, image="busybox", target_id="c-1")
+    made = cri("ContainerConfig")(**convert.container_config(sandbox, spec))
+    options = made.linux.security_context.namespace_options
+    assert (options.pid, options.target_id) == expected

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.request import JSON, Request
@@ -52,7 +50,7 @@ class Bodies:
             return kind()
         try:
             return codec.decode(self.json(request), kind)
-        except msgspec.DecodeError as problem:
+        except ValueError as problem:  # DecodeError and UnicodeDecodeError are ValueErrors
             raise status.bad_request(f"the options in the body cannot be read: {problem}") from None
 
     def json(self, request: Request) -> bytes:

@@ -201,8 +201,10 @@ class ApiServer:
         verb, kind = target.verb, resource.kind
         if target.subresource:
             return await self._subresource(request, user, target, resource)
-        if verb not in kind.verbs or (
-            kind.namespaced and not target.namespace and verb not in _ALL_NAMESPACES
+        if (
+            verb not in kind.verbs
+            or (kind.namespaced and not target.namespace and verb not in _ALL_NAMESPACES)
+            or (verb in _OF_ONE and not target.name)
         ):
             raise status.method_not_allowed(request.method)
         if verb == "get":
@@ -214,6 +216,8 @@ class ApiServer:
         made = context(request, user, target, resource, self.clock.now())
         if self._reviews.answers(kind.kind):
             return self._reviews.review(self._bodies.decode(request, made, resource), made)
+        if kind.virtual:
+            return await self._subresources.bind_named(request, made)
         tables = self._reader.tables(request, resource)
         match verb:
             case "create":
@@ -304,4 +308,5 @@ class ApiServer:
             upto = self.cache.revision
 
 
+_OF_ONE: Final = frozenset({"update", "patch"})
 _ALL_NAMESPACES: Final = frozenset({"list", "watch"})

@@ -87,6 +87,16 @@ class Subresources:
 
     # -- pods ----------------------------------------------------------------------------------------
 
+    async def bind_named(self, request: Request, context: Context) -> Response:
+        """POST bindings: the same with the pod's name in the body."""
+        binding = self._decode(self._bodies.json(request), api.Binding)
+        pods = self._resources.of(api.Pod)
+        target = msgspec.structs.replace(
+            context.target, plural=pods.kind.plural, name=binding.metadata.name or ""
+        )
+        own = msgspec.structs.replace(context, resource=pods, served=pods, target=target)
+        return await self.bind(request, own)
+
     async def bind(self, request: Request, context: Context) -> Response:
         """POST pods/binding: what a scheduler does. Raises 409 where the pod has a node."""
         binding = self._decode(self._bodies.json(request), api.Binding)
@@ -160,7 +170,9 @@ class Subresources:
             )
         name = covering[0].metadata.name or ""
         target = msgspec.structs.replace(context.target, plural=budgets.kind.plural, name=name)
-        own = msgspec.structs.replace(context, resource=budgets, target=target, guards=[], ops=[])
+        own = msgspec.structs.replace(
+            context, resource=budgets, served=budgets, target=target, guards=[], ops=[]
+        )
 
         def change(budget: api.PodDisruptionBudget) -> api.PodDisruptionBudget:
             allowed = budget.status.disruptionsAllowed or 0
@@ -254,8 +266,9 @@ class Subresources:
     def _decode(self, data: bytes, kind: Any) -> Any:
         try:
             return codec.decode(data, kind)
-        except msgspec.DecodeError as problem:
-            raise status.bad_request(f"the body is not a {kind.__name__}: {problem}") from None
+        except ValueError as problem:  # DecodeError and UnicodeDecodeError are ValueErrors
+            name = kind.__name__.rpartition("_")[2]
+            raise status.bad_request(f"the body is not a {name}: {problem}") from None
 
 
 def _scale_of(scale: Scale, obj: Any) -> api.Scale:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ssl
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -22,15 +24,22 @@ _HOP_BY_HOP: Final = frozenset(
 
 
 class Relay:
-    """Relays with one client session; `node_tls` holds the client certificate that kubelets trust."""
+    """Relays with one client session; `node_tls` holds the client certificate that kubelets trust.
 
-    def __init__(self, node_tls: ssl.SSLContext | None = None) -> None:
+    `nodes_at` (host:port) is where one server answers for all nodes, as it does for simulated ones.
+    """
+
+    def __init__(self, node_tls: ssl.SSLContext | None = None, *, nodes_at: str = "") -> None:
         self._node_tls = node_tls
+        self._nodes_at = nodes_at
         self._session: aiohttp.ClientSession | None = None
 
     async def carry(self, http: web.BaseRequest, request: Request, tunnel: Tunnel) -> web.StreamResponse:
         """Relay one request and its answer."""
         tls = self._node_tls if tunnel.to_node else None
+        if tunnel.to_node and self._nodes_at:
+            path = urlsplit(tunnel.url)._replace(scheme="", netloc="").geturl()
+            tunnel = msgspec.structs.replace(tunnel, url=f"https://{self._nodes_at}{path}")
         try:
             if request.headers.get("upgrade"):
                 if tls is None and tunnel.url.startswith("https:"):

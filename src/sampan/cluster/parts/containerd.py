@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,9 +37,9 @@ def config_of(layout: Layout, settings: Settings, number: int) -> ContainerdConf
     )
 
 
-def cgroup_parent(settings: Settings) -> str:
-    """Where the pods' cgroups go; the cluster's own, so that it can be swept."""
-    return f"/sampan-{settings.id}"
+def cgroup_parent(settings: Settings, number: int) -> str:
+    """Where the node's pods have their cgroups: its own, so that nodes can be swept side by side."""
+    return f"/sampan-{settings.id}-{number}"
 
 
 async def ensure_image(
@@ -52,6 +53,6 @@ async def ensure_image(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name
     if not path.exists():
-        fresh = build(path.with_suffix(".new"))
-        fresh.replace(path)
+        # Nodes of one machine share the folder and may build at once; the name is their own until it is whole.
+        build(path.with_suffix(f".{os.getpid()}")).replace(path)
     await import_image(socket, path)

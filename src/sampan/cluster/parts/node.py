@@ -21,6 +21,7 @@ from sampan.node.agent import Agent
 from sampan.node.config import KUBELET_PORT, AgentConfig
 from sampan.node.images import builtin
 from sampan.node.runtimes.runtime import Runtime
+from sampan.node.streaming.server import StreamServer
 from sampan.schema import api
 
 # What keeps a runtime going, next to the agent that uses it.
@@ -40,12 +41,7 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
         config = agent_config(layout, settings, number, port=port)
         agent = Agent(client, runtime, config, clock, record=recorder.event)
         tls = pki.server_context(layout.authority, layout.pki, f"{name}-server")
-        try:
-            from sampan.node.streaming.server import StreamServer
-
-            await StreamServer(agent, clock, tls).start(address, port)
-        except ImportError:
-            pass
+        await StreamServer(agent, clock, tls).start(address, port)
         async with asyncio.TaskGroup() as tasks:
             for work in upkeep:
                 tasks.create_task(work)
@@ -82,7 +78,7 @@ async def _containerd(
     process = ContainerdProcess(containerd.config_of(layout, settings, number), clock=clock)
     await process.start()
     socket_path = process.socket_path
-    runtime = CriRuntime(socket_path, clock=clock, cgroup_parent=containerd.cgroup_parent(settings))
+    runtime = CriRuntime(socket_path, clock=clock, cgroup_parent=containerd.cgroup_parent(settings, number))
     # Pods of the system start at once and never pull: what they run from must be there before them.
     pause, system, *others = containerd.BUILTIN
     for image in (pause, system):

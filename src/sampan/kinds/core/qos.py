@@ -29,7 +29,9 @@ def _class(all_requirements: Iterable[api.ResourceRequirements]) -> str:
     limits: dict[str, Decimal] = {}
     guaranteed = True
     for requirements in all_requirements:
-        for totals, amounts in ((requests, requirements.requests), (limits, requirements.limits)):
+        # The class of a new pod is decided before defaulting makes requests of limits.
+        asked = {**requirements.limits, **requirements.requests}
+        for totals, amounts in ((requests, asked), (limits, requirements.limits)):
             for name in _COMPUTE:
                 amount = amounts.get(name)
                 if amount is not None and amount.value > 0:

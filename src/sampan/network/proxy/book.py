@@ -31,7 +31,7 @@ class RuleBook:
             self._pages.pop(key, None)
 
     def put_pod(self, key: Key, pod: api.Pod | None) -> bool:
-        """What is now known of this node's pod `(namespace, name)`; returns whether its host ports changed."""
+        """What is now known of this machine's pod `(namespace, name)`; whether its host ports changed."""
         before, now = self._claims.get(key, Claims()), claims(pod)
         if now.ports:
             self._claims[key] = now

@@ -1,7 +1,7 @@
 """Which ports of the node lead to pods (`hostPort` of containers): pure.
 
-The meaning is that of the CNI plugin portmap, which kubelet's runtimes use: a pod that holds an address and has
-not ended is reached at its host ports, on the address that `hostIP` names or on every address of the node.
+The meaning is that of the CNI plugin portmap, which kubelet's runtimes use: a pod that holds an address and
+has not ended is reached at its host ports, on the address that `hostIP` names or on every one of the node.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 def claims(pod: api.Pod | None) -> Claims:
-    """What the pod asks for now: nothing before it has an address, after its end, or in the host's network."""
+    """What the pod asks for now: nothing without an address of its own, and nothing after its end."""
     if pod is None or pod.spec.hostNetwork or pod.status.phase in _ENDED:
         return Claims()
     ports = tuple(dict.fromkeys(_host_ports(pod)))
@@ -47,8 +47,8 @@ def claims(pod: api.Pod | None) -> Claims:
 def granted(asked: Mapping[tuple[str, str], Claims]) -> tuple[HostPort, ...]:
     """The host ports of all pods, by (namespace, name). Sorted, so that equal states are equal values.
 
-    No two are for one place. The scheduler sees to that on one node; where several nodes share a machine each pod
-    keeps the address of its own node, and the first one has the other addresses. A pod on its way out gives way.
+    No two are for one place. The scheduler sees to that on one node; where several nodes share a machine each
+    pod keeps the address of its own node, and the first one has the others. A pod on its way out gives way.
     """
     places: dict[tuple[int, str, str, int], HostPort] = {}
     for key in sorted(asked, key=lambda key: (asked[key].is_terminating, key)):

@@ -44,9 +44,9 @@ _log = logging.getLogger(__name__)
 class ServiceProxy:
     """Carries out services, and host ports of pods, on one node until cancelled.
 
-    `services`, `slices` and `pods` are run by whoever made them. `pods` holds the pods of this machine alone, in one
-    informer for each of its nodes; a pod elsewhere has its host ports elsewhere. `table_name` is the nftables table (inet family):
-    one for each cluster on the machine. `cleanup` removes every trace.
+    `services`, `slices` and `pods` are run by whoever made them. `pods` are those of this machine, in one
+    informer for each of its nodes: a pod elsewhere has its host ports elsewhere. `table_name` is the nftables
+    table (inet family): one for each cluster on the machine. `cleanup` removes every trace.
     """
 
     def __init__(

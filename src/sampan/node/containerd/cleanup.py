@@ -171,13 +171,10 @@ def _remove_cgroups(ids: set[str], cgroup_parent: str) -> None:
 
 
 def _remove_tree(cgroup: Path) -> None:
-    if not cgroup.is_dir():
-        return
-    for child in sorted((each for each in cgroup.rglob("*") if each.is_dir()), reverse=True):
+    # From the leaves; os.walk passes over what goes meanwhile, as cgroups do with their last process.
+    for directory, _, _ in os.walk(cgroup, topdown=False):
         with suppress(OSError):
-            child.rmdir()
-    with suppress(OSError):
-        cgroup.rmdir()
+            os.rmdir(directory)  # noqa: PTH106 (a cgroup's files cannot be removed, and need not be)
 
 
 def delete_bridge(name: str) -> None:

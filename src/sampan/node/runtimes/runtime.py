@@ -96,6 +96,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    # The container whose processes this one sees, where the pod does not share them anyway (debuggers).
+    target_id: str = ""
     resources: Resources = Resources()
     security: Security = Security()
 
@@ -223,7 +225,9 @@ class Runtime(Protocol):
 
     async def stop_sandbox(self, sandbox_id: str) -> None: ...
 
-    async def remove_sandbox(self, sandbox_id: str) -> None: ...
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        """Remove it with all that is in it, stopped or not."""
+        ...
 
     async def create_container(self, sandbox_id: str, sandbox: SandboxSpec, spec: ContainerSpec) -> str: ...
 

@@ -1,7 +1,7 @@
 """Websocket subprotocols of exec and attach: several channels in one connection. Pure.
 
-A message is one byte with the channel's number and then its data; in the base64 form the number is a digit and
-the data is base64. Version 5 adds a message that says that a channel has ended.
+A message is one byte with the channel's number and then its data; in the base64 form the number is a digit
+and the data is base64. Version 5 adds a message that says that a channel has ended.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def terminal_size(data: bytes) -> Size | None:
 
 
 def outcome(protocol: Protocol, exit_code: int) -> bytes | None:
-    """The error channel's last message for a process that ended; None where the protocol has none for success."""
+    """The error channel's last message for a process that ended; None where there is none for success."""
     if not protocol.statuses:
         return None if exit_code == 0 else f"command terminated with exit code {exit_code}".encode()
     return success() if exit_code == 0 else non_zero_exit(exit_code)

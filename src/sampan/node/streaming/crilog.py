@@ -1,7 +1,7 @@
 """Log files in CRI format read back as what the container wrote. Pure.
 
-A line of the file is `<RFC 3339 time> <stdout|stderr> <P|F> <text>`; P means that the line goes on in the next
-entry. What does not look like that is passed over, as kubelet does.
+A line of the file is `<RFC 3339 time> <stdout|stderr> <P|F> <text>`; P means that the line goes on in the
+next entry. What does not look like that is passed over, as kubelet does.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def tail_offset(read_at: Callable[[int, int], bytes], size_bytes: int, lines: in
 
 
 def _nanoseconds(moment: bytes) -> bytes:
-    """The time with nine digits of fraction: runtimes may leave out zeros at the end, and kubelet puts them back."""
+    """The time with nine digits of fraction: runtimes may leave out zeros, and kubelet puts them back."""
     place = moment.find(b".")
     if place == -1:
         place = 19

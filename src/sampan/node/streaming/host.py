@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from sampan.node.handles import ContainerHandle
 from sampan.node.runtimes.runtime import Runtime
 from sampan.node.streaming.errors import Refused
 from sampan.schema import api
-
-if TYPE_CHECKING:
-    from sampan.node.agent import ContainerHandle
 
 
 class StreamHost(Protocol):
@@ -54,7 +52,8 @@ def log_place(host: StreamHost, pod: api.Pod, container: str, *, previous: bool)
     """Which instance's log a request means, by kubelet's rules. Raises Refused (400, 404) with its words."""
     name, namespace = pod.metadata.name or "", pod.metadata.namespace or ""
     spec = pod.spec
-    if container not in {c.name for c in (*spec.containers, *spec.initContainers, *spec.ephemeralContainers)}:
+    containers = {c.name for c in (*spec.containers, *spec.initContainers)}
+    if container not in containers | {c.name for c in spec.ephemeralContainers}:
         raise Refused(404, f'container "{container}" not found in pod "{name}"')
     wanted = instance_id(pod, container, previous=previous)
     handle = host.find_container(namespace, name, container)

@@ -20,7 +20,7 @@ _READ_BYTES: Final = 16 * 1024
 class DirectoryWatch:
     """Sets events when something in a directory is written, made or moved there.
 
-    Where the kernel gives no more watches, the events are never set: who waits has to look now and then anyway.
+    Where the kernel gives no more watches, the events are never set: who waits looks now and then anyway.
     """
 
     def __init__(self) -> None:

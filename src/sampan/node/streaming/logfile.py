@@ -51,7 +51,7 @@ class LogFile:
         return data
 
     def replaced(self) -> bool:
-        """Whether another file is at the path now, or this one was cut to nothing. Call at the end of the file."""
+        """Whether another file is at the path now, or this one was cut short. Call at the end of the file."""
         if self._fd < 0:
             return Path(self._path).exists()
         mine = os.fstat(self._fd)
@@ -103,8 +103,8 @@ async def _follow(
     file: LogFile, decoder: LogDecoder, clock: Clock, changed: asyncio.Event, running: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     while True:
-        # In this order: what is written while we read wakes us again, and what was written before the container
-        # was seen to have ended is still read.
+        # In this order: what is written while we read wakes us again, and what was written before the
+        # container was seen to have ended is still read.
         changed.clear()
         goes_on = running()
         async for block in _to_the_end(file, decoder):

@@ -1,7 +1,7 @@
 """Port forwarding: connections of a client to ports inside a pod's network.
 
-Over SPDY (an upgrade of its own, or tunnelled through a websocket) every connection is a pair of streams, one for
-its data and one for what goes wrong. Over plain websockets each port is one connection, on two channels.
+Over SPDY (an upgrade of its own, or tunnelled through a websocket) every connection is a pair of streams, one
+for its data and one for what goes wrong. Over plain websockets each port is one connection, on two channels.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class _SpdyForwarder:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[assignment]
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -197,7 +197,7 @@ class _SpdyForwarder:
 
 
 def _request_of(stream: SpdyStream) -> str:
-    """What joins two streams; the oldest clients name no request and open the error stream just before the data."""
+    """What joins two streams; old clients name no request and open the error stream just before the data."""
     request = stream.headers.get("requestid", "")
     if request:
         return request
@@ -242,7 +242,7 @@ async def over_channels(
     connect: Connect,
     clock: Clock,
 ) -> None:
-    """One connection for each port, until all have ended, the client goes away or nothing happens for hours."""
+    """One connection for each port, until all have ended, the client goes or nothing happens for hours."""
     activity = Activity(clock)
 
     async def send(channel: int, data: bytes) -> None:

@@ -17,7 +17,7 @@ _STREAMS: Final = {"": None, "All": None, "Stdout": b"stdout", "Stderr": b"stder
 
 
 class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """PodLogOptions. `stream` is None for both; `since` is a moment, `tail_lines` counts lines of the file."""
+    """PodLogOptions. `stream` is None for both; `since` is a moment; `tail_lines` is of the file."""
 
     follow: bool = False
     previous: bool = False

@@ -49,7 +49,7 @@ class StreamServer:
         self._tls = tls
         self._authorize = authorize
         self._watch = DirectoryWatch()
-        self._server: web.Server[web.BaseRequest] | None = None
+        self._server: web.Server | None = None
         self._sites: list[asyncio.Server] = []
 
     async def start(self, address: str, port: int = 0) -> int:

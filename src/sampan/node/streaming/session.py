@@ -47,7 +47,7 @@ class Wire(Protocol):
 
 
 async def carry(wire: Wire, session: Session, asked: SessionQuery, clock: Clock) -> None:
-    """Carry until the process ends, the client goes away, or nothing happens for hours. Closes the session."""
+    """Carry until the process ends, the client goes or nothing happens for hours. Closes the session."""
     activity = Activity(clock)
     try:
         await first_done(

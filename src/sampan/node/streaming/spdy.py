@@ -1,7 +1,7 @@
 """SPDY/3.1 frames without I/O: bytes in, events out, and the bytes of what is to be sent.
 
-Kubernetes clients use SPDY for several streams in one connection. As their own library does, window updates and
-settings are passed over: the connection itself holds back a fast sender. Pure.
+Kubernetes clients use SPDY for several streams in one connection. As their own library does, window updates
+and settings are passed over: the connection itself holds back a fast sender. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exec and attach over SPDY: one stream for each of input, output, errors, terminal sizes, and the outcome."""
+"""Exec and attach over SPDY: a stream for each of input, output, errors, terminal sizes and the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPDY as an HTTP upgrade: what clients before Kubernetes 1.30 use, and newer ones where websockets are refused."""
+"""SPDY as an HTTP upgrade: for clients before Kubernetes 1.30, and newer ones without websockets."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from sampan.node.runtimes.runtime import (
 )
 
 _PROPAGATION = {"None": 0, "": 0, "HostToContainer": 1, "Bidirectional": 2}
-_POD, _CONTAINER, _NODE = 0, 1, 2
+_POD, _CONTAINER, _NODE, _TARGET = 0, 1, 2, 3
 _RUNTIME_DEFAULT, _UNCONFINED, _LOCALHOST = 0, 1, 2
 _STATES = {0: State.CREATED, 1: State.RUNNING, 2: State.EXITED}
 _READY = 0
@@ -89,6 +89,13 @@ def _namespaces(spec: SandboxSpec) -> dict[str, int]:
     }
 
 
+def _container_namespaces(sandbox: SandboxSpec, spec: ContainerSpec) -> dict[str, Any]:
+    options: dict[str, Any] = _namespaces(sandbox)
+    if spec.target_id and options["pid"] == _CONTAINER:
+        return options | {"pid": _TARGET, "target_id": spec.target_id}
+    return options
+
+
 def _user(user: int | None, group: int | None) -> dict[str, Any]:
     ids: dict[str, Any] = {}
     if user is not None:
@@ -138,7 +145,7 @@ def _security(sandbox: SandboxSpec, spec: ContainerSpec) -> dict[str, Any]:
             "drop_capabilities": security.drop_capabilities,
         },
         "privileged": security.privileged,
-        "namespace_options": _namespaces(sandbox),
+        "namespace_options": _container_namespaces(sandbox, spec),
         "run_as_username": security.run_as_username,
         "readonly_rootfs": security.readonly_rootfs,
         "supplemental_groups": security.supplemental_groups,

@@ -79,25 +79,38 @@ class CriRuntime:
     # -- what there is
 
     async def list(self) -> Listing:
+        listing = await self._list({})
+        self._sandboxes = {each.id: each for each in listing.sandboxes}
+        self._containers = {each.id: each for each in listing.containers}
+        return listing
+
+    async def list_pod(self, uid: str) -> Listing:
+        """The part of the listing that belongs to one pod."""
+        listing = await self._list({convert.POD_UID: uid})
+        # What is gone stays remembered until the next whole listing; ids do not come again.
+        self._sandboxes.update((each.id, each) for each in listing.sandboxes)
+        self._containers.update((each.id, each) for each in listing.containers)
+        return listing
+
+    async def _list(self, labels: dict[str, str]) -> Listing:
+        wanted = self._filter(labels)
         sandboxes, containers = await asyncio.gather(
-            self.client.call(RUNTIME, "ListPodSandbox", filter=self._filter()),
-            self.client.call(RUNTIME, "ListContainers", filter=self._filter()),
+            self.client.call(RUNTIME, "ListPodSandbox", filter=wanted),
+            self.client.call(RUNTIME, "ListContainers", filter=wanted),
         )
         at_once = asyncio.Semaphore(_STATUS_CALLS_AT_ONCE)
         found_sandboxes = await asyncio.gather(*(self._sandbox(each, at_once) for each in sandboxes.items))
         found_containers = await asyncio.gather(
             *(self._container(each, at_once) for each in containers.containers)
         )
-        listing = Listing(
+        return Listing(
             tuple(each for each in found_sandboxes if each is not None),
             tuple(each for each in found_containers if each is not None),
         )
-        self._sandboxes = {each.id: each for each in listing.sandboxes}
-        self._containers = {each.id: each for each in listing.containers}
-        return listing
 
-    def _filter(self) -> dict[str, Any]:
-        return {"label_selector": {convert.OWNER: self._owner}} if self._owner else {}
+    def _filter(self, labels: dict[str, str]) -> dict[str, Any]:
+        owner = {convert.OWNER: self._owner} if self._owner else {}
+        return {"label_selector": labels | owner}
 
     async def _sandbox(self, listed: Any, at_once: asyncio.Semaphore) -> Sandbox | None:
         """A sandbox's status is asked for when it appears and when its readiness changes."""
@@ -286,7 +299,7 @@ class CriRuntime:
         return await netns.connect(netns.path_of(answer.info), port)
 
     async def usage(self) -> Sequence[Usage]:
-        answer = await self.client.call(RUNTIME, "ListContainerStats", filter=self._filter())
+        answer = await self.client.call(RUNTIME, "ListContainerStats", filter=self._filter({}))
         return [convert.usage(each) for each in answer.stats]
 
     async def close(self) -> None:
