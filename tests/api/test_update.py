@@ -150,6 +150,63 @@ async def test_of_many_writers_at_one_revision_one_wins(api: Api) -> None:
 
 
 @served
+async def test_writers_that_wait_for_each_other_are_committed_together(api: Api) -> None:
+    await _made(api)
+    before = api.server.cache.revision
+    patches = [{"data": {f"k{number}": "v"}} for number in range(20)]
+    answers = await asyncio.gather(*(api.patch(f"{CONFIG_MAPS}/a", patch, MERGE) for patch in patches))
+    assert api.server.cache.revision - before <= 3
+    # What a client gets at a revision is what everybody gets at that revision.
+    shown = {answer.ok()["metadata"]["resourceVersion"]: answer.json for answer in answers}
+    assert all(answer.json == shown[answer.json["metadata"]["resourceVersion"]] for answer in answers)
+    for number, answer in enumerate(answers):
+        assert answer.json["data"][f"k{number}"] == "v"
+
+
+@served
+async def test_those_who_are_refused_do_not_hurt_those_beside_them(api: Api) -> None:
+    made = await _made(api)
+    stale = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}, "data": {"stale": "x"}}
+    writes = [
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"a": "1"}}, MERGE),
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"b": "1"}}, MERGE),
+        api.patch(f"{CONFIG_MAPS}/a", stale, MERGE),
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"b c": "1"}}, MERGE),
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"dry": "1"}}, MERGE, dryRun="All"),
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"d": 5}}, MERGE),
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"e": "1"}}, MERGE),
+    ]
+    codes = [answer.code for answer in await asyncio.gather(*writes)]
+    assert codes == [200, 200, 409, 422, 200, 400, 200]
+    assert (await api.get(f"{CONFIG_MAPS}/a")).ok()["data"] == {"a": "1", "b": "1", "e": "1"}
+
+
+@served
+async def test_an_object_that_goes_in_the_middle_is_gone_for_those_after(api: Api) -> None:
+    body = config_map("a")
+    body["metadata"]["finalizers"] = ["example.com/wait"]
+    (await api.post(CONFIG_MAPS, body)).ok(201)
+    (await api.delete(f"{CONFIG_MAPS}/a")).ok()
+    writes = [
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"a": "1"}}, MERGE),
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"b": "1"}}, MERGE),
+        api.patch(f"{CONFIG_MAPS}/a", {"metadata": {"finalizers": None}}, MERGE),
+        api.patch(f"{CONFIG_MAPS}/a", {"data": {"c": "1"}}, MERGE),
+    ]
+    assert [answer.code for answer in await asyncio.gather(*writes)] == [200, 200, 200, 404]
+    (await api.get(f"{CONFIG_MAPS}/a")).refused(404, "NotFound")
+
+
+@served
+async def test_generation_counts_every_change_of_a_batch(api: Api) -> None:
+    (await api.post(DEPLOYMENTS, deployment())).ok(201)
+    patches = [{"spec": {"replicas": number}} for number in range(2, 12)]
+    await asyncio.gather(*(api.patch(f"{DEPLOYMENTS}/web", patch, MERGE) for patch in patches))
+    found = (await api.get(f"{DEPLOYMENTS}/web")).ok()
+    assert (found["spec"]["replicas"], found["metadata"]["generation"]) == (11, 11)
+
+
+@served
 async def test_a_waiting_writer_that_is_cancelled_holds_nobody_up(api: Api) -> None:
     await _made(api)
     writes = [
@@ -163,7 +220,8 @@ async def test_a_waiting_writer_that_is_cancelled_holds_nobody_up(api: Api) -> N
     kept = [answer for answer in answers if not isinstance(answer, BaseException)]
     assert [answer.code for answer in kept] == [200] * 3
     assert {"k0", "k2", "k4"} <= (await api.get(f"{CONFIG_MAPS}/a")).ok()["data"].keys()
-    assert not api.server._writer._turns
+    assert not len(api.server._writer._turns)
+    assert not api.server._writer._waiting
 
 
 @served

@@ -51,11 +51,11 @@ def test_forbid_lets_one_run_and_replace_the_newest() -> None:
         with Cluster() as cluster:
             cluster.client.create(cronjob(10_000, concurrencyPolicy=policy))
             cluster.advance(60)
-            cluster.wait_until(lambda c=cluster: active(c) == 1)  # type: ignore[misc]
+            cluster.wait_until(lambda c=cluster: active(c) == 1)
             first = jobs(cluster)[0].metadata.name
             cluster.advance(60)
             cluster.advance(60)
-            cluster.wait_until(lambda c=cluster, n=names: len(jobs(c)) == active(c) == n)  # type: ignore[misc]
+            cluster.wait_until(lambda c=cluster, n=names: len(jobs(c)) == active(c) == n)
             kept = [job.metadata.name for job in jobs(cluster)]
             assert (first in kept) == (policy != "Replace")
 

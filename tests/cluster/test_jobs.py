@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sampan.controllers.job.facts import COMPLETION_INDEX
+from sampan.controllers.job.facts import COMPLETION_INDEX, TRACKING
 from sampan.schema import api
 from sampan.testing import Cluster
 
@@ -148,3 +148,22 @@ def test_a_deleted_pod_is_replaced_and_counted_once() -> None:
         cluster.client.delete(api.Pod, pod.metadata.name or "", "default")
         cluster.wait_until(lambda: is_true(cluster, "Complete"))
         assert (get(cluster).status.succeeded, get(cluster).status.failed) == (1, 1)
+
+
+def test_an_orphan_is_adopted_again_and_a_stranger_is_let_go() -> None:
+    with Cluster() as cluster:
+        cluster.client.create(job(run_s=10_000, parallelism=2, completions=4))
+        cluster.wait_until(lambda: get(cluster).status.ready == 2)
+        name = pods(cluster)[0].metadata.name or ""
+        pod = cluster.client.get(api.Pod, name, "default")
+        labels = dict(pod.metadata.labels)
+        cluster.client.patch(api.Pod, name, "default", {"metadata": {"ownerReferences": None}})
+        cluster.wait_until(
+            lambda: bool(cluster.client.get(api.Pod, name, "default").metadata.ownerReferences)
+        )
+        assert cluster.client.get(api.Pod, name, "default").metadata.finalizers == [TRACKING]
+        none: dict[str, Any] = dict.fromkeys(labels)
+        cluster.client.patch(api.Pod, name, "default", {"metadata": {"labels": none}})
+        cluster.wait_until(lambda: not cluster.client.get(api.Pod, name, "default").metadata.ownerReferences)
+        assert cluster.client.get(api.Pod, name, "default").metadata.finalizers == []
+        cluster.wait_until(lambda: get(cluster).status.ready == 2)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -59,12 +59,10 @@ class Machine:
 class Sampan:
     """One data directory."""
 
-    def __init__(
-        self, machine: Machine, root: Path, *prefix: str, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, machine: Machine, root: Path, *prefix: str) -> None:
         self.machine, self.root, self.prefix = machine, root, prefix
         self.port = free_port()
-        self.env = {**os.environ, "HOME": str(root.parent), **(env or {})}
+        self.env = {**os.environ, "HOME": str(root.parent)}
 
     def __call__(self, *arguments: str) -> Said:
         return Said(self.machine.run(*self.argv(*arguments), env=self.env, cwd=self.root.parent))
@@ -153,11 +151,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def sampan_in(machine: Machine, *prefix: str, env: Mapping[str, str] | None = None) -> Iterator[Sampan]:
+def sampan_in(machine: Machine, *prefix: str) -> Iterator[Sampan]:
     """A data directory that is not there yet; whatever comes of it is removed at the end."""
     home = Path(mkdtemp(prefix="sampan-ud-", dir="/tmp"))
     home.chmod(0o755)
-    sampan = Sampan(machine, home / "d", *prefix, env=env)
+    sampan = Sampan(machine, home / "d", *prefix)
     try:
         yield sampan
     finally:

@@ -6,6 +6,7 @@ import msgspec
 
 from sampan.controllers import (
     cronjob,
+    disruption,
     garbagecollector,
     namespace,
     nodelifecycle,
@@ -49,6 +50,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         ttl.CONTROLLER,
         orphans.CONTROLLER,
         cronjob.CONTROLLER,
+        disruption.CONTROLLER,
         slices.CONTROLLER,
         endpoints.CONTROLLER,
         garbagecollector.CONTROLLER,

@@ -88,7 +88,7 @@ def _due(owner: api.CronJob, schedule: Schedule, now: datetime) -> Start:
 
 
 def _refuses(view: View) -> bool:
-    return view.owner.spec.concurrencyPolicy == "Forbid" and any(not _result(job) for job in view.jobs)
+    return view.owner.spec.concurrencyPolicy == "Forbid" and any(map(_is_running, view.jobs))
 
 
 def _started_effects(view: View, schedule: Schedule, at: datetime, status: api.CronJobStatus) -> list[Effect]:
@@ -108,7 +108,7 @@ def _started_effects(view: View, schedule: Schedule, at: datetime, status: api.C
         effects += [
             _remove(owner, one)
             for one in view.jobs
-            if not _result(one) and one.metadata.deletionTimestamp is None
+            if _is_running(one) and one.metadata.deletionTimestamp is None
         ]
     done = Emit(ref_of(owner), "Normal", "SuccessfulCreate", "Created job {name}")
     failed = Emit(ref_of(owner), "Warning", "FailedCreate", "Error creating job: {error}")
@@ -151,7 +151,7 @@ def _noted(view: View) -> tuple[api.CronJobStatus, list[Effect]]:
     succeeded = [job.status.completionTime for job in view.jobs if _result(job) == "Complete"]
     last = max((at for at in [*succeeded, status.lastSuccessfulTime] if at is not None), default=None)
     known = {reference.uid: reference for reference in status.active}
-    active = [known.get(job.metadata.uid) or _reference(job) for job in view.jobs if not _result(job)]
+    active = [known.get(job.metadata.uid) or _reference(job) for job in view.jobs if _is_running(job)]
     return msgspec.structs.replace(status, active=active, lastSuccessfulTime=last), events
 
 
@@ -195,6 +195,11 @@ def _result(job: api.Job) -> str:
     """Complete or Failed; "" while the Job goes on."""
     ended = [c.type for c in job.status.conditions if c.type in ("Complete", "Failed") and c.status == "True"]
     return ended[0] if ended else ""
+
+
+def _is_running(job: api.Job) -> bool:
+    """Whether the schedule started the Job, and it goes on. What somebody started by hand hinders no run."""
+    return SCHEDULED_AT in job.metadata.annotations and not _result(job)
 
 
 def _started(job: api.Job) -> tuple[datetime, str]:

@@ -6,7 +6,7 @@ import pytest
 
 from sampan.node.images.builtin import BUSYBOX, PAUSE
 from sampan.schema import api
-from tests.node.pods.cluster import Cluster, condition_of, ended, status_of
+from tests.node.pods.cluster import NAMESPACE, Cluster, condition_of, ended, status_of
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(120)]
 
@@ -105,6 +105,16 @@ def test_patching_the_status_is_not_undone(cluster: Cluster) -> None:
     seen = pod.until(lambda p: p.status.observedGeneration == 2, "observed again")
     assert condition_of(seen, "example.com/mark").message == "set by somebody else"
     assert condition_of(seen, "Ready").status == "True"
+
+
+def test_kubectl_reads_logs_and_runs_commands(cluster: Cluster) -> None:
+    pod = cluster.pod("echo out; echo err >&2; export MARK=1; sleep 1000")
+    pod.ready()
+    pod.says("out")
+    assert sorted(cluster.kubectl("logs", "-n", NAMESPACE, pod.name).split()) == ["err", "out"]
+    assert pod.exec("hostname; tr '\\0' ' ' < /proc/1/cmdline").splitlines()[0] == pod.name
+    failed = cluster.kubectl.run("exec", "-n", NAMESPACE, pod.name, "--", "sh", "-c", "exit 7")
+    assert failed.returncode == 7
 
 
 # --- images -----------------------------------------------------------------------------------------------

@@ -174,3 +174,12 @@ def test_applying_a_plan_and_planning_again_changes_nothing() -> None:
             await bench.clock.advance(600)
 
     run(main())
+
+
+def test_a_job_that_was_started_by_hand_hinders_nothing() -> None:
+    given = owner(concurrencyPolicy="Forbid", last=minutes(10))
+    manual = child(given, 15)
+    manual.metadata.annotations = {"cronjob.kubernetes.io/instantiate": "manual"}
+    plan = step(given, 20, manual)
+    assert created(plan) == [f"tick-{BASE + 20}"]
+    assert status(plan).active == []

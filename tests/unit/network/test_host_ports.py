@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampan.base.clock import SimulatedClock
@@ -108,6 +108,7 @@ SOME = st.builds(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(SOME, st.booleans()), max_size=12))
 def test_the_book_is_the_whole_and_increments_lead_to_it(changes: list[tuple[api.Pod, bool]]) -> None:
     book, there = RuleBook(NODE), dict[str, api.Pod]()

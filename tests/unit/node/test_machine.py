@@ -98,11 +98,13 @@ def test_a_failed_post_start_hook_stops_the_container() -> None:
     assert "FailedPostStartHook" in bench.reasons()
 
 
-@pytest.mark.parametrize("target", ["main", ""])
+@pytest.mark.parametrize("target", ["app", ""])
 def test_an_ephemeral_container_is_started_with_its_target(target: str) -> None:
-    bench = started(make_pod())
+    pod = make_pod()
+    bench = started(pod)
     debugger = {"name": "debugger", "image": "busybox", "targetContainerName": target}
-    bench.send(PodSeen(make_pod(ephemeralContainers=[debugger])))
+    ephemeral = api.EphemeralContainer(**debugger)
+    bench.see(replace(pod, spec=replace(pod.spec, ephemeralContainers=[ephemeral])))
     bench.drain(but=StartContainer)
     [order] = [p for p in bench.pending if isinstance(p, StartContainer)]
     [main] = bench.running()

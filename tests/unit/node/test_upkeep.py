@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampan.base.clock import SimulatedClock
@@ -55,6 +55,7 @@ def test_how_a_log_is_rotated(present: list[str], files: int, expected: Rotation
     assert rotation("0.log", present, NOW, files) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.lists(st.integers(1, 30), min_size=1, max_size=20))
 def test_no_more_logs_than_allowed_and_the_newest_stay(files: int, pauses_s: list[int]) -> None:
     there, moved, now = {"0.log"}, list[str](), NOW
@@ -250,6 +251,7 @@ def test_images_are_as_old_as_our_knowledge_of_them_but_the_first_ones() -> None
 SIZES = st.lists(st.integers(1, 100), max_size=8)
 
 
+@settings(deadline=None)
 @given(SIZES, st.integers(0, 500), st.sets(st.integers(0, 7)))
 def test_enough_goes_and_nothing_in_vain(sizes: list[int], goal: int, used: set[int]) -> None:
     images = [image(str(number), size) for number, size in enumerate(sizes)]

@@ -40,7 +40,7 @@ def apply_change(
     _check_identity(config, context)
 
     def change(stored: Any) -> Any:
-        old = resource.from_hub(stored)
+        old = codec.copy(resource.from_hub(stored))
         managed = managers.decode(old.metadata.managedFields)
         revision = old.metadata.resourceVersion
         old.metadata.managedFields = []

@@ -101,28 +101,29 @@ class Modifier:
         items = resource.cache.items(target.namespace)
         if match is not None:
             items = [item for item in items if match(item)]
-        limit = asyncio.Semaphore(DELETE_CONCURRENCY)
+        form = formats.negotiate(request.accept)
+        gone: dict[str, bytes] = {}
+        left = iter(items)
 
-        async def remove(namespace: str, name: str) -> bytes | None:
-            async with limit:
-                own = msgspec.structs.replace(context, guards=[], ops=[])
+        async def remove() -> None:
+            own = msgspec.structs.replace(context, guards=[], ops=[])
+            for item in left:
                 try:
                     written = await self._writer.delete(
                         own,
                         grace_s=options.gracePeriodSeconds,
                         propagation=propagation_of(options),
-                        name=name,
-                        namespace=namespace,
+                        name=item.name,
+                        namespace=item.namespace,
                     )
                 except status.StatusError as refused:
                     if refused.code == 404:
-                        return None  # somebody else was faster
+                        continue  # somebody else was faster
                     raise
-                return written.data
+                gone[item.key] = written.data
 
-        gone = await asyncio.gather(*(remove(item.namespace, item.name) for item in items))
-        form = formats.negotiate(request.accept)
-        datas = [resource.present(data) for data in gone if data is not None]
+        await asyncio.gather(*(remove() for _ in range(min(DELETE_CONCURRENCY, len(items)))))
+        datas = [resource.present(gone[item.key]) for item in items if item.key in gone]
         return formats.many(form, resource, datas, {"resourceVersion": ""}, tables)
 
     def _delete_options(self, request: Request, context: Context) -> api.DeleteOptions:

@@ -55,7 +55,8 @@ class Subresources:
             return Response(body=codec.encode(_scale_of(scale, resource.decode_stored(item.data))))
         edit = self._scale_edit(request, target.verb)
 
-        def change(old: Any) -> Any:
+        def change(current: Any) -> Any:
+            old = codec.copy(current)
             wanted = edit(_scale_of(scale, old))
             replicas = wanted.spec.replicas or 0
             if replicas < 0:
@@ -104,7 +105,8 @@ class Subresources:
         if not node or (binding.target is not None and binding.target.kind not in (None, "", "Node")):
             raise status.bad_request("binding.target.name must name a Node")
 
-        def change(pod: api.Pod) -> api.Pod:
+        def change(current: api.Pod) -> api.Pod:
+            pod = codec.copy(current)
             name = pod.metadata.name or ""
             if pod.metadata.deletionTimestamp is not None:
                 raise status.conflict(
@@ -174,7 +176,8 @@ class Subresources:
             context, resource=budgets, served=budgets, target=target, guards=[], ops=[]
         )
 
-        def change(budget: api.PodDisruptionBudget) -> api.PodDisruptionBudget:
+        def change(current: api.PodDisruptionBudget) -> api.PodDisruptionBudget:
+            budget = codec.copy(current)
             allowed = budget.status.disruptionsAllowed or 0
             if (budget.metadata.generation or 0) > (budget.status.observedGeneration or 0):
                 raise status.too_many_requests(
@@ -255,7 +258,8 @@ class Subresources:
         """PUT namespaces/finalize: the only way to change a namespace's spec.finalizers."""
         wanted = self._decode(self._bodies.json(request), api.Namespace)
 
-        def change(old: api.Namespace) -> api.Namespace:
+        def change(current: api.Namespace) -> api.Namespace:
+            old = codec.copy(current)
             old.spec.finalizers = list(wanted.spec.finalizers)
             old.metadata.resourceVersion = wanted.metadata.resourceVersion
             return old

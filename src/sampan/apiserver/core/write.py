@@ -2,25 +2,28 @@
 
 The fast path of a create is: decode once, default and check in place, encode once, commit once. Updates
 read from the watch cache and commit against the revision read; where nobody asked for that revision, a lost
-race is run again on the newer object.
+race is run again on the newer object. Updates of one object that wait for each other are made one after the
+other in memory and committed together, so that a busy object does not cost a disk write for each.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import timedelta
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import applying, status
+from sampan.apiserver.core import status
+from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.context import Attributes, Context
+from sampan.apiserver.core.deletion import is_finished, mark_deleted
 from sampan.apiserver.core.resource import Resource
+from sampan.apiserver.core.status import StatusError
+from sampan.apiserver.core.turns import Turns
+from sampan.apiserver.core.updating import Change, Edit, check_preconditions, edited
 from sampan.base.errors import SampanError
 from sampan.base.ids import Ids
-from sampan.kinds.kind import Kind
 from sampan.machinery import meta, names
 from sampan.schema import codec
 from sampan.store.backend import Committed, Conflict, Delete, Guard, Op, Put, Store
@@ -29,33 +32,8 @@ from sampan.store.watchcache import Item, WatchCache, splice
 # Lost races against other writers before a write without a resourceVersion gives up with 409.
 MAX_ATTEMPTS: Final = 50
 GENERATED_NAME_ATTEMPTS: Final = 8
-# Kinds whose dependents stay where a delete does not say otherwise, as in their first versions.
-_ORPHANING: Final = frozenset({"replicationcontrollers", "jobs.batch"})
-FOREGROUND: Final = "foregroundDeletion"
-ORPHAN: Final = "orphan"
-
-
-class Admission(Protocol):
-    """The admission chain. `mutate` and `validate` raise StatusError to refuse."""
-
-    async def mutate(self, attributes: Attributes) -> bool:
-        """Change `attributes.obj` in place before it is validated; may add guards and ops to the context.
-
-        True where the object may need its defaults again.
-        """
-        ...
-
-    async def validate(self, attributes: Attributes) -> None:
-        """Refuse, or let pass."""
-        ...
-
-    def erase(self, attributes: Attributes) -> None:
-        """The object is about to leave the store: add to the context's ops what has to go with it."""
-        ...
-
-    def allocates(self, kind: str) -> bool:
-        """Whether objects of this kind take something that another writer may take first."""
-        ...
+# Waiting updates of one object that are committed together.
+MAX_TOGETHER: Final = 32
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -67,19 +45,22 @@ class Written(msgspec.Struct, frozen=True):
     deleted: bool = False
 
 
-Change = Callable[[Any], Any]
+Outcome = Written | StatusError
 
 
 class Writer:
     """Carries out writes for every resource."""
 
-    def __init__(self, store: Store, cache: WatchCache, admission: Admission, ids: Ids) -> None:
+    def __init__(self, store: Store, cache: WatchCache, admission: Chain, ids: Ids) -> None:
         self._store = store
         self._cache = cache
         self._admission = admission
         self._ids = ids
-        # The last in the queue of writers of each object.
-        self._turns: dict[str, asyncio.Future[None]] = {}
+        self._turns = Turns()
+        # Updates that wait for their turn, by key; the outcome is None until somebody has carried it out.
+        self._waiting: dict[str, dict[Edit, Outcome | None]] = {}
+
+    # -- create --------------------------------------------------------------------------------------
 
     async def create(self, context: Context, obj: Any) -> Written:
         """Create `obj` in the target's namespace. Raises StatusError."""
@@ -115,9 +96,8 @@ class Writer:
                 return await self._create(context, codec.copy(obj))
             except _Taken:
                 continue
-        raise status.conflict(
-            context.resource.kind, obj.metadata.name or "", "what it needs is taken faster than it is found"
-        )
+        why = "what it needs is taken faster than it is found"
+        raise status.conflict(context.resource.kind, obj.metadata.name or "", why)
 
     def _place(self, context: Context, obj: Any) -> None:
         metadata, target = obj.metadata, context.target
@@ -164,100 +144,108 @@ class Writer:
             raise _Taken
         return Written(splice(value, outcome.revision), outcome.revision)
 
-    async def update(
-        self,
-        context: Context,
-        change: Change,
-        *,
-        subresource: str = "",
-        uid: str = "",
-        revision: str = "",
-    ) -> Written:
-        """Replace the target by what `change` makes of a copy of it.
+    # -- update --------------------------------------------------------------------------------------
 
-        `change` gets a struct that it may keep and change; it is called again when a race was lost. What it
-        returns carries the client's resourceVersion where it insists on one. Raises StatusError.
+    async def update(
+        self, context: Context, change: Change, *, subresource: str = "", uid: str = ""
+    ) -> Written:
+        """Replace the target by what `change` makes of it; see Edit. Raises StatusError.
+
+        Where others changed the object at the same moment, the answer may hold their changes too.
         """
         resource, target = context.resource, context.target
         key = resource.key(target.namespace, target.name)
-        async with self._alone(key):
-            for _ in range(MAX_ATTEMPTS):
-                item = resource.cache.get(target.namespace, target.name)
-                if item is None:
-                    raise status.not_found(resource.kind, target.name)
-                context.guards.clear()
-                context.ops.clear()
-                written = await self._replace(context, item, change, subresource, uid, revision)
-                if written is not None:
-                    return written
-        raise status.modified(resource.kind, target.name)
+        edit = Edit(context=context, change=change, subresource=subresource, uid=uid)
+        waiting = self._waiting.setdefault(key, {})
+        waiting[edit] = None
+        try:
+            async with self._turns.alone(key):
+                if waiting[edit] is None:
+                    work = self._update_waiting(resource, target.namespace, target.name, waiting)
+                    await (work if len(waiting) == 1 else _to_the_end(work))
+            outcome = waiting[edit]
+        finally:
+            del waiting[edit]
+            if not waiting and self._waiting.get(key) is waiting:
+                del self._waiting[key]
+        if isinstance(outcome, Written):
+            return outcome
+        raise outcome or status.modified(resource.kind, target.name)
 
-    async def _replace(
-        self,
-        context: Context,
-        item: Item,
-        change: Change,
-        subresource: str,
-        uid: str,
-        revision: str,
+    async def _update_waiting(
+        self, resource: Resource, namespace: str, name: str, waiting: dict[Edit, Outcome | None]
+    ) -> None:
+        """Carry out what waits, from the first on, and note the outcomes."""
+        limit = 1 if self._admission.allocates(resource.kind.kind) else MAX_TOGETHER
+        batch = [edit for edit, outcome in waiting.items() if outcome is None][:limit]
+        outcomes: dict[Edit, Outcome] | None = None
+        for _ in range(MAX_ATTEMPTS):
+            item = resource.cache.get(namespace, name)
+            if item is None:
+                outcomes = {edit: status.not_found(resource.kind, name) for edit in batch}
+            else:
+                outcomes = await self._update_all(resource, item, batch)
+            if outcomes is not None:
+                break
+        for edit in batch:
+            if outcomes is None:
+                waiting[edit] = status.modified(resource.kind, name)
+            elif edit in outcomes and edit in waiting:
+                waiting[edit] = outcomes[edit]
+
+    async def _update_all(
+        self, resource: Resource, item: Item, batch: Sequence[Edit]
+    ) -> dict[Edit, Outcome] | None:
+        """One attempt: each edit on what the one before it made, then one commit.
+
+        None where the object changed meanwhile. Edits without an outcome have their turn later.
+        """
+        outcomes: dict[Edit, Outcome] = {}
+        taken: list[Edit] = []
+        last: bytes | None = None
+        before = old = resource.decode_stored(item.data)
+        for edit in batch:
+            try:
+                new = await edited(edit, old, self._admission)
+                value = resource.encode(new)
+            except StatusError as refused:
+                outcomes[edit] = refused
+                continue
+            except Exception:
+                if edit is batch[0]:
+                    raise
+                continue  # its own turn will show what is wrong with it
+            if edit.context.dry_run:
+                outcomes[edit] = Written(splice(value, item.revision), item.revision)
+                continue
+            taken.append(edit)
+            if last is None and splice(value, item.revision) == item.data:
+                continue
+            last, old = value, new
+            if is_finished(new):
+                break
+            # No client knows this revision: who insists on one was not the first.
+            old.metadata.resourceVersion = f"{item.revision}+{len(taken)}"
+        written = await self._commit_update(item, before, old, last, taken)
+        if written is None:
+            return None
+        return outcomes | dict.fromkeys(taken, written)
+
+    async def _commit_update(
+        self, item: Item, before: Any, new: Any, value: bytes | None, taken: Sequence[Edit]
     ) -> Written | None:
-        """One attempt; None where the object changed meanwhile. Whoever insists on a revision is refused
-        at the next attempt, which sees the newer one."""
-        resource, kind = context.resource, context.resource.kind
-        old = resource.decode_stored(item.data)
-        _check_preconditions(resource, old, uid, revision)
-        new = change(resource.decode_stored(item.data))
-        insisted = new.metadata.resourceVersion or ""
-        if insisted not in ("", "0", old.metadata.resourceVersion):
-            raise status.modified(kind, item.name)
-        _check_preconditions(resource, old, new.metadata.uid or "", "")
-        carry_metadata(new, old)
-        await self._prepare_update(context, new, old, subresource)
-        value = resource.encode(new)
-        if splice(value, item.revision) == item.data:
+        if value is None:
             return Written(item.data, item.revision)
-        if context.dry_run:
-            return Written(splice(value, item.revision), item.revision)
+        context = taken[0].context
         if is_finished(new):
-            return await self._erase(context, item, old, value)
+            return await self._erase(context, item, before, value)
         guards = [Guard(item.key, item.revision), *context.guards]
         outcome = await self._commit(guards, [Put(item.key, value), *context.ops])
-        if isinstance(outcome, Committed):
-            return Written(splice(value, outcome.revision), outcome.revision)
-        return None
+        if isinstance(outcome, Conflict):
+            return None
+        return Written(splice(value, outcome.revision), outcome.revision)
 
-    async def _prepare_update(self, context: Context, new: Any, old: Any, subresource: str) -> None:
-        kind = context.resource.kind
-        own = kind.subresource_updates.get(subresource)
-        if subresource == "status":
-            for field in new.__struct_fields__:
-                if field not in ("status", "metadata"):
-                    setattr(new, field, getattr(old, field))
-        elif not subresource:
-            if kind.status:
-                new.status = old.status
-            kind.prepare_update(new, old)
-        if own is not None:
-            own.prepare(new, old)
-        kind.default(new)
-        attributes = Attributes("update", subresource, new.metadata.namespace or "", context, new, old)
-        if await self._admission.mutate(attributes):
-            kind.default(new)
-        if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old):
-            new.metadata.generation = (old.metadata.generation or 0) + 1
-        applying.track(new, old, context, subresource, context.now)
-        errors = meta.validate_object_meta_update(new.metadata, old.metadata)
-        if subresource == "status":
-            errors += kind.validate_status_update(new, old)
-        else:
-            errors += kind.validate(new)
-            if not subresource:
-                errors += kind.validate_update(new, old)
-        if own is not None and own.validate is not None:
-            errors += own.validate(new, old)
-        if errors:
-            raise status.invalid(kind, new.metadata.name, errors)
-        await self._admission.validate(attributes)
+    # -- delete --------------------------------------------------------------------------------------
 
     async def delete(
         self,
@@ -274,34 +262,36 @@ class Writer:
         resource = context.resource
         name, namespace = name or context.target.name, namespace or context.target.namespace
         key = resource.key(namespace, name)
-        async with self._alone(key):
+        async with self._turns.alone(key):
             for _ in range(MAX_ATTEMPTS):
                 item = resource.cache.get(namespace, name)
                 if item is None:
                     raise status.not_found(resource.kind, name)
-                context.guards.clear()
-                context.ops.clear()
                 old = resource.decode_stored(item.data)
-                _check_preconditions(resource, old, uid, revision)
+                check_preconditions(resource.kind, old, uid, revision)
                 await self._admission.validate(Attributes("delete", "", namespace, context, None, old))
-                new = mark_deleted(resource, old, context, grace_s, propagation)
-                finished = is_finished(new)
-                value = resource.encode(new)
-                if context.dry_run:
-                    return Written(splice(value, item.revision), item.revision, finished)
-                if finished:
-                    erased = await self._erase(context, item, old, value)
-                    if erased is not None:
-                        return erased
-                elif splice(value, item.revision) == item.data:
-                    return Written(item.data, item.revision)
-                else:
-                    outcome = await self._commit([Guard(key, item.revision)], [Put(key, value)])
-                    if isinstance(outcome, Committed):
-                        return Written(splice(value, outcome.revision), outcome.revision)
+                new = mark_deleted(resource.kind, old, context.now, grace_s, propagation)
+                written = await self._commit_delete(context, item, old, new)
+                if written is not None:
+                    return written
         raise status.modified(resource.kind, name)
 
+    async def _commit_delete(self, context: Context, item: Item, old: Any, new: Any) -> Written | None:
+        finished = is_finished(new)
+        value = context.resource.encode(new)
+        if context.dry_run:
+            return Written(splice(value, item.revision), item.revision, finished)
+        if finished:
+            return await self._erase(context, item, old, value)
+        if splice(value, item.revision) == item.data:
+            return Written(item.data, item.revision)
+        outcome = await self._commit([Guard(item.key, item.revision)], [Put(item.key, value)])
+        if isinstance(outcome, Conflict):
+            return None
+        return Written(splice(value, outcome.revision), outcome.revision)
+
     async def _erase(self, context: Context, item: Item, old: Any, value: bytes) -> Written | None:
+        """Take the object out of the store, with what was allocated for it; None where it changed."""
         context.guards.clear()
         context.ops.clear()
         self._admission.erase(Attributes("erase", "", item.namespace, context, None, old))
@@ -320,114 +310,17 @@ class Writer:
             raise status.unavailable(str(refused)) from refused
         return outcome
 
-    @contextlib.asynccontextmanager
-    async def _alone(self, key: str) -> AsyncIterator[None]:
-        """Writers of one object take turns here: racing each other through the store only wastes work."""
-        before = self._turns.get(key)
-        mine = self._turns[key] = asyncio.get_running_loop().create_future()
-        try:
-            if before is not None:
-                # Shielded: one that gives up waiting must not end the turn of the one before it.
-                await asyncio.shield(before)
-            yield
-        finally:
-            if before is None or before.done():
-                self._pass_on(key, mine)
-            else:  # a turn that never began ends when the one before it does
-                before.add_done_callback(lambda _: self._pass_on(key, mine))
-
-    def _pass_on(self, key: str, turn: asyncio.Future[None]) -> None:
-        turn.set_result(None)
-        if self._turns.get(key) is turn:
-            del self._turns[key]
-
 
 class _Taken(Exception):
     """Another writer took what was allocated for an object that is being created."""
 
 
-def _check_preconditions(resource: Resource, old: Any, uid: str, revision: str) -> None:
-    metadata = old.metadata
-    if uid and uid != metadata.uid:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.uid}"
-        raise status.conflict(resource.kind, metadata.name, why)
-    if revision and revision != metadata.resourceVersion:
-        why = (
-            f"Precondition failed: ResourceVersion in precondition: {revision}, "
-            f"ResourceVersion in object meta: {metadata.resourceVersion}"
-        )
-        raise status.conflict(resource.kind, metadata.name, why)
-
-
-def carry_metadata(new: Any, old: Any) -> None:
-    """What the system set stays, whatever the client sent."""
-    fresh, kept = new.metadata, old.metadata
-    fresh.namespace = fresh.namespace or kept.namespace
-    fresh.name = fresh.name or kept.name
-    fresh.uid = kept.uid
-    fresh.resourceVersion = kept.resourceVersion
-    fresh.creationTimestamp = kept.creationTimestamp
-    fresh.deletionTimestamp = kept.deletionTimestamp or fresh.deletionTimestamp
-    if fresh.deletionGracePeriodSeconds is None or kept.deletionGracePeriodSeconds is not None:
-        fresh.deletionGracePeriodSeconds = kept.deletionGracePeriodSeconds
-    fresh.generation = kept.generation
-    fresh.selfLink = None
-
-
-def same_intent(new: Any, old: Any) -> bool:
-    """Whether two objects differ in nothing but metadata and status."""
-    return all(
-        getattr(new, field) == getattr(old, field)
-        for field in new.__struct_fields__
-        if field not in ("metadata", "status", "kind", "apiVersion")
-    )
-
-
-def is_finished(obj: Any) -> bool:
-    """Whether nothing holds a deleted object any more."""
-    metadata = obj.metadata
-    if metadata.deletionTimestamp is None or metadata.finalizers or metadata.deletionGracePeriodSeconds:
-        return False
-    spec = getattr(obj, "spec", None)
-    # Namespaces have finalizers of their own in the spec.
-    return not (obj.kind == "Namespace" and spec is not None and spec.finalizers)
-
-
-def mark_deleted(
-    resource: Resource, old: Any, context: Context, grace_s: int | None, propagation: str
-) -> Any:
-    """The object as a delete leaves it: its deletion time, grace and propagation finalizers set."""
-    # `old` may be kept: what changes is replaced, not changed in place.
-    new = msgspec.structs.replace(old, metadata=msgspec.structs.replace(old.metadata))
-    metadata, kind = new.metadata, resource.kind
-    _set_propagation(metadata, propagation or _default_propagation(kind, metadata))
-    default_s = kind.grace_period_s(old) if kind.grace_period_s is not None else 0
-    wanted_s = default_s if grace_s is None or default_s == 0 else grace_s
-    if wanted_s < 0:
-        wanted_s = 1
-    if metadata.deletionTimestamp is None:
-        metadata.deletionTimestamp = context.now + timedelta(seconds=wanted_s)
-        metadata.deletionGracePeriodSeconds = wanted_s
-        if kind.generation:
-            metadata.generation = (metadata.generation or 0) + 1
-    elif grace_s is not None and wanted_s < (metadata.deletionGracePeriodSeconds or 0):
-        metadata.deletionTimestamp = context.now + timedelta(seconds=wanted_s)
-        metadata.deletionGracePeriodSeconds = wanted_s
-    if kind.kind == "Namespace":
-        new.status = msgspec.structs.replace(new.status, phase="Terminating")
-    return new
-
-
-def _default_propagation(kind: Kind, metadata: Any) -> str:
-    """What happens to dependents where nobody said: to those of a few old kinds, nothing."""
-    if kind.resource in _ORPHANING and not {ORPHAN, FOREGROUND}.intersection(metadata.finalizers):
-        return "Orphan"
-    return ""
-
-
-def _set_propagation(metadata: Any, propagation: str) -> None:
-    if not propagation:
-        return
-    kept = [f for f in metadata.finalizers if f not in (ORPHAN, FOREGROUND)]
-    wanted = {"Orphan": [ORPHAN], "Foreground": [FOREGROUND]}.get(propagation, [])
-    metadata.finalizers = kept + wanted
+async def _to_the_end(work: Any) -> None:
+    """Await `work`, which others wait for as well: who is cancelled meanwhile leaves when it is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            await asyncio.wait([task])
+        raise

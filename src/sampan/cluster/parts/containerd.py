@@ -53,6 +53,6 @@ async def ensure_image(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name
     if not path.exists():
-        # Nodes of one machine share the folder and may build at once; the name is their own until it is whole.
+        # Nodes of one machine may build at once; the name is their own until the file is whole.
         build(path.with_suffix(f".{os.getpid()}")).replace(path)
     await import_image(socket, path)

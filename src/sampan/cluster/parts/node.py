@@ -126,6 +126,7 @@ async def proxy(client: Client, settings: Settings, clock: Clock) -> None:
         pod_cidrs=tuple(settings.pod_subnet(number) for number in range(settings.nodes)),
         cluster_cidrs=(settings.pod_range,),
         service_cidrs=(settings.service_range,),
+        beside=settings.node_names()[1:],
     )
     if settings.runtime == "process":
         from sampan.network.proxy.userspace import UserspaceProxy

@@ -15,6 +15,7 @@ from sampan.client.errors import ApiError, is_not_found
 from sampan.controllers.job.facts import is_tracked
 from sampan.controllers.job.tracking import let_go
 from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
+from sampan.machinery import selectors
 from sampan.schema import api
 
 
@@ -51,7 +52,18 @@ def _is_orphan(caches: Caches, pod: api.Pod) -> bool:
     if not is_tracked(pod):
         return False
     owner = controller_of(pod)
-    return owner is None or owner.kind != "Job" or caches.of(api.Job).by_uid(owner.uid) is None
+    if owner is None:
+        return not any(
+            _adopts(job, pod) for job in caches.of(api.Job).by_namespace(pod.metadata.namespace or "")
+        )
+    return owner.kind != "Job" or caches.of(api.Job).by_uid(owner.uid) is None
+
+
+def _adopts(job: api.Job, pod: api.Pod) -> bool:
+    """Whether the Job is about to take the pod, which then has to keep its finalizer."""
+    if job.metadata.deletionTimestamp is not None or pod.metadata.deletionTimestamp is not None:
+        return False
+    return selectors.from_label_selector(job.spec.selector).matches(pod.metadata.labels)
 
 
 def _itself(caches: Caches, pod: api.Pod) -> Iterable[Key]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -52,16 +52,19 @@ def slices_by_service(slices: Iterable[api.EndpointSlice]) -> dict[tuple[str, st
 
 
 def candidates(
-    slices: Iterable[api.EndpointSlice], port_name: str, protocol: str, family: int, node: str
+    slices: Iterable[api.EndpointSlice], port_name: str, protocol: str, family: int, nodes: Collection[str]
 ) -> list[Candidate]:
-    """All endpoints of one port. An address that two slices name counts once, ready if it is in either."""
+    """All endpoints of one port, those on one of `nodes` being local.
+
+    An address that two slices name counts once, ready if it is in either.
+    """
     found: dict[tuple[str, int], Candidate] = {}
     for item in slices:
         if _ADDRESS_TYPES.get(item.addressType) != family:
             continue
         for number in _port_numbers(item, port_name, protocol):
             for given in item.endpoints:
-                candidate = _candidate(given, number, node)
+                candidate = _candidate(given, number, nodes)
                 if candidate is None:
                     continue
                 key = (candidate.endpoint.ip, number)
@@ -108,7 +111,7 @@ def _port_numbers(item: api.EndpointSlice, name: str, protocol: str) -> list[int
     ]
 
 
-def _candidate(given: api.Endpoint, port: int, node: str) -> Candidate | None:
+def _candidate(given: api.Endpoint, port: int, nodes: Collection[str]) -> Candidate | None:
     if not given.addresses:
         return None
     try:  # the first address stands for all: they are the same endpoint (KEP-4974)
@@ -118,7 +121,7 @@ def _candidate(given: api.Endpoint, port: int, node: str) -> Candidate | None:
     conditions, hints = given.conditions, given.hints
     ready = conditions is None or conditions.ready is not False
     return Candidate(
-        Endpoint(ip, port, bool(node) and given.nodeName == node),
+        Endpoint(ip, port, bool(given.nodeName) and given.nodeName in nodes),
         ready=ready,
         serving=ready if conditions is None or conditions.serving is None else conditions.serving,
         terminating=conditions is not None and bool(conditions.terminating),

@@ -40,6 +40,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     a route where the node has none, so that its own processes reach cluster IPs without a default route.
     `bridge_netfilter`: the kernel shows bridged packets to netfilter; without that, traffic between pods of
     this node through a service is masqueraded, to come back the same way. `masquerade_all` hides all clients.
+    `beside` names other nodes of the same kernel, whose pods are as local as the node's own.
     """
 
     name: str
@@ -50,6 +51,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     service_cidrs: tuple[str, ...] = ()
     bridge_netfilter: bool = True
     masquerade_all: bool = False
+    beside: tuple[str, ...] = ()
 
 
 class Frontend(msgspec.Struct, frozen=True, order=True):
@@ -154,7 +156,7 @@ def _of_service(
             protocol = port.protocol or "TCP"
             if protocol not in _PROTOCOLS:
                 continue
-            found = candidates(slices, port.name or "", protocol, family, node.name)
+            found = candidates(slices, port.name or "", protocol, family, (node.name, *node.beside))
             chosen = choose(found, node.name, node.zone)
             yield ServiceRules(
                 namespace,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pty
 import signal
 import struct
 import termios
@@ -12,6 +11,18 @@ from contextlib import suppress
 
 from sampan.node.runtimes.process import records
 from sampan.node.runtimes.process.records import Plan
+
+
+# As the kernel has them on x86 and ARM; the termios module knows neither.
+_TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
+_ptmx = -1
+
+
+def hold_terminals() -> None:
+    """Keep a way to new terminals; call before mounts change /dev, as the kernel looks for pts beside ptmx."""
+    global _ptmx
+    with suppress(OSError):
+        _ptmx = os.open("/dev/ptmx", os.O_PATH | os.O_CLOEXEC)
 
 
 class Child:
@@ -70,7 +81,14 @@ def _pipes(stdin: bool) -> Ends:
 
 
 def _terminal() -> Ends:
-    ours, theirs = pty.openpty()
+    path = f"/proc/self/fd/{_ptmx}" if _ptmx >= 0 else "/dev/ptmx"
+    ours = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(ours, _TIOCSPTLCK, struct.pack("i", 0))
+        theirs = fcntl.ioctl(ours, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        os.close(ours)
+        raise
     return (ours, {1: ours}), (theirs, theirs, theirs)
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sampan.node.runtimes.process import mounts, records, wire
-from sampan.node.runtimes.process.child import Child
+from sampan.node.runtimes.process.child import Child, hold_terminals
 from sampan.node.runtimes.process.client import Client
 from sampan.node.runtimes.process.crilog import LogWriter
 from sampan.node.runtimes.process.kin import children, kill_session, now, start_ticks
@@ -62,6 +62,7 @@ class Keeper:
         control.bind(records.CONTROL)
         control.listen(_BACKLOG)
         control.setblocking(False)
+        hold_terminals()
         if self._plan.binds:
             root = self._directory / "root"
             root.mkdir(exist_ok=True)
@@ -269,9 +270,13 @@ class Keeper:
             client.child = self._main
             self._queue(client, wire.frame(wire.STARTED))
             return
-        child = Child(self._plan, hello.command, tty=hello.tty, stdin=hello.stdin)
-        if child.failure:
-            self._queue(client, wire.frame(wire.FAILED, child.failure.encode()))
+        try:
+            child = Child(self._plan, hello.command, tty=hello.tty, stdin=hello.stdin)
+            failure = child.failure
+        except OSError as error:  # no terminal, process or descriptor is left
+            failure = str(error)
+        if failure:
+            self._queue(client, wire.frame(wire.FAILED, failure.encode()))
             client.finished = True
             self._send(client)
             return

@@ -1,0 +1,116 @@
+"""One update of an object: from what the client wants to what may be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from sampan.apiserver.core import applying, status
+from sampan.apiserver.core.admission.chain import Chain
+from sampan.apiserver.core.context import Attributes, Context
+from sampan.kinds.kind import Kind
+from sampan.machinery import meta
+
+Change = Callable[[Any], Any]
+
+
+class Edit(msgspec.Struct, kw_only=True, eq=False):
+    """An update that waits for its turn.
+
+    `change` makes the new object from the old one, which it leaves as it is; where a race was lost it is
+    called again. What it returns carries a resourceVersion where the client insists on one.
+    """
+
+    context: Context
+    change: Change
+    subresource: str = ""
+    uid: str = ""
+
+
+async def edited(edit: Edit, old: Any, admission: Chain) -> Any:
+    """What the edit makes of `old`, complete and valid. Raises StatusError."""
+    context, kind = edit.context, edit.context.resource.kind
+    context.guards.clear()
+    context.ops.clear()
+    check_preconditions(kind, old, edit.uid, "")
+    new = edit.change(old)
+    if (new.metadata.resourceVersion or "") not in ("", "0", old.metadata.resourceVersion):
+        raise status.modified(kind, old.metadata.name)
+    check_preconditions(kind, old, new.metadata.uid or "", "")
+    carry_metadata(new, old)
+    await _prepare(context, new, old, edit.subresource, admission)
+    return new
+
+
+async def _prepare(context: Context, new: Any, old: Any, subresource: str, admission: Chain) -> None:
+    kind = context.resource.kind
+    own = kind.subresource_updates.get(subresource)
+    if subresource == "status":
+        for field in new.__struct_fields__:
+            if field not in ("status", "metadata"):
+                setattr(new, field, getattr(old, field))
+    elif not subresource:
+        if kind.status:
+            new.status = old.status
+        kind.prepare_update(new, old)
+    if own is not None:
+        own.prepare(new, old)
+    kind.default(new)
+    attributes = Attributes("update", subresource, new.metadata.namespace or "", context, new, old)
+    if await admission.mutate(attributes):
+        kind.default(new)
+    if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old):
+        new.metadata.generation = (old.metadata.generation or 0) + 1
+    applying.track(new, old, context, subresource, context.now)
+    errors = meta.validate_object_meta_update(new.metadata, old.metadata)
+    if subresource == "status":
+        errors += kind.validate_status_update(new, old)
+    else:
+        errors += kind.validate(new)
+        if not subresource:
+            errors += kind.validate_update(new, old)
+    if own is not None and own.validate is not None:
+        errors += own.validate(new, old)
+    if errors:
+        raise status.invalid(kind, new.metadata.name, errors)
+    await admission.validate(attributes)
+
+
+def check_preconditions(kind: Kind, old: Any, uid: str, revision: str) -> None:
+    """Refuse where the object is not the one that was meant. Raises 409."""
+    metadata = old.metadata
+    if uid and uid != metadata.uid:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.uid}"
+        raise status.conflict(kind, metadata.name, why)
+    if revision and revision != metadata.resourceVersion:
+        why = (
+            f"Precondition failed: ResourceVersion in precondition: {revision}, "
+            f"ResourceVersion in object meta: {metadata.resourceVersion}"
+        )
+        raise status.conflict(kind, metadata.name, why)
+
+
+def carry_metadata(new: Any, old: Any) -> None:
+    """What the system set stays, whatever the client sent."""
+    fresh, kept = new.metadata, old.metadata
+    fresh.namespace = fresh.namespace or kept.namespace
+    fresh.name = fresh.name or kept.name
+    fresh.uid = kept.uid
+    fresh.resourceVersion = kept.resourceVersion
+    fresh.creationTimestamp = kept.creationTimestamp
+    fresh.deletionTimestamp = kept.deletionTimestamp or fresh.deletionTimestamp
+    if fresh.deletionGracePeriodSeconds is None or kept.deletionGracePeriodSeconds is not None:
+        fresh.deletionGracePeriodSeconds = kept.deletionGracePeriodSeconds
+    fresh.generation = kept.generation
+    fresh.selfLink = None
+
+
+def same_intent(new: Any, old: Any) -> bool:
+    """Whether two objects differ in nothing but metadata and status."""
+    return all(
+        getattr(new, field) == getattr(old, field)
+        for field in new.__struct_fields__
+        if field not in ("metadata", "status", "kind", "apiVersion")
+    )
