@@ -25,7 +25,9 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import psutil
 
 TOKEN = "bench-token"
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,14 +112,26 @@ def serve(which: str, directory: Path, profile: str) -> None:
         profiler.dump_stats(profile)
 
 
+class Server:
+    """A server process and where it listens."""
+
+    def __init__(self, url: str, pid: int) -> None:
+        self.url = url
+        self._process = psutil.Process(pid)
+
+    def cpu_s(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+
 @contextlib.contextmanager
-def running(which: str, directory: Path, profile: str = "") -> Iterator[str]:
-    """The URL of a server that ends with the block."""
+def running(which: str, directory: Path, profile: str = "") -> Iterator[Server]:
+    """A server that ends with the block."""
     command = [sys.executable, __file__, "--serve", which, "--directory", str(directory)]
     child = subprocess.Popen([*command, "--profile", profile], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
-        yield f"https://127.0.0.1:{int(child.stdout.readline())}"
+        yield Server(f"https://127.0.0.1:{int(child.stdout.readline())}", child.pid)
     finally:
         child.terminate()
         child.wait(START_LIMIT_S)
@@ -139,30 +153,41 @@ def call(url: str, method: str = "GET", body: bytes | None = None) -> tuple[int,
         return refused.code, refused.read()
 
 
-def wrk(url: str, seconds: int, connections: int, body: bytes | None = None) -> float:
-    """Requests per second: GETs, or POSTs of `body`."""
+class Rate(NamedTuple):
+    """What one run of wrk found."""
+
+    per_s: float
+    # Processor time of the server for each request: what other work on the machine moves less.
+    cpu_us: float
+
+
+def wrk(server: Server, path: str, seconds: int, connections: int, body: bytes | None = None) -> Rate:
+    """GETs, or POSTs of `body`."""
     script = ""
     if body is not None:
         script = "wrk.method='POST'; wrk.headers['Content-Type']='application/json'\n"
         script += f"wrk.body=[==[{body.decode()}]==]"
-    return run_wrk(url, seconds, connections, script)
+    return run_wrk(server, path, seconds, connections, script)
 
 
-def run_wrk(url: str, seconds: int, connections: int, script: str) -> float:
-    """Requests per second. Fails where one was refused."""
+def run_wrk(server: Server, path: str, seconds: int, connections: int, script: str) -> Rate:
+    """Drive the server with wrk. Fails where a request was refused."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(f'wrk.headers["Authorization"]="Bearer {TOKEN}"\n{script}')
         file.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-s", file.name, url]
-        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    assert found is not None, out
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-s", file.name]
+        began_s = server.cpu_s()
+        out = subprocess.run([*command, server.url + path], capture_output=True, text=True, check=True).stdout
+        used_s = server.cpu_s() - began_s
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
+    count = re.search(r"(\d+) requests in", out)
+    assert rate is not None and count is not None, out
     assert "Non-2xx" not in out, out
-    return float(found[1])
+    return Rate(float(rate[1]), used_s / int(count[1]) * 1e6)
 
 
-def patches(url: str, connections: int) -> float:
-    """Merge patches of one object per second, none of which may fail."""
+def patches(server: Server, path: str, connections: int) -> Rate:
+    """Merge patches of one object, none of which may fail."""
     script = """
 local n = 0
 wrk.method = 'PATCH'
@@ -171,11 +196,12 @@ request = function()
   n = n + 1
   return wrk.format(nil, nil, nil, '{"metadata":{"annotations":{"n":"' .. n .. '"}}}')
 end"""
-    return run_wrk(url, 1, connections, script)
+    return run_wrk(server, path, 1, connections, script)
 
 
-def delete_many(url: str, pods: int) -> float:
+def delete_many(server: Server, pods: int) -> float:
     """Seconds that one deletecollection of `pods` pods takes."""
+    url, path = server.url, "/api/v1/namespaces/many/pods"
     base = f"{url}/api/v1/namespaces/many"
     post = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "many"}}
     call(f"{url}/api/v1/namespaces", "POST", json.dumps(post).encode())
@@ -184,7 +210,7 @@ def delete_many(url: str, pods: int) -> float:
     pod = _pod() | {"metadata": {"generateName": "p-", "labels": {"app": "load"}}}
     made = 0
     while made < pods:
-        wrk(f"{base}/pods", 1, 32, json.dumps(pod).encode())
+        wrk(server, path, 1, 32, json.dumps(pod).encode())
         made = len(json.loads(call(f"{base}/pods")[1])["items"])
     items = json.loads(call(f"{base}/pods")[1])["items"]
     for item in items[pods:]:
@@ -221,22 +247,25 @@ def load(url: str, seconds: int, connections: int) -> dict[str, Any]:
     return figures
 
 
-def side_by_side(ours: str, bare: str, connections: int) -> None:
-    """Rounds of both by turns, since other work on the machine moves both; medians of the ratios."""
-    base = f"{ours}/api/v1/namespaces/many"
-    many = _pod() | {"metadata": {"generateName": "p-", "labels": {"app": "load"}}}
+def side_by_side(ours: Server, bare: Server, connections: int) -> None:
+    """Rounds of both by turns, since other work on the machine moves both; medians of each."""
+    path = "/api/v1/namespaces/many/pods"
+    many = json.dumps(_pod() | {"metadata": {"generateName": "p-", "labels": {"app": "load"}}}).encode()
     one = _pod() | {"metadata": {"name": "one", "labels": {"app": "load"}}}
-    call(f"{base}/pods", "POST", json.dumps(one).encode())
-    ratios: dict[str, list[float]] = {"get": [], "create": [], "patch of one object": []}
+    call(ours.url + path, "POST", json.dumps(one).encode())
+    found: dict[str, list[Rate]] = {}
     for _ in range(ROUNDS):
-        bare_get = wrk(bare, 1, connections)
-        ratios["get"].append(wrk(f"{base}/pods/one", 1, connections) / bare_get)
-        bare_post = wrk(bare, 1, connections, json.dumps(many).encode())
-        ratios["create"].append(wrk(f"{base}/pods", 1, connections, json.dumps(many).encode()) / bare_post)
-        ratios["patch of one object"].append(patches(f"{base}/pods/one", connections) / bare_post)
-        print(f"bare: {bare_get:.0f} GETs/s, {bare_post:.0f} POSTs/s")
-    for what, found in ratios.items():
-        print(f"{what} / bare: {statistics.median(found):.2f}")
+        found.setdefault("bare GET", []).append(wrk(bare, path, 1, connections))
+        found.setdefault("get", []).append(wrk(ours, f"{path}/one", 1, connections))
+        found.setdefault("bare POST", []).append(wrk(bare, path, 1, connections, many))
+        found.setdefault("create", []).append(wrk(ours, path, 1, connections, many))
+        found.setdefault("patch of one object", []).append(patches(ours, f"{path}/one", connections))
+    for what, rates in found.items():
+        beside = found["bare GET" if "get" in what.lower() else "bare POST"]
+        per_s = statistics.median(rate.per_s for rate in rates)
+        cpu_us = statistics.median(rate.cpu_us for rate in rates)
+        ratio = statistics.median(x.per_s / y.per_s for x, y in zip(rates, beside, strict=True))
+        print(f"{what}: {per_s:.0f}/s, {cpu_us:.0f} us of CPU each, {ratio:.2f} of the bare handler's rate")
 
 
 def measure(seconds: int, connections: int, pods: int, profile: str) -> None:
@@ -246,7 +275,7 @@ def measure(seconds: int, connections: int, pods: int, profile: str) -> None:
         (directory / "pod.json").write_bytes(stored)
         ours = servers.enter_context(running("sampan", directory, profile))
         bare = servers.enter_context(running("bare", directory))
-        for what, figure in load(ours, seconds, connections).items():
+        for what, figure in load(ours.url, seconds, connections).items():
             print(f"{what}: {figure}")
         print(f"delete_{pods}_pods: {delete_many(ours, pods):.2f} s")
         side_by_side(ours, bare, connections)

@@ -14,6 +14,7 @@ from sampan.controllers import (
     replicaset,
     replicationcontroller,
     serviceaccount,
+    staledisruption,
     tainteviction,
 )
 from sampan.controllers.daemonset import plan as daemonset
@@ -51,6 +52,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         orphans.CONTROLLER,
         cronjob.CONTROLLER,
         disruption.CONTROLLER,
+        staledisruption.CONTROLLER,
         slices.CONTROLLER,
         endpoints.CONTROLLER,
         garbagecollector.CONTROLLER,

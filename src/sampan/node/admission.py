@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from sampan.kinds.core.node_selection import required
 from sampan.node.model import Trouble
 from sampan.node.resources import pod_requests
 from sampan.schema import api
@@ -44,39 +45,8 @@ def _affinity(pod: api.Pod, node: NodeView) -> Trouble | None:
 
 def matches_node(pod: api.Pod, name: str, labels: Mapping[str, str]) -> bool:
     """Whether nodeSelector and the required node affinity of the pod hold for a node."""
-    if any(labels.get(key) != value for key, value in pod.spec.nodeSelector.items()):
-        return False
-    affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity is not None else None
-    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
-    if required is None:
-        return True
-    return any(_term_matches(term, name, labels) for term in required.nodeSelectorTerms)
-
-
-def _term_matches(term: api.NodeSelectorTerm, name: str, labels: Mapping[str, str]) -> bool:
-    if not term.matchExpressions and not term.matchFields:
-        return False
-    fields = {"metadata.name": name}
-    return all(_holds(r, labels) for r in term.matchExpressions) and all(
-        _holds(r, fields) for r in term.matchFields
-    )
-
-
-def _holds(wanted: api.NodeSelectorRequirement, labels: Mapping[str, str]) -> bool:
-    value = labels.get(wanted.key)
-    if wanted.operator == "In":
-        return value is not None and value in wanted.values
-    if wanted.operator == "NotIn":
-        return value is None or value not in wanted.values
-    if wanted.operator == "Exists":
-        return value is not None
-    if wanted.operator == "DoesNotExist":
-        return value is None
-    try:
-        held, bound = int(value or ""), int(wanted.values[0])
-    except (ValueError, IndexError):
-        return False
-    return held > bound if wanted.operator == "Gt" else held < bound
+    wanted = required(pod.spec)
+    return wanted is None or wanted(name, labels)
 
 
 def host_ports(pod: api.Pod) -> set[tuple[str, str, int]]:

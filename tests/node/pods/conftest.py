@@ -18,6 +18,8 @@ def running() -> Iterator[Cluster]:
         try:
             cluster.up()
             yield cluster
+            log = (cluster.root / "logs" / "node-1.log").read_text()
+            assert "Traceback" not in log and "unexpected" not in log, log
         finally:
             cluster.down()
 

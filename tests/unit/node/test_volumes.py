@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sampan.base.clock import SimulatedClock
+from sampan.client.transport import Reply
 from sampan.node.config import AgentConfig
 from sampan.node.errors import ConfigError, VolumeError
 from sampan.node.names import CONTAINER_NAME, MESSAGE_POLICY
@@ -266,6 +267,32 @@ def test_labels_that_change_show_in_the_volume(tmp_path: Path) -> None:
         disk.manager.refresh(changed)
         await disk.clock.advance(0.1)
         assert (disk.volume("downward-api") / "labels").read_text() == 'a="b\\"c"'
+
+    run(tmp_path, scenario)
+
+
+def test_a_volume_of_a_pod_that_goes_is_not_written_again(tmp_path: Path) -> None:
+    async def scenario(disk: Disk) -> None:
+        put_map(disk, color="blue")
+        pod = pod_with({"configMap": {"name": "settings"}})
+        await disk.manager.prepare(pod, NODE)
+        await disk.clock.advance(0.1)
+        request, asked, go_on = disk.api.request, asyncio.Event(), asyncio.Event()
+
+        async def slow(method: str, path: str, *rest: Any) -> Reply:
+            if (method, path) == ("GET", f"{MAPS}/settings"):
+                asked.set()
+                await go_on.wait()
+            return await request(method, path, *rest)
+
+        disk.api.request = slow  # type: ignore[method-assign,assignment]
+        disk.manager.refresh(pod)
+        await disk.clock.advance(0.1)
+        assert asked.is_set()
+        await disk.manager.remove(pod)
+        go_on.set()
+        await disk.clock.advance(0.1)
+        assert not disk.volume("configmap").exists()
 
     run(tmp_path, scenario)
 

@@ -107,7 +107,9 @@ def test_outcomes_are_statuses_from_version_4_on() -> None:
     assert channels.outcome(old, 0) is None
     assert channels.outcome(old, 7) == b"command terminated with exit code 7"
     assert channels.failure(old, "no") == b"no"
-    assert channels.encode(channels.Protocol("", base64=True), 1, b"x") == "1" + base64.b64encode(b"x").decode()
+    assert (
+        channels.encode(channels.Protocol("", base64=True), 1, b"x") == "1" + base64.b64encode(b"x").decode()
+    )
 
 
 def test_terminal_sizes() -> None:
@@ -187,7 +189,9 @@ def test_why_there_is_no_log(now: api.ContainerState, previous: bool, message: s
 
 
 def test_who_may() -> None:
-    certificate = {"subject": ((("organizationName", "a"),), (("organizationName", "b"),), (("commonName", "n"),))}
+    certificate = {
+        "subject": ((("organizationName", "a"),), (("organizationName", "b"),), (("commonName", "n"),))
+    }
     assert subject(certificate) == ("n", ("a", "b"))
     assert subject(None) is None and subject({}) is None
     assert api_server_or_admin("kube-apiserver-kubelet-client", ())

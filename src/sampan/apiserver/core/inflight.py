@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Final
 
 from sampan.apiserver.core import status
@@ -25,19 +23,19 @@ class InFlight:
     def __init__(self, modifying: int = MAX_MODIFYING, reading: int = MAX_READING) -> None:
         self._left = {False: modifying, True: reading}
 
-    @contextlib.contextmanager
-    def entered(self, user: User, target: Target) -> Iterator[None]:
-        """The span of one request. Raises 429 where there are too many already."""
+    def enter(self, user: User, target: Target) -> bool | None:
+        """Count a request; the result is for `leave`. Raises 429 where there are too many already."""
         if target.verb == "watch" or target.subresource in _LONG or MASTERS in user.groups:
-            yield
-            return
+            return None
         reads = target.verb in _READING
         if not self._left[reads]:
             raise status.too_many_requests(
                 "too many requests are under way, please try again later.", RETRY_AFTER_S
             )
         self._left[reads] -= 1
-        try:
-            yield
-        finally:
-            self._left[reads] += 1
+        return reads
+
+    def leave(self, entered: bool | None) -> None:
+        """Give back what `enter` took."""
+        if entered is not None:
+            self._left[entered] += 1

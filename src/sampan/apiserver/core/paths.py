@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -14,6 +15,8 @@ _VERB_WITH_NAME: Final = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
+# Clients ask for the same paths again and again.
+_PARSED: Final = 4096
 _NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
 
 
@@ -31,6 +34,7 @@ class Target(msgspec.Struct, frozen=True):
     verb: str
 
 
+@lru_cache(maxsize=_PARSED)
 def parse(method: str, path: str, watch: bool) -> Target | None:
     """The target of a resource URL; None where the path names no resource (discovery, health, …)."""
     parts = path.strip("/").split("/")

@@ -174,8 +174,11 @@ class ApiServer:
         if target is None or resource is None:
             return self._other(request, user)
         self._authorize(user, target)
-        with self._in_flight.entered(user, target):
+        entered = self._in_flight.enter(user, target)
+        try:
             return await self._verb(request, user, target, resource)
+        finally:
+            self._in_flight.leave(entered)
 
     def _authorize(self, user: User, target: Target) -> None:
         if users.MASTERS in user.groups:

@@ -17,6 +17,7 @@ from sampan.apiserver.core.request import Request, Tunnel
 from sampan.apiserver.http.upgrade import pass_on
 
 _CONNECT_S: Final = 10.0
+_UPGRADES: Final = ("websocket", "spdy/")
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers",
      "transfer-encoding", "upgrade", "host", "content-length", "accept-encoding"}
@@ -41,7 +42,8 @@ class Relay:
             path = urlsplit(tunnel.url)._replace(scheme="", netloc="").geturl()
             tunnel = msgspec.structs.replace(tunnel, url=f"https://{self._nodes_at}{path}")
         try:
-            if request.headers.get("upgrade"):
+            # Other upgrades are offers (h2c), which may be declined by not passing them on.
+            if request.headers.get("upgrade", "").lower().startswith(_UPGRADES):
                 if tls is None and tunnel.url.startswith("https:"):
                     tls = ssl.create_default_context()
                 headers = _forwarded(request, tunnel).items()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from sampan.controllers import taints
-from sampan.controllers.nodeaffinity import only_node, required
+from sampan.controllers.nodeaffinity import only_node
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.revisions import HASH_LABEL
+from sampan.kinds.core.node_selection import required
 from sampan.schema import api
 
 _NETWORK_UNAVAILABLE: Final = "node.kubernetes.io/network-unavailable"
@@ -42,7 +43,7 @@ class Placement:
         """NodeShouldRunDaemonPod: affinity decides, NoSchedule keeps new pods away, NoExecute all."""
         if self._spec.nodeName and self._spec.nodeName != node.metadata.name:
             return Fit(False, False)
-        if not self._matches(node):
+        if self._matches is not None and not self._matches(node.metadata.name or "", node.metadata.labels):
             return Fit(False, False)
         refused = {taint.effect for taint in node.spec.taints if not self._tolerates(taint)}
         if taints.NO_EXECUTE in refused:

@@ -93,9 +93,9 @@ async def forward(connect: Connect, port: int, client: ClientSide, clock: Clock)
         await outward()
         await first_done(_quietly(sending), clock.sleep(_LINGER_S))
     finally:
+        writer.close()
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 

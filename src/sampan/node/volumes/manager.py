@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,12 @@ from sampan.node.volumes.watched import WatchedObjects
 from sampan.schema import api
 
 HOSTS_FILE: Final = "/etc/hosts"
+ReadObjects = Callable[[api.Pod, api.Volume], Awaitable[Objects]]
 _log = logging.getLogger(__name__)
+
+
+class _NotWanted(Exception):
+    """The pod whose volume was to be freshened is gone."""
 
 
 class VolumeManager:
@@ -79,7 +84,9 @@ class VolumeManager:
         self._pods[uid] = pod
         self._watched.want(uid, pod.metadata.namespace or "", [volume_needs(v) for v in pod.spec.volumes])
 
-    async def _make(self, pod: api.Pod, volume: api.Volume, node: NodeFacts) -> Prepared:
+    async def _make(
+        self, pod: api.Pod, volume: api.Volume, node: NodeFacts, *, objects: ReadObjects | None = None
+    ) -> Prepared:
         plugin = plugin_for(volume, self._plugins)
         directory = self._directory(pod.metadata.uid or "") / "volumes" / plugin.directory / volume.name
         task = VolumeTask(
@@ -89,7 +96,7 @@ class VolumeManager:
             node=node,
             client=self._client,
             clock=self._clock,
-            objects=self._objects,
+            objects=objects or self._objects,
         )
         return await plugin.prepare(task)
 
@@ -103,6 +110,13 @@ class VolumeManager:
         )
         held = {token_key(p): token for p, token in zip(needs.tokens, tokens, strict=True)}
         return Objects(config_maps=maps, secrets=secrets, tokens=held)
+
+    async def _objects_while_wanted(self, pod: api.Pod, volume: api.Volume) -> Objects:
+        found = await self._objects(pod, volume)
+        # The pod may have gone meanwhile: writing now would bring its directory back.
+        if pod.metadata.uid not in self._pods:
+            raise _NotWanted
+        return found
 
     def refresh(self, pod: api.Pod) -> None:
         uid = pod.metadata.uid or ""
@@ -142,7 +156,9 @@ class VolumeManager:
         for volume in pod.spec.volumes:
             try:
                 if plugin_for(volume, self._plugins).written:
-                    await self._make(pod, volume, node)
+                    await self._make(pod, volume, node, objects=self._objects_while_wanted)
+            except _NotWanted:
+                return
             except (VolumeError, ApiError, OSError, TimeoutError) as error:
                 _log.warning("volume %s of pod %s was not updated: %s", volume.name, key_of(pod), error)
 

@@ -12,14 +12,13 @@ from contextlib import suppress
 from sampan.node.runtimes.process import records
 from sampan.node.runtimes.process.records import Plan
 
-
 # As the kernel has them on x86 and ARM; the termios module knows neither.
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 _ptmx = -1
 
 
 def hold_terminals() -> None:
-    """Keep a way to new terminals; call before mounts change /dev, as the kernel looks for pts beside ptmx."""
+    """Keep a way to new terminals. Call before mounts change /dev: the kernel looks for pts beside ptmx."""
     global _ptmx
     with suppress(OSError):
         _ptmx = os.open("/dev/ptmx", os.O_PATH | os.O_CLOEXEC)
