@@ -12,6 +12,7 @@ from tests.api.server import (
     PODS,
     STRATEGIC,
     Api,
+    certificate_request,
     deployment,
     served,
     user,
@@ -250,25 +251,11 @@ async def test_resize_changes_sizes_and_nothing_else(api: Api) -> None:
 # -- approval of certificate requests ----------------------------------------------------------------
 
 
-def _certificate_request() -> str:
-    import base64
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jane")])
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return base64.b64encode(request.public_bytes(serialization.Encoding.PEM)).decode()
-
-
 @served
 async def test_approval_changes_conditions_and_the_requester_cannot_be_forged(api: Api) -> None:
     path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
     spec = {
-        "request": _certificate_request(),
+        "request": certificate_request(),
         "signerName": "kubernetes.io/kube-apiserver-client",
         "usages": ["client auth"],
         "username": "system:admin",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import sys
+import time
 import traceback
 from pathlib import Path
+from typing import Final
 
 from sampan.base.errors import SampanError
 from sampan.cluster import config
 from sampan.cluster.config import Layout, Settings
+
+_LISTEN_POLL_S: Final = 0.02
 
 
 def main(arguments: list[str]) -> int:
@@ -67,11 +73,16 @@ def supervise(layout: Layout, settings: Settings) -> None:
 
 def run_part(name: str, layout: Layout, settings: Settings) -> None:
     """Become one part."""
+    # Nothing that is loaded goes away again: looking for garbage meanwhile is time lost. Once all is loaded,
+    # `run_until_told_to_stop` lets the collector work.
+    gc.disable()
     if name == "apiserver":
         from sampan.cluster.parts import apiserver
 
         apiserver.main(layout, settings)
     elif name == "manager":
+        # It can do nothing before the API server listens; loading it would take the processor from that.
+        _wait_for_port(settings.port)
         from sampan.cluster.parts import manager
 
         manager.main(layout, settings)
@@ -83,6 +94,14 @@ def run_part(name: str, layout: Layout, settings: Settings) -> None:
         from sampan.cluster.parts import node
 
         node.main(layout, settings, name)
+
+
+def _wait_for_port(port: int) -> None:
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(_LISTEN_POLL_S)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ async def run_until_told_to_stop(work: Coroutine[None, None, None]) -> None:
     """Run `work`, and cancel it on SIGTERM or SIGINT. What it raises ends the process."""
     # What was loaded to get here stays: the collector need not look at it again.
     gc.freeze()
+    gc.enable()
     task = asyncio.create_task(work)
     told = asyncio.create_task(until_told_to_stop())
     await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
