@@ -272,3 +272,50 @@ async def test_a_node_may_do_its_work_and_no_more(api: Api) -> None:
     (await api.delete("/api/v1/nodes/n1", user=node)).refused(403, "Forbidden")
     (await api.patch(f"{SECRETS}/x", {}, user=node)).refused(403, "Forbidden")
     (await api.get(f"{RBAC}/clusterroles", user=node)).refused(403, "Forbidden")
+
+
+@served
+async def test_nobody_gives_away_what_he_does_not_have(api: Api) -> None:
+    await _bind(api, "admin", "ada")
+    ada, roles = user("ada"), f"{RBAC}/namespaces/default/roles"
+    bindings = f"{RBAC}/namespaces/default/rolebindings"
+    weak = {"metadata": {"name": "weak"}, "rules": [_rule("configmaps", "get list")]}
+    (await api.post(roles, weak, user=ada)).ok(201)
+    strong = {"metadata": {"name": "strong"}, "rules": [_rule("*", "*", "*")]}
+    (await api.post(roles, strong, user=ada)).refused(403, "Forbidden")
+    subject = {"kind": "User", "name": "ada", "apiGroup": GROUP}
+    for name, kind, code in (("cluster-admin", "ClusterRole", 403), ("weak", "Role", 201)):
+        body = {
+            "metadata": {"name": f"own-{name}"},
+            "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name},
+            "subjects": [subject],
+        }
+        assert (await api.post(bindings, body, user=ada)).code == code
+
+
+@served
+async def test_rights_in_a_namespace_do_not_reach_what_belongs_to_none(api: Api) -> None:
+    await _bind(api, "cluster-admin", "nora")
+    body = {
+        "metadata": {"name": "mine"},
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "User", "name": "nora", "apiGroup": GROUP}],
+    }
+    through = f"{RBAC}/namespaces/default/clusterrolebindings"
+    (await api.post(through, body, user=user("nora"))).refused(404, "NotFound")
+    (await api.get("/api/v1/namespaces/default/nodes", user=user("nora"))).refused(404, "NotFound")
+
+
+@served
+async def test_readers_may_not_run_commands(api: Api) -> None:
+    await _role(api, "reader", _rule("pods pods/exec", "get list watch"))
+    await _bind(api, "reader", "rita")
+    await api.pod()
+    (await api.get(f"{PODS}/web/exec", user=user("rita"))).refused(403, "Forbidden")
+
+
+@served
+async def test_who_sees_into_a_namespace_sees_it(api: Api) -> None:
+    await _bind(api, "view", "vic")
+    (await api.get("/api/v1/namespaces/default", user=user("vic"))).ok()
+    (await api.get("/api/v1/namespaces/kube-system", user=user("vic"))).refused(403, "Forbidden")

@@ -128,3 +128,14 @@ async def test_other_schemes_are_refused_and_no_credentials_are_nobody(api: Api)
     (await api.get("/api/v1/nodes", user=None, headers=headers)).refused(401, "Unauthorized")
     message = (await api.get("/api/v1/nodes", user=None)).refused(403, "Forbidden")
     assert 'User "system:anonymous" cannot list resource "nodes"' in message
+
+
+@served
+async def test_nulls_count_as_absent(api: Api) -> None:
+    await api.pod()
+    status = await _token(api, audiences=None, expirationSeconds=None, boundObjectRef=None)
+    assert await _who(api, status["token"]) == 201
+    options = {"gracePeriodSeconds": None, "preconditions": None, "dryRun": None}
+    eviction = {"metadata": {"name": "web", "labels": None}, "deleteOptions": options}
+    (await api.post(f"{PODS}/web/eviction", eviction, dryRun="All")).ok(201)
+    (await api.delete(f"{PODS}/web", options)).ok()

@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
 
+from sampan.cluster.supervisor import Lock
+
 DEADLINE_S = 60.0
 T = TypeVar("T")
 
@@ -104,7 +106,7 @@ class Sampan:
         return {part["name"]: part["pid"] for part in json.loads((self.root / "run/parts.json").read_bytes())}
 
     def supervisor(self) -> int:
-        return int((self.root / "run/supervisor.pid").read_text())
+        return Lock.holder(self.root / "run")
 
     def traces(self) -> list[str]:
         """Processes and mounts that have to do with this data directory."""
@@ -140,7 +142,8 @@ def snapshot(machine: Machine) -> dict[str, Any]:
 
 
 def cgroups(name: str) -> list[str]:
-    return [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/*{name}*")]
+    """The cgroups of a cluster, by its id."""
+    return [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/sampan-{name}*")]
 
 
 def free_port() -> int:

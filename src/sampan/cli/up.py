@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import signal
 import subprocess
 import sys
 from datetime import datetime
@@ -15,6 +13,7 @@ from sampan.base.errors import SampanError
 from sampan.cli.progress import Steps
 from sampan.cluster import config, kubeconfig, lifecycle, preflight
 from sampan.cluster.config import Layout, Settings
+from sampan.cluster.teardown import delete_data
 
 CONTEXT: Final = "sampan"
 
@@ -43,22 +42,37 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
     since = lifecycle.now()
     process = lifecycle.start(layout, settings, detached=not options.foreground, fresh=fresh)
     try:
+        _see_through(layout, settings, steps, since, options, process)
+    except KeyboardInterrupt:
+        if not options.foreground:
+            raise
+        lifecycle.stop(layout)
+        process.wait()
+    return 0
+
+
+def _see_through(
+    layout: Layout,
+    settings: Settings,
+    steps: Steps,
+    since: datetime,
+    options: argparse.Namespace,
+    process: subprocess.Popen[bytes],
+) -> None:
+    """Wait until the cluster works and say so; in the foreground, wait until it has ended."""
+    try:
         lifecycle.wait_for_supervisor(layout, process)
         _wait(layout, settings, steps, since, options.apply)
     except SampanError:
         if lifecycle.hopeless_parts(layout):
             lifecycle.stop(layout)  # what does not work is not left running
         raise
-    except KeyboardInterrupt:
-        if options.foreground:
-            lifecycle.stop(layout)
-        raise
     if not options.no_merge:
         _merge(layout, settings)
     _tell(layout, settings, steps)
-    if options.foreground:
-        return _stay(process)
-    return 0
+    sys.stdout.flush()
+    if options.foreground and process.wait() != 0:
+        raise SampanError(f"The supervisor ended by itself; {layout.logs}/supervisor.log says why.")
 
 
 def _already_up(layout: Layout, options: argparse.Namespace) -> int:
@@ -125,14 +139,6 @@ def _next_steps(layout: Layout, settings: Settings) -> None:
     print(f"  sampan down{where}")
 
 
-def _stay(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGTERM)
-        return process.wait()
-
-
 def _delete_damaged(layout: Layout) -> int:
     """Delete a cluster whose settings cannot be read; a running supervisor cleans up by those it knows."""
     lifecycle.end(layout, config.salvage(layout))
@@ -142,7 +148,7 @@ def _delete_damaged(layout: Layout) -> int:
 
 def _delete(layout: Layout) -> None:
     kubeconfig.remove_cluster(kubeconfig.user_config_path(), layout)
-    shutil.rmtree(layout.root)
+    delete_data(layout)
     print(f"Removed {layout.root}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import os
@@ -212,7 +213,8 @@ def end(layout: Layout, settings: Settings | None) -> bool:
 
             teardown(layout, settings)
         return False
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
+        os.kill(pid, signal.SIGTERM)
     deadline_s = time.monotonic() + DOWN_WAIT_S
     while Lock.holder(layout.run) == pid:
         if time.monotonic() > deadline_s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -159,6 +160,9 @@ def write_private(path: Path, data: bytes) -> None:
     fresh.unlink(missing_ok=True)
     fresh.touch(mode=0o600)
     fresh.write_bytes(data)
+    if path.exists():  # what root rewrites for somebody (sudo with their HOME) stays theirs
+        before = path.stat()
+        os.chown(fresh, before.st_uid, before.st_gid)
     fresh.rename(path)
 
 

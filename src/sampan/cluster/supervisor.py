@@ -13,7 +13,9 @@ import ctypes
 import fcntl
 import os
 import signal
+import struct
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,6 +159,14 @@ def _last_line(path: Path) -> str:
     return lines[-1].decode(errors="replace")[:500] if lines else ""
 
 
+# struct flock of 64-bit Linux: type, whence, start, length, pid. The lock belongs to the open file, so that
+# it ends with the process and with nothing else.
+_FLOCK: Final = struct.Struct("hhqqi4x")
+_WHOLE_FILE: Final = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_PID_DIGITS: Final = 20
+_PID_POLL_S: Final = 0.001
+
+
 class Lock:
     """One supervisor a data directory: a lock that the kernel lets go of however the holder ends."""
 
@@ -169,12 +179,12 @@ class Lock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)
         except OSError:
-            holder = self._path.read_text().strip()
             os.close(self._fd)
             raise SampanError(
-                f"A cluster with this data directory is already running (supervisor {holder}). "
+                "A cluster with this data directory is already running "
+                f"(supervisor {self.holder(self._path.parent)}). "
                 "Use `sampan status`, or `sampan down` first."
             ) from None
         os.ftruncate(self._fd, 0)
@@ -182,20 +192,26 @@ class Lock:
 
     @staticmethod
     def holder(run: Path) -> int:
-        """The pid of the running supervisor; 0 where none runs."""
-        path = run / "supervisor.pid"
+        """The pid of the running supervisor; 0 where none runs. Asks the kernel, and takes nothing."""
         try:
-            fd = os.open(path, os.O_RDWR)
+            fd = os.open(run / "supervisor.pid", os.O_RDWR)
         except OSError:
             return 0
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return int(path.read_text().strip() or 0)
-        else:
+            while _is_locked(fd):
+                pid = int(os.pread(fd, _PID_DIGITS, 0) or 0)
+                if Path(f"/proc/{pid}").exists() and pid:
+                    return pid
+                # It has just taken the lock, and the pid is still its predecessor's.
+                time.sleep(_PID_POLL_S)
             return 0
         finally:
             os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    answer: bytes = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
 def read_states(run: Path) -> list[PartState]:

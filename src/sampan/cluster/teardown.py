@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from sampan.base.errors import SampanError
+from sampan.base.mountinfo import mounts_below
 from sampan.cluster.config import Layout, Settings
+
+_MNT_DETACH: Final = 2
 
 if TYPE_CHECKING:
     from sampan.node.containerd.config import ContainerdConfig
@@ -18,6 +25,34 @@ def teardown(layout: Layout, settings: Settings) -> None:
         asyncio.run(_containers(layout, settings))
     elif settings.runtime == "process":
         asyncio.run(_processes(layout, settings))
+    unmount_volumes(layout)
+
+
+def unmount_volumes(layout: Layout) -> None:
+    """Unmount what pods had mounted below the data directory: memory volumes and parts of volumes."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for point in mounts_left(layout):
+        libc.umount2(os.fsencode(point), _MNT_DETACH)
+
+
+def mounts_left(layout: Layout) -> list[str]:
+    """The mount points below the data directory. Behind a bind mount lie a user's own files."""
+    return [
+        point
+        for point in mounts_below(Path("/proc/self/mountinfo").read_bytes(), str(layout.root))
+        if point != str(layout.root)
+    ]
+
+
+def delete_data(layout: Layout) -> None:
+    """Remove the data directory. Raises SampanError where a mount below it would take others' files along."""
+    left = mounts_left(layout)
+    if left:
+        raise SampanError(
+            f"{layout.root} was not removed: {left[0]} is still mounted. Unmount it, then run "
+            "`sampan down --delete` again."
+        )
+    shutil.rmtree(layout.root)
 
 
 async def _processes(layout: Layout, settings: Settings) -> None:

@@ -20,6 +20,8 @@ import yaml as pyyaml
 # As goyaml: aliases may repeat, but not make a document many times its size.
 MAX_EXPANSION: Final = 10
 SMALL_DOCUMENT_NODES: Final = 10_000
+# Each node costs microseconds on the server's only thread; the largest manifests have some thousands.
+MAX_NODES: Final = 100_000
 MAX_DEPTH: Final = 500
 
 _TAG: Final = "tag:yaml.org,2002:"
@@ -139,6 +141,8 @@ class _Builder:
     def _count(self, nodes: int, expanded: int) -> None:
         self._nodes += nodes
         self._expanded += expanded
+        if self._nodes > MAX_NODES:
+            raise ValueError(f"yaml: document has more than {MAX_NODES} nodes; send it as JSON")
         if self._expanded > max(SMALL_DOCUMENT_NODES, MAX_EXPANSION * self._nodes):
             raise ValueError("yaml: document contains excessive aliasing")
 

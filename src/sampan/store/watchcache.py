@@ -8,130 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final
-
-import msgspec
 
 from sampan.base.errors import SampanError
 from sampan.store.backend import Batch, Change, Compacted, KeyRange, Page, Store, StoreUnavailable
+from sampan.store.items import (
+    ADDED,
+    DELETED,
+    MODIFIED,
+    ROOT,
+    Event,
+    Item,
+    Match,
+    Render,
+    names_of,
+    prefix_of,
+    render_json,
+)
 
-ROOT: Final = "/registry/"
 # Events kept per kind for watches that resume from an older revision; older ones get 410 and list again.
 HISTORY_EVENTS: Final = 20_000
 # Events a watcher may lag behind before it is ended; it then lists again.
 WATCHER_LAG_EVENTS: Final = 20_000
 
-ADDED: Final = "ADDED"
-MODIFIED: Final = "MODIFIED"
-DELETED: Final = "DELETED"
-BOOKMARK: Final = "BOOKMARK"
 
-_VERSION_FIELD: Final = b'"resourceVersion":"'
-
-
-def splice(value: bytes, revision: int) -> bytes:
-    """The stored object with its revision put in.
-
-    The first resourceVersion in the bytes is metadata's own: schema.compile writes it before all else.
-    """
-    at = value.index(_VERSION_FIELD) + len(_VERSION_FIELD)
-    return b"%b%d%b" % (value[:at], revision, value[at:])
-
-
-def respliced(data: bytes, revision: int) -> bytes:
-    """An object's bytes with another revision put in."""
-    start = data.index(_VERSION_FIELD) + len(_VERSION_FIELD)
-    return b"%b%d%b" % (data[:start], revision, data[data.index(b'"', start) :])
-
-
-class _Metadata(msgspec.Struct):
-    labels: dict[str, str] | None = None
-
-
-class _Labelled(msgspec.Struct):
-    metadata: _Metadata
-
-
-_labels = msgspec.json.Decoder(_Labelled)
-
-
-class Item:
-    """One object at one revision."""
-
-    __slots__ = ("_fields", "_labels", "create_revision", "data", "key", "name", "namespace", "revision")
-
-    def __init__(self, key: str, value: bytes, revision: int, create_revision: int) -> None:
-        self.key = key
-        self.namespace, self.name = _names(key)
-        self.revision = revision
-        self.create_revision = create_revision
-        self.data = splice(value, revision)
-        self._labels: Mapping[str, str] | None = None
-        self._fields: Mapping[str, str] | None = None
-
-    def at(self, revision: int) -> Item:
-        """The same object said to be of another revision."""
-        other = Item.__new__(Item)
-        other.key, other.namespace, other.name = self.key, self.namespace, self.name
-        other.revision, other.create_revision = revision, self.create_revision
-        other.data = respliced(self.data, revision)
-        other._labels, other._fields = self._labels, self._fields
-        return other
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        if self._labels is None:
-            self._labels = _labels.decode(self.data).metadata.labels or {}
-        return self._labels
-
-    def fields(self, describe: Callable[[Item], Mapping[str, str]]) -> Mapping[str, str]:
-        """What field selectors see, computed once by `describe`."""
-        if self._fields is None:
-            self._fields = describe(self)
-        return self._fields
-
-
-Match = Callable[[Item], bool]
-# Turns an event's type and item into the line a watcher gets. One per kind of answer (JSON, Table, …), so
-# that the watchers that share it share the line too.
-Render = Callable[[str, Item], bytes]
-
-
-def render_json(event_type: str, item: Item) -> bytes:
-    """The line of a plain JSON watch."""
-    return b'{"type":"%b","object":%b}\n' % (event_type.encode(), item.data)
-
-
-class Event:
-    """A change of one object, with the lines already rendered from it."""
-
-    __slots__ = ("_last", "_lines", "item", "previous", "revision", "type")
-
-    def __init__(self, event_type: str, item: Item, previous: Item | None) -> None:
-        self.type = event_type
-        self.item = item
-        self.previous = previous
-        self.revision = item.revision
-        self._last: Item | None = None
-        self._lines: dict[tuple[str, Render], bytes] = {}
-
-    def line(self, event_type: str, render: Render) -> bytes:
-        made = self._lines.get((event_type, render))
-        if made is None:
-            item = self._left() if event_type == DELETED else self.item
-            made = self._lines[(event_type, render)] = render(event_type, item)
-        return made
-
-    def _left(self) -> Item:
-        """What a watcher gets to see of an object that went away or out of its selection: how it last was
-        there, at the revision of this event."""
-        if self.type == DELETED or self.previous is None:
-            return self.item
-        if self._last is None:
-            self._last = self.previous.at(self.revision)
-        return self._last
+_log = logging.getLogger(__name__)
 
 
 class Watcher:
@@ -154,9 +58,13 @@ class Watcher:
 
     def offer(self, event: Event) -> None:
         """Queue the line that this watcher gets for the event, if any."""
-        event_type = self._type_for(event)
-        if event_type is not None:
-            self.push(event.line(event_type, self._render), event.revision)
+        try:
+            event_type = self._type_for(event)
+            if event_type is not None:
+                self.push(event.line(event_type, self._render), event.revision)
+        except Exception:  # one object that cannot be shown must not stop the feed of all others
+            _log.exception("a watch of %s ends: an object of it cannot be shown", event.item.key)
+            self.expire()
 
     def push(self, line: bytes, revision: int) -> None:
         """Queue a line; a watcher that lags too far behind expires instead."""
@@ -296,7 +204,7 @@ class KindCache:
             yield from watchers
 
     def _delete(self, change: Change) -> None:
-        namespace, name = _names(change.key)
+        namespace, name = names_of(change.key)
         names = self._namespaces.get(namespace, {})
         previous = names.pop(name, None)
         if not names:
@@ -389,7 +297,7 @@ class WatchCache:
         for cache in self._kinds.values():
             cache.reset(page.revision)
         for entry in page.entries:
-            cache = self.kind(_prefix_of(entry.key))
+            cache = self.kind(prefix_of(entry.key))
             cache.load(Item(entry.key, entry.value, entry.mod_revision, entry.create_revision))
         self._release(page.revision)
 
@@ -407,6 +315,15 @@ class WatchCache:
             except SampanError as problem:
                 self._fail(problem)
                 return
+            except Exception as problem:
+                _log.exception("the watch cache's feed ended")
+                self._fail(StoreUnavailable(f"the watch cache's feed ended: {problem}"))
+                return
+
+    @property
+    def failed(self) -> bool:
+        """Whether the feed has ended for good: nothing that is read here is current any more."""
+        return self._failure is not None
 
     def _fail(self, problem: SampanError) -> None:
         """Nothing comes in any more: those who wait for a revision would wait for ever."""
@@ -418,7 +335,7 @@ class WatchCache:
 
     def _apply(self, batch: Batch) -> None:
         for change in batch.changes:
-            self.kind(_prefix_of(change.key)).apply(change)
+            self.kind(prefix_of(change.key)).apply(change)
         self.revision = batch.revision
         for follow in self.on_batch:
             follow(batch)
@@ -433,18 +350,6 @@ class WatchCache:
             elif not arrived.done():
                 arrived.set_result(None)
         self._waiting = still
-
-
-def _prefix_of(key: str) -> str:
-    """`/registry/core/pods/` of the key of a pod."""
-    return key[: key.index("/", key.index("/", len(ROOT)) + 1) + 1]
-
-
-def _names(key: str) -> tuple[str, str]:
-    """Namespace ("" where there is none) and name of the object with this key."""
-    rest = key[key.index("/", key.index("/", len(ROOT)) + 1) + 1 :]
-    namespace, slash, name = rest.partition("/")
-    return (namespace, name) if slash else ("", rest)
 
 
 def _with_slash(namespace: str) -> str:

@@ -132,11 +132,6 @@ def test_capabilities_are_read_from_the_status() -> None:
     assert not host.has_capability("", 24)
 
 
-def test_mounts_below_come_innermost_first() -> None:
-    assert cleanup.mounts_below(MOUNTS, "/data") == ["/data/state/a b/deep", "/data/state/a b"]
-    assert cleanup.mounts_below(MOUNTS, "/data/") == cleanup.mounts_below(MOUNTS, "/data")
-
-
 def test_container_ids_in_cgroups() -> None:
     text = "4:memory:/sampan-x/abc\n0::/kubepods.slice/cri-containerd-def.scope\n"
     assert cleanup.cgroup_names(text) == {"abc", "def"}

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from sampan.store import watchcache
 from sampan.store.backend import Batch, Compacted, Delete, Guard, KeyRange, Put, StoreUnavailable
+from sampan.store.items import Item, render_json, respliced, splice
 from sampan.store.memory import MemoryStore
-from sampan.store.watchcache import Item, KindCache, WatchCache, Watcher, respliced, splice
+from sampan.store.watchcache import KindCache, WatchCache, Watcher
 
 PODS = "/registry/core/pods/"
 NODES = "/registry/core/nodes/"
@@ -48,9 +48,7 @@ def names(cache: KindCache, namespace: str = "") -> list[str]:
 
 
 def test_the_revision_goes_in_and_can_be_replaced() -> None:
-    stored = (
-        b'{"kind":"X","metadata":{"resourceVersion":"","name":"a","annotations":{"resourceVersion":"5"}}}'
-    )
+    stored = b'{"kind":"X","metadata":{"resourceVersion":"","annotations":{"resourceVersion":"5"}}}'
     shown = splice(stored, 12)
     assert msgspec.json.decode(shown)["metadata"]["resourceVersion"] == "12"
     assert respliced(shown, 345) == splice(stored, 345)
@@ -144,7 +142,7 @@ def test_watchers_of_one_form_share_their_lines() -> None:
 
         def render(event_type: str, item: Item) -> bytes:
             rendered.append(item.name)
-            return watchcache.render_json(event_type, item)
+            return render_json(event_type, item)
 
         watchers = [cache.kind(PODS).watch(None, render=render) for _ in range(5)]
         await cache.reached(await put(store, PODS + "a/x"))
@@ -178,7 +176,7 @@ class Forgetful(MemoryStore):
         self.lose = asyncio.Event()
         self.lost = False
 
-    async def changes(self, keys: KeyRange, after: int) -> AsyncIterator[Batch]:  # type: ignore[override]
+    async def changes(self, keys: KeyRange, after: int) -> AsyncIterator[Batch]:
         if not self.lost:
             await self.lose.wait()
             self.lost = True

@@ -8,7 +8,7 @@ from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.request import JSON, Request
 from sampan.apiserver.core.resource import Resource
-from sampan.schema import codec, protobuf
+from sampan.schema import protobuf
 from sampan.schema.decode import DecodeFailure, decode_object
 from sampan.schema.yaml import yaml_to_json
 
@@ -49,8 +49,8 @@ class Bodies:
         if not request.body.strip():
             return kind()
         try:
-            return codec.decode(self.json(request), kind)
-        except ValueError as problem:  # DecodeError and UnicodeDecodeError are ValueErrors
+            return decode_object(self.json(request), kind, strict=False)[0]
+        except DecodeFailure as problem:
             raise status.bad_request(f"the options in the body cannot be read: {problem}") from None
 
     def json(self, request: Request) -> bytes:

@@ -14,7 +14,7 @@ from sampan.apiserver.core.request import JSON, Response
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import not_acceptable
 from sampan.schema import codec
-from sampan.store.watchcache import DELETED, Item, Render, render_json
+from sampan.store.items import DELETED, Item, Render, render_json
 
 _TABLE_TYPE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlencode
+import ipaddress
+import re
+from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.paths import Target
@@ -11,15 +13,17 @@ from sampan.apiserver.core.request import Request, Response, Tunnel
 from sampan.apiserver.core.resource import Resources
 from sampan.schema import api
 
-_PATHS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
+_PORT: Final = re.compile(r"[a-z0-9-]{0,63}")
+_PATHS: Final = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
 
 
 class NodeTunnels:
     """Finds where such a request has to go."""
 
-    def __init__(self, resources: Resources, kubelet_ca: str) -> None:
+    def __init__(self, resources: Resources, kubelet_ca: str, *, loopback_pods: bool = False) -> None:
         self._resources = resources
         self._ca = kubelet_ca
+        self._loopback_pods = loopback_pods
 
     def open(self, request: Request, target: Target) -> Response:
         """A tunnel to the server that can answer. Raises 400, 404, 503."""
@@ -78,10 +82,13 @@ class NodeTunnels:
     def _proxy(self, request: Request, target: Target) -> Response:
         """`name`, `name:port` or `scheme:name:port`, then the path."""
         scheme, name, port = _proxy_name(target.name)
+        if scheme not in ("http", "https") or not _PORT.fullmatch(port):
+            raise status.bad_request(f"{target.name!r} is not NAME, NAME:PORT or SCHEME:NAME:PORT")
         base = self._proxy_base(target, scheme, name, port)
         pairs = [(k, v) for k, values in _query(request).items() for v in values]
-        url = f"{base}/{target.rest}" + (f"?{urlencode(pairs)}" if pairs else "")
-        return Response(tunnel=Tunnel(url=url))
+        url = f"{base}/{quote(target.rest)}" + (f"?{urlencode(pairs)}" if pairs else "")
+        to_node = target.plural == "nodes"
+        return Response(tunnel=Tunnel(url=url, ca=self._ca if to_node else "", to_node=to_node))
 
     def _proxy_base(self, target: Target, scheme: str, name: str, port: str) -> str:
         if target.plural == "nodes":
@@ -94,9 +101,20 @@ class NodeTunnels:
             pod: api.Pod = resource.decode_stored(item.data)
             if not pod.status.podIP:
                 raise status.unavailable(f"pod {name} has no address yet")
-            first = next((p.containerPort for c in pod.spec.containers for p in c.ports), 80)
-            return f"{scheme}://{pod.status.podIP}:{port or first}"
+            ports = [p for c in pod.spec.containers for p in c.ports]
+            first = ports[0].containerPort if ports else 80
+            named = next((p.containerPort for p in ports if p.name == port), None)
+            if port and named is None and not port.isdigit():
+                raise status.bad_request(f'pod {name} has no port named "{port}"')
+            return f"{scheme}://{self._reachable(pod.status.podIP)}:{named or port or first}"
         return self._service_base(target.namespace, scheme, name, port)
+
+    def _reachable(self, address: str) -> str:
+        """The address, unless it is the server's own machine or link: those are not for clients to reach."""
+        parsed = ipaddress.ip_address(address)
+        if parsed.is_link_local or (parsed.is_loopback and not self._loopback_pods):
+            raise status.forbidden_address(address)
+        return f"[{address}]" if parsed.version == 6 else address
 
     def _service_base(self, namespace: str, scheme: str, name: str, port: str) -> str:
         resource = self._resources.of(api.Service)
@@ -119,7 +137,7 @@ class NodeTunnels:
             for endpoint in found.endpoints:
                 conditions = endpoint.conditions
                 if number and (conditions is None or conditions.ready is not False):
-                    return f"{scheme}://{endpoint.addresses[0]}:{number}"
+                    return f"{scheme}://{self._reachable(endpoint.addresses[0])}:{number}"
         raise status.unavailable(f'no endpoints available for service "{name}"')
 
 

@@ -15,7 +15,8 @@ from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import StatusError, bad_request, expired, not_found
 from sampan.base.clock import Clock
 from sampan.store.backend import Compacted, FutureRevision, KeyRange, Page, Store
-from sampan.store.watchcache import Item, WatchCache
+from sampan.store.items import Item
+from sampan.store.watchcache import WatchCache
 
 _TOO_OLD: Final = (
     "The provided continue parameter is too old to display a consistent list result. "

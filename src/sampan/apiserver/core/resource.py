@@ -19,7 +19,8 @@ from sampan.machinery.field_selectors import FieldSelector
 from sampan.machinery.selectors import Selector
 from sampan.schema import codec
 from sampan.schema.definitions import NEWEST, load
-from sampan.store.watchcache import Item, KindCache, Match, Render, WatchCache
+from sampan.store.items import Item, Match, Render
+from sampan.store.watchcache import KindCache, WatchCache
 
 Convert = Callable[[Any], Any]
 _PART_VERBS: Final = ("get", "patch", "update")

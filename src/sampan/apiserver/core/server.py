@@ -12,6 +12,7 @@ import msgspec
 
 from sampan.apiserver.core import bootstrap, impersonation, paths, status, users
 from sampan.apiserver.core.admission.chain import Chain
+from sampan.apiserver.core.admission.escalation import RightsOfWriters
 from sampan.apiserver.core.admission.namespaces import NamespaceLifecycle
 from sampan.apiserver.core.admission.nodes import CertificateRequesters, TaintNodes
 from sampan.apiserver.core.admission.pods import DefaultTolerations, Priority, ServiceAccounts
@@ -68,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     static_tokens: Mapping[str, User] = msgspec.field(default_factory=dict)
     anonymous: bool = True
     kubelet_ca: str = ""
+    # Pods are host processes with addresses of the loopback network (the process runtime).
+    loopback_pods: bool = False
 
 
 class ApiServer:
@@ -105,6 +108,7 @@ class ApiServer:
                 Priority(self.resources),
                 TaintNodes(),
                 CertificateRequesters(),
+                RightsOfWriters(self.resources, self.authorizer),
             ),
             (ServiceAddresses(self.resources, ports, settings.service_cidr, chance),),
         )
@@ -120,7 +124,7 @@ class ApiServer:
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)
         self._documents = Documents(self.resources.kinds, settings.version, settings.keys)
-        self._tunnels = NodeTunnels(self.resources, settings.kubelet_ca)
+        self._tunnels = NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods)
         self._tasks: list[asyncio.Task[None]] = []
         self.ready = False
 
@@ -173,7 +177,13 @@ class ApiServer:
             resource = self.resources.find(target.group, target.version, target.plural)
         if target is None or resource is None:
             return self._other(request, user)
+        if target.namespace and not resource.kind.namespaced:
+            # Rights in a namespace must not reach what belongs to none.
+            raise status.no_such_path()
         self._authorize(user, target)
+        if target.subresource in _STREAMS and target.verb == "get":
+            # A websocket begins with a GET, but runs a command: reading rights are not enough.
+            self._authorize(user, msgspec.structs.replace(target, verb="create"))
         entered = self._in_flight.enter(user, target)
         try:
             return await self._verb(request, user, target, resource)
@@ -184,7 +194,9 @@ class ApiServer:
         if users.MASTERS in user.groups:
             return
         named = f"{target.plural}/{target.subresource}" if target.subresource else target.plural
-        access = Access(target.verb, target.group, named, target.namespace, target.name)
+        # A namespace lies in itself: who may read things in it may read it.
+        namespace = target.name if target.plural == "namespaces" and not target.group else target.namespace
+        access = Access(target.verb, target.group, named, namespace, target.name)
         if not self.authorizer.allows(user, access):
             resource = self.resources.find(target.group, target.version, target.plural)
             assert resource is not None
@@ -195,7 +207,9 @@ class ApiServer:
         access = Access(request.method.lower(), path=request.path)
         if not self.authorizer.allows(user, access):
             raise StatusError(403, "Forbidden", refusal(user, access))
-        answer = self._discovery.answer(request) or self._documents.answer(request, ready=self.ready)
+        answer = self._discovery.answer(request) or self._documents.answer(
+            request, ready=self.ready and not self.cache.failed
+        )
         if answer is None:
             raise status.no_such_path()
         return answer
@@ -312,4 +326,5 @@ class ApiServer:
 
 
 _OF_ONE: Final = frozenset({"update", "patch"})
+_STREAMS: Final = frozenset({"exec", "attach", "portforward"})
 _ALL_NAMESPACES: Final = frozenset({"list", "watch"})

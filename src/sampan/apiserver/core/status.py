@@ -103,6 +103,12 @@ def forbidden(kind: Kind, name: str, why: str) -> StatusError:
     return StatusError(403, "Forbidden", message, _details(kind, name))
 
 
+def forbidden_address(address: str) -> StatusError:
+    return StatusError(
+        403, "Forbidden", f"address {address} is not for proxying: it is not in the pod network"
+    )
+
+
 def unauthorized() -> StatusError:
     return StatusError(401, "Unauthorized", "Unauthorized")
 

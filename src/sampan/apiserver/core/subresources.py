@@ -20,6 +20,7 @@ from sampan.kinds.kind import Scale
 from sampan.machinery import field, selectors
 from sampan.machinery.field import Path
 from sampan.schema import api, codec
+from sampan.schema.decode import DecodeFailure, decode_object
 
 DEFAULT_TOKEN_S: Final = 3600
 MIN_TOKEN_S: Final = 600
@@ -79,10 +80,9 @@ class Subresources:
 
         def change(current: api.Scale) -> api.Scale:
             current.metadata.resourceVersion = None  # insisted on only where the patch names it
-            try:
-                return codec.from_builtins(edit(codec.to_builtins(current)), api.Scale)
-            except msgspec.ValidationError as problem:
-                raise status.bad_request(f"the patch does not fit a Scale: {problem}") from None
+            document = edit(codec.to_builtins(current))
+            scale: api.Scale = self._decode(msgspec.json.encode(document), api.Scale)
+            return scale
 
         return change
 
@@ -228,7 +228,7 @@ class Subresources:
             account.metadata.uid or "",
             asked.spec.audiences,
             lifetime_s,
-            self._bound(asked.spec.boundObjectRef, target.namespace),
+            self._bound(asked.spec.boundObjectRef, target.namespace, target.name),
         )
         asked.kind, asked.apiVersion = "TokenRequest", "authentication.k8s.io/v1"
         asked.metadata = api.ObjectMeta(
@@ -238,7 +238,9 @@ class Subresources:
         asked.status = api.TokenRequestStatus(token=token, expirationTimestamp=expires)
         return Response(status=201, body=codec.encode(asked))
 
-    def _bound(self, ref: api.BoundObjectReference | None, namespace: str) -> dict[str, Any] | None:
+    def _bound(
+        self, ref: api.BoundObjectReference | None, namespace: str, account: str
+    ) -> dict[str, Any] | None:
         if ref is None:
             return None
         kinds: dict[str, Any] = {"Pod": api.Pod, "Secret": api.Secret}
@@ -249,6 +251,11 @@ class Subresources:
         if item is None:
             raise status.not_found(resource.kind, ref.name or "")
         live = resource.decode_stored(item.data)
+        if ref.kind == "Pod" and live.spec.serviceAccountName != account:
+            raise status.bad_request(
+                f"cannot bind token for serviceaccount {account!r} to pod {ref.name!r}, which runs as "
+                f"another account"
+            )
         if ref.uid and ref.uid != live.metadata.uid:
             why = f"the UID in the bound object reference ({ref.uid}) does not match the UID in record"
             raise status.conflict(resource.kind, ref.name or "", why)
@@ -269,8 +276,8 @@ class Subresources:
 
     def _decode(self, data: bytes, kind: Any) -> Any:
         try:
-            return codec.decode(data, kind)
-        except ValueError as problem:  # DecodeError and UnicodeDecodeError are ValueErrors
+            return decode_object(data, kind, strict=False)[0]
+        except DecodeFailure as problem:
             name = kind.__name__.rpartition("_")[2]
             raise status.bad_request(f"the body is not a {name}: {problem}") from None
 

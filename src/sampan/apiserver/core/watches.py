@@ -19,7 +19,8 @@ from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import expired_watch_line
 from sampan.base.clock import Clock
 from sampan.store.backend import Compacted
-from sampan.store.watchcache import ADDED, BOOKMARK, Match, Render, WatchCache, Watcher
+from sampan.store.items import ADDED, BOOKMARK, Match, Render
+from sampan.store.watchcache import WatchCache, Watcher
 
 # kube-apiserver ends a watch without timeoutSeconds after 30 to 60 minutes, so that clients spread out again.
 MIN_WATCH_S: Final = 1800

@@ -27,7 +27,8 @@ from sampan.base.ids import Ids
 from sampan.machinery import meta, names
 from sampan.schema import codec
 from sampan.store.backend import Committed, Conflict, Delete, Guard, Op, Put, Store
-from sampan.store.watchcache import Item, WatchCache, splice
+from sampan.store.items import Item, splice
+from sampan.store.watchcache import WatchCache
 
 # Lost races against other writers before a write without a resourceVersion gives up with 409.
 MAX_ATTEMPTS: Final = 50

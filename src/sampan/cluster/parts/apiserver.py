@@ -44,6 +44,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             port=settings.port,
             version=settings.kubernetes_version,
             kubelet_ca=str(layout.authority),
+            loopback_pods=settings.runtime == "process",
             static_tokens=credentials.static_tokens(layout),
         ),
     )

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sampan.base.clock import Clock, SystemClock
+from sampan.base.mountinfo import mounts_below
 from sampan.node.containerd import config as configuration
 from sampan.node.containerd.config import ContainerdConfig
 from sampan.node.containerd.process import ContainerdFailure, ContainerdProcess
@@ -87,9 +88,12 @@ async def sweep(
         await clock.sleep(_GONE_DELAY_S)
     for bundle in bundles:
         _remove_shim_socket(bundle)
-    for point in mounts_below(Path("/proc/self/mountinfo").read_text(), config.data_dir):
+    for point in mounts_below(Path("/proc/self/mountinfo").read_bytes(), config.data_dir):
         _unmount(point)
-    _remove_cgroups(ids, cgroup_parent)
+    for _ in range(_GONE_ATTEMPTS):
+        if _remove_cgroups(ids, cgroup_parent):
+            break
+        await clock.sleep(_GONE_DELAY_S)
     delete_bridge(config.bridge)
     Path(config.address).unlink(missing_ok=True)
     Path(config.address + ".ttrpc").unlink(missing_ok=True)
@@ -138,15 +142,8 @@ def cgroup_names(text: str) -> set[str]:
     return {last.removesuffix(".scope").rpartition("-")[2] for last in lasts}
 
 
-def mounts_below(mountinfo: str, directory: str) -> list[str]:
-    """The mount points below a directory, innermost first."""
-    points = [line.split()[4].encode().decode("unicode_escape") for line in mountinfo.splitlines()]
-    below = [point for point in points if point.startswith(directory.rstrip("/") + "/")]
-    return sorted(below, key=lambda point: -point.count("/"))
-
-
 def _unmount(point: str) -> None:
-    ctypes.CDLL(None).umount2(point.encode(), _MNT_DETACH)
+    ctypes.CDLL(None).umount2(os.fsencode(point), _MNT_DETACH)
 
 
 def _remove_shim_socket(bundle: Path) -> None:
@@ -156,18 +153,22 @@ def _remove_shim_socket(bundle: Path) -> None:
         Path(address.removeprefix("unix://")).unlink(missing_ok=True)
 
 
-def _remove_cgroups(ids: set[str], cgroup_parent: str) -> None:
-    root = Path("/sys/fs/cgroup")
+def _remove_cgroups(ids: set[str], cgroup_parent: str) -> bool:
+    """Whether all of them are gone; one whose last process is just ending is not yet."""
+    root, parent = Path("/sys/fs/cgroup"), cgroup_parent.strip("/")
     # cgroup v1 has one tree for each controller; v2 is one tree.
     trees = [root, *(each for each in root.iterdir() if each.is_dir())] if root.is_dir() else []
+    ours: list[Path] = []
     for tree in trees:
-        if cgroup_parent.strip("/"):
-            _remove_tree(tree / cgroup_parent.strip("/"))
-        for container_id in ids:
-            _remove_tree(tree / configuration.NAMESPACE / container_id)
-        # containerd's own default parent, which other containerds share: goes only when it is empty.
+        ours += [tree / parent] if parent else []
+        ours += [tree / configuration.NAMESPACE / container_id for container_id in ids]
+    for cgroup in ours:
+        _remove_tree(cgroup)
+    # containerd's own default parent, which other containerds share: goes only when it is empty.
+    for tree in trees:
         with suppress(OSError):
             (tree / configuration.NAMESPACE).rmdir()
+    return not any(cgroup.exists() for cgroup in ours)
 
 
 def _remove_tree(cgroup: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from sampan.base.mountinfo import mount_point
 from sampan.node.containerd.config import CNI_BIN_DIRS, CNI_PLUGINS
 
 _CAP_SYS_RESOURCE = 24
@@ -89,7 +90,7 @@ def filesystem_of(mountinfo: str, path: str) -> str:
     best, found = "", ""
     for line in mountinfo.splitlines():
         mount, _, filesystem = line.partition(" - ")
-        point = mount.split()[4].encode().decode("unicode_escape")
+        point = mount_point(mount.encode(errors="surrogateescape"))
         inside = point == "/" or path == point or path.startswith(point + "/")
         if inside and len(point) >= len(best):
             best, found = point, filesystem.split()[0]

@@ -31,6 +31,7 @@ from sampan.node.volumes.tokens import Tokens
 from sampan.node.volumes.watched import WatchedObjects
 from sampan.schema import api
 
+PODS_DIRECTORY_MODE: Final = 0o750
 HOSTS_FILE: Final = "/etc/hosts"
 ReadObjects = Callable[[api.Pod, api.Volume], Awaitable[Objects]]
 _log = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class VolumeManager:
         """Make every volume of the pod. Raises VolumeError with what went wrong for the first that failed."""
         uid = pod.metadata.uid or ""
         self._directory(uid).mkdir(parents=True, exist_ok=True)
+        # Tokens and Secrets lie below: nobody but the owner looks in, as under /var/lib/kubelet.
+        Path(self._config.pods_dir).chmod(PODS_DIRECTORY_MODE)
         held = self._prepared.setdefault(uid, {})
         results = await asyncio.gather(
             *(self._make(pod, volume, node) for volume in pod.spec.volumes), return_exceptions=True

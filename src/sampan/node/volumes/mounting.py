@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from sampan.base import mountinfo
+
 MS_BIND: Final = 4096
 MS_NOSUID: Final = 2
 MS_NODEV: Final = 4
@@ -51,10 +53,4 @@ def unmount(path: Path) -> None:
 
 def mounts_below(root: Path) -> list[Path]:
     """Mount points at or below `root`, the deepest first."""
-    prefix = str(root)
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split(" ")[4].encode().decode("unicode_escape")
-        if point == prefix or point.startswith(prefix + "/"):
-            found.append(Path(point))
-    return sorted(found, key=lambda p: len(str(p)), reverse=True)
+    return [Path(p) for p in mountinfo.mounts_below(Path("/proc/self/mountinfo").read_bytes(), str(root))]

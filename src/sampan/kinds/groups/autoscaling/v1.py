@@ -132,7 +132,7 @@ def _read(text: str, kind: Any, otherwise: Any) -> Any:
         return otherwise
     try:
         return codec.decode(text.encode(), kind)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return otherwise
 
 

@@ -1,0 +1,134 @@
+"""Objects as the bytes that clients get, and what happened to them as the lines that watchers get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import ismethod
+from typing import Final
+
+import msgspec
+
+ROOT: Final = "/registry/"
+ADDED: Final = "ADDED"
+MODIFIED: Final = "MODIFIED"
+DELETED: Final = "DELETED"
+BOOKMARK: Final = "BOOKMARK"
+
+_VERSION_FIELD: Final = b'"resourceVersion":"'
+
+
+def splice(value: bytes, revision: int) -> bytes:
+    """The stored object with its revision put in.
+
+    The first resourceVersion in the bytes is metadata's own: schema.compile writes it before all else.
+    """
+    at = value.index(_VERSION_FIELD) + len(_VERSION_FIELD)
+    return b"%b%d%b" % (value[:at], revision, value[at:])
+
+
+def respliced(data: bytes, revision: int) -> bytes:
+    """An object's bytes with another revision put in."""
+    start = data.index(_VERSION_FIELD) + len(_VERSION_FIELD)
+    return b"%b%d%b" % (data[:start], revision, data[data.index(b'"', start) :])
+
+
+class _Metadata(msgspec.Struct):
+    labels: dict[str, str] | None = None
+
+
+class _Labelled(msgspec.Struct):
+    metadata: _Metadata
+
+
+_labels = msgspec.json.Decoder(_Labelled)
+
+
+class Item:
+    """One object at one revision."""
+
+    __slots__ = ("_fields", "_labels", "create_revision", "data", "key", "name", "namespace", "revision")
+
+    def __init__(self, key: str, value: bytes, revision: int, create_revision: int) -> None:
+        self.key = key
+        self.namespace, self.name = names_of(key)
+        self.revision = revision
+        self.create_revision = create_revision
+        self.data = splice(value, revision)
+        self._labels: Mapping[str, str] | None = None
+        self._fields: Mapping[str, str] | None = None
+
+    def at(self, revision: int) -> Item:
+        """The same object said to be of another revision."""
+        other = Item.__new__(Item)
+        other.key, other.namespace, other.name = self.key, self.namespace, self.name
+        other.revision, other.create_revision = revision, self.create_revision
+        other.data = respliced(self.data, revision)
+        other._labels, other._fields = self._labels, self._fields
+        return other
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        if self._labels is None:
+            self._labels = _labels.decode(self.data).metadata.labels or {}
+        return self._labels
+
+    def fields(self, describe: Callable[[Item], Mapping[str, str]]) -> Mapping[str, str]:
+        """What field selectors see, computed once by `describe`."""
+        if self._fields is None:
+            self._fields = describe(self)
+        return self._fields
+
+
+Match = Callable[[Item], bool]
+# Turns an event's type and item into the line a watcher gets. One per kind of answer (JSON, Table, …), so
+# that the watchers that share it share the line too.
+Render = Callable[[str, Item], bytes]
+
+
+def render_json(event_type: str, item: Item) -> bytes:
+    """The line of a plain JSON watch."""
+    return b'{"type":"%b","object":%b}\n' % (event_type.encode(), item.data)
+
+
+class Event:
+    """A change of one object, with the lines already rendered from it."""
+
+    __slots__ = ("_last", "_lines", "item", "previous", "revision", "type")
+
+    def __init__(self, event_type: str, item: Item, previous: Item | None) -> None:
+        self.type = event_type
+        self.item = item
+        self.previous = previous
+        self.revision = item.revision
+        self._last: Item | None = None
+        self._lines: dict[tuple[str, Render], bytes] = {}
+
+    def line(self, event_type: str, render: Render) -> bytes:
+        made = self._lines.get((event_type, render))
+        if made is None:
+            made = render(event_type, self._left() if event_type == DELETED else self.item)
+            # A method belongs to one watch: kept here, its line would outlive the watch.
+            if not ismethod(render):
+                self._lines[(event_type, render)] = made
+        return made
+
+    def _left(self) -> Item:
+        """What a watcher gets to see of an object that went away or out of its selection: how it last was
+        there, at the revision of this event."""
+        if self.type == DELETED or self.previous is None:
+            return self.item
+        if self._last is None:
+            self._last = self.previous.at(self.revision)
+        return self._last
+
+
+def prefix_of(key: str) -> str:
+    """`/registry/core/pods/` of the key of a pod."""
+    return key[: key.index("/", key.index("/", len(ROOT)) + 1) + 1]
+
+
+def names_of(key: str) -> tuple[str, str]:
+    """Namespace ("" where there is none) and name of the object with this key."""
+    rest = key[key.index("/", key.index("/", len(ROOT)) + 1) + 1 :]
+    namespace, slash, name = rest.partition("/")
+    return (namespace, name) if slash else ("", rest)
