@@ -132,13 +132,14 @@ def test_it_scales(cluster: Running) -> None:
 
 
 def test_an_update_and_its_rollback_lose_no_request(cluster: Running) -> None:
+    # Old pods still serve for a moment after the rollout is told to be over: their endpoints go after it.
     with Visitors(cluster) as visitors:
         cluster.kubectl("set", "env", "-n", NAMESPACE, "deployment/guestbook", "VERSION=2")
         cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/guestbook", "--timeout=90s")
-        assert "version 2" in cluster.fetch()
+        _until(lambda: "version 2" in cluster.fetch(), "visitors get version 2")
         cluster.kubectl("rollout", "undo", "-n", NAMESPACE, "deployment/guestbook")
         cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/guestbook", "--timeout=90s")
-        assert "version 1" in cluster.fetch()
+        _until(lambda: "version 1" in cluster.fetch(), "visitors get version 1")
     assert visitors.failed == []
     assert visitors.served > 20
 
