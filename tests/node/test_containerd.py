@@ -83,7 +83,7 @@ async def kill(process: ContainerdProcess) -> None:
 def traces(config: ContainerdConfig) -> list[str]:
     """Everything of one containerd that can be found on the host."""
     found = [f"shim {pid}" for pid in cleanup.shims(config.address)]
-    found += cleanup.mounts_below(Path("/proc/self/mountinfo").read_text(), config.data_dir)
+    found += cleanup.mounts_below(Path("/proc/self/mountinfo").read_bytes(), config.data_dir)
     found += [name for _, name in socket.if_nameindex() if name == config.bridge]
     found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{config.bridge}")]
     found += [config.data_dir] if Path(config.data_dir).exists() else []
