@@ -217,14 +217,17 @@ def _kill_container(container_id: str) -> None:
 
 def _kill_sampan(root: Path) -> list[str]:
     """SIGKILL to every process of the cluster but its containers; what they were."""
-    found = []
+    found = {}
     for process in psutil.process_iter(["cmdline"]):
         line = " ".join(process.info["cmdline"] or ())
         is_ours = str(root) in line and "shim" not in line and process.pid != os.getpid()
         if is_ours and ("sampan.cluster.main" in line or "containerd --config" in line):
+            found[process] = line
+    # The kernel ends the parts with their supervisor, so that some may be gone before they are reached.
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
-            found.append(line)
-    return found
+    return list(found.values())
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:

@@ -92,6 +92,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.root / "run"
 
     @property
+    def credentials_made(self) -> Path:
+        """There once this start's credentials are whole: parts may be loaded before that, but not begin."""
+        return self.run / "credentials"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -12,6 +12,8 @@ from sampan.cluster import pki
 from sampan.cluster.config import DOMAIN, Layout, Settings
 
 MASTERS: Final = "system:masters"
+# The name of what all simulated nodes have in common.
+SIMULATED: Final = "nodes"
 # Clients that parts run as: file name, user, groups.
 _CLIENTS: Final = (
     ("admin", "kubernetes-admin", (MASTERS,)),
@@ -32,14 +34,21 @@ def ensure(layout: Layout, settings: Settings, now: datetime) -> None:
     _server(layout, authority, "apiserver", "kube-apiserver", server_hosts(settings), now)
     for name, user, groups in _CLIENTS:
         _client(layout, authority, name, user, groups, now)
-    for number, node in enumerate(settings.node_names()):
-        _client(layout, authority, node, f"system:node:{node}", ("system:nodes",), now)
-        hosts = (node, "localhost", "127.0.0.1", settings.node_ip(number))
-        _server(layout, authority, f"{node}-server", f"system:node:{node}", hosts, now)
+    _nodes(layout, settings, authority, now)
     token = layout.pki / "admin.token"
     if not token.exists():
         pki.write_private(token, secrets.token_urlsafe(32).encode())
     _kubeconfig(layout, settings)
+
+
+def _nodes(layout: Layout, settings: Settings, authority: pki.KeyPair, now: datetime) -> None:
+    if settings.runtime == "simulated":  # thousands, perhaps, behind one server
+        _server(layout, authority, f"{SIMULATED}-server", SIMULATED, ("localhost", "127.0.0.1"), now)
+        return
+    for number, node in enumerate(settings.node_names()):
+        _client(layout, authority, node, f"system:node:{node}", ("system:nodes",), now)
+        hosts = (node, "localhost", "127.0.0.1", settings.node_ip(number))
+        _server(layout, authority, f"{node}-server", f"system:node:{node}", hosts, now)
 
 
 def server_hosts(settings: Settings) -> tuple[str, ...]:

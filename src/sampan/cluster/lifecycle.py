@@ -147,19 +147,17 @@ def is_up(layout: Layout) -> bool:
 def start(
     layout: Layout, settings: Settings, *, detached: bool, fresh: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Make what is missing of the credentials and start the supervisor, which starts the parts.
+    """Start the supervisor, which starts the parts, and make what is missing of the credentials meanwhile.
 
     Raises SampanError where the directory cannot be written; a `fresh` one is removed again.
     """
-    from sampan.cluster import credentials
-
     try:
         layout.run.mkdir(parents=True, exist_ok=True)
         layout.logs.mkdir(parents=True, exist_ok=True)
-        (layout.run / "parts.json").unlink(missing_ok=True)
-        credentials.ensure(layout, settings, now())
+        for stale in (layout.run / "parts.json", layout.credentials_made):
+            stale.unlink(missing_ok=True)
         with (layout.logs / "supervisor.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 supervise_argv(layout),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -167,10 +165,28 @@ def start(
                 start_new_session=detached,
                 cwd="/",
             )
+        _make_credentials(layout, settings, process)
     except OSError as problem:
         if fresh:
             shutil.rmtree(layout.root, ignore_errors=True)
         raise unwritable(layout, problem) from problem
+    return process
+
+
+def _make_credentials(layout: Layout, settings: Settings, supervisor: subprocess.Popen[bytes]) -> None:
+    """Make them while the parts load. Raises OSError, and then has ended what was started."""
+    from sampan.cluster import credentials
+
+    try:
+        credentials.ensure(layout, settings, now())
+        layout.credentials_made.touch()
+    except OSError:
+        from sampan.cluster.teardown import teardown
+
+        supervisor.terminate()
+        supervisor.wait()
+        teardown(layout, settings)
+        raise
 
 
 def unwritable(layout: Layout, problem: OSError) -> SampanError:

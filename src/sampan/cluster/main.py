@@ -15,7 +15,9 @@ from sampan.base.errors import SampanError
 from sampan.cluster import config
 from sampan.cluster.config import Layout, Settings
 
+CREDENTIALS_WAIT_S: Final = 20.0
 _LISTEN_POLL_S: Final = 0.02
+_CREDENTIALS_POLL_S: Final = 0.005
 
 
 def main(arguments: list[str]) -> int:
@@ -79,6 +81,7 @@ def run_part(name: str, layout: Layout, settings: Settings) -> None:
     if name == "apiserver":
         from sampan.cluster.parts import apiserver
 
+        wait_for_credentials(layout)
         apiserver.main(layout, settings)
     elif name == "manager":
         # It can do nothing before the API server listens; loading it would take the processor from that.
@@ -94,6 +97,18 @@ def run_part(name: str, layout: Layout, settings: Settings) -> None:
         from sampan.cluster.parts import node
 
         node.main(layout, settings, name)
+
+
+def wait_for_credentials(layout: Layout) -> None:
+    """Return once whoever started the supervisor has made them. Raises SampanError where nobody does."""
+    deadline_s = time.monotonic() + CREDENTIALS_WAIT_S
+    while not layout.credentials_made.exists():
+        if time.monotonic() > deadline_s:
+            raise SampanError(
+                f"The credentials in {layout.pki} were not made whole: the start was broken off. "
+                "Run `sampan down` and then `sampan up`."
+            )
+        time.sleep(_CREDENTIALS_POLL_S)
 
 
 def _wait_for_port(port: int) -> None:

@@ -17,7 +17,7 @@ from sampan.client.errors import ApiError, is_already_exists
 from sampan.client.informer import Informer
 from sampan.node import handles
 from sampan.node.admission import NodeView, admit
-from sampan.node.config import LEASE_RENEW_S, MAX_PODS, AgentConfig
+from sampan.node.config import KUBELET_PORT, LEASE_RENEW_S, MAX_PODS, AgentConfig
 from sampan.node.handles import ContainerHandle
 from sampan.node.model import NodeFacts, Trouble
 from sampan.node.node_info import MachineInfo, capacity_units
@@ -57,6 +57,7 @@ class SimulatedNodes:
         taints: tuple[str, ...] = (),
         pod_cidr: str = "10.128.0.0/9",
         lease_renew_s: float = LEASE_RENEW_S,
+        kubelet_port: int = KUBELET_PORT,
         runtime: SimulatedRuntime | None = None,
         record: Record = no_record,
     ) -> None:
@@ -79,6 +80,7 @@ class SimulatedNodes:
             capacity=capacity,
             labels=labels or {},
             taints=taints,
+            kubelet_port=kubelet_port,
         )
         for index in range(1, count + 1):
             self._add(replace(base, node_name=f"{prefix}{index}", node_ips=(str(NODE_NETWORK[index]),)))

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from sampan.base.errors import SampanError
-from sampan.cluster import lifecycle, preflight
-from sampan.cluster.config import Layout
+from sampan.cluster import config, credentials, lifecycle, main, preflight
+from sampan.cluster.config import Layout, Settings
 from sampan.cluster.preflight import Finding
 from sampan.cluster.restarts import Death, PartState
 
@@ -65,3 +69,38 @@ def test_what_is_missing_is_named_with_one_command(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("runtime", ["process", "simulated"])
 def test_without_containers_nothing_is_needed(runtime: str) -> None:
     preflight.demand(runtime)
+
+
+def test_credentials_that_cannot_be_written_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor is started first, and ends again; a fresh data directory goes."""
+    layout = Layout(tmp_path / "d")
+    settings = Settings(id="ab12", runtime="simulated")
+    config.save(layout, settings)
+    started: list[subprocess.Popen[bytes]] = []
+    real_popen = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(real_popen(*arguments, **options))
+        return started[-1]
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(credentials, "ensure", full)
+    with pytest.raises(SampanError, match="No space left on device; make room"):
+        lifecycle.start(layout, settings, detached=True, fresh=True)
+    assert [process.poll() is not None for process in started] == [True]
+    assert not layout.root.exists()
+
+
+def test_a_part_does_not_begin_without_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "CREDENTIALS_WAIT_S", 0.0)
+    layout = Layout(tmp_path)
+    with pytest.raises(SampanError, match="were not made whole: the start was broken off"):
+        main.wait_for_credentials(layout)
+    layout.run.mkdir()
+    layout.credentials_made.touch()
+    main.wait_for_credentials(layout)

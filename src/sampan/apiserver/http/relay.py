@@ -27,7 +27,8 @@ _HOP_BY_HOP: Final = frozenset(
 class Relay:
     """Relays with one client session; `node_tls` holds the client certificate that kubelets trust.
 
-    `nodes_at` (host:port) is where one server answers for all nodes, as it does for simulated ones.
+    `nodes_at` (host, or host:port) is where one server answers for all nodes, as it does for simulated ones;
+    where it names no port, the nodes' own holds.
     """
 
     def __init__(self, node_tls: ssl.SSLContext | None = None, *, nodes_at: str = "") -> None:
@@ -39,8 +40,9 @@ class Relay:
         """Relay one request and its answer."""
         tls = self._node_tls if tunnel.to_node else None
         if tunnel.to_node and self._nodes_at:
-            path = urlsplit(tunnel.url)._replace(scheme="", netloc="").geturl()
-            tunnel = msgspec.structs.replace(tunnel, url=f"https://{self._nodes_at}{path}")
+            url = urlsplit(tunnel.url)
+            place = self._nodes_at if ":" in self._nodes_at else f"{self._nodes_at}:{url.port}"
+            tunnel = msgspec.structs.replace(tunnel, url=url._replace(scheme="https", netloc=place).geturl())
         try:
             # Other upgrades are offers (h2c), which may be declined by not passing them on.
             if request.headers.get("upgrade", "").lower().startswith(_UPGRADES):

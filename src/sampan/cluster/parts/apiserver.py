@@ -48,7 +48,9 @@ async def run(layout: Layout, settings: Settings) -> None:
             static_tokens=credentials.static_tokens(layout),
         ),
     )
-    relay = Relay(pki.client_context(layout.authority, layout.pki, "apiserver-kubelet-client"))
+    simulated = settings.runtime == "simulated"
+    to_nodes = pki.client_context(layout.authority, layout.pki, "apiserver-kubelet-client")
+    relay = Relay(to_nodes, nodes_at=address if simulated else "")
     http = HttpServer(server, relay, _log_error)
     tls = pki.server_context(layout.authority, layout.pki, "apiserver")
     await server.start()

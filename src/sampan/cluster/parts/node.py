@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -15,6 +14,7 @@ from sampan.client.informer import Informer
 from sampan.cluster import pki
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts.clients import client_of
+from sampan.cluster.parts.ports import free_port
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.network.proxy.rules import NodeFacts
 from sampan.node.agent import Agent
@@ -85,18 +85,6 @@ async def _containerd(
         await containerd.ensure_image(layout, runtime, socket_path, image)
     imports = [containerd.ensure_image(layout, runtime, socket_path, image) for image in others]
     return runtime, (process.watch(), *imports)
-
-
-def free_port(address: str, wanted: int) -> int:
-    """`wanted`, or another port where that one is taken on the address."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, wanted))
-        except OSError:
-            probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def agent_config(layout: Layout, settings: Settings, number: int, *, port: int) -> AgentConfig:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from sampan.base.clock import SystemClock
 from sampan.base.ids import RandomIds
 from sampan.client.events import Recorder
+from sampan.cluster import credentials, pki
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts.clients import client_of
+from sampan.cluster.parts.ports import free_port
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
+from sampan.node.config import KUBELET_PORT
 from sampan.node.simulated_fleet import SimulatedNodes
+from sampan.node.streaming.server import StreamServer
+
+# Where one server answers for all of them.
+ADDRESS: Final = "127.0.0.1"
 
 
 async def run(layout: Layout, settings: Settings) -> None:
@@ -19,7 +27,12 @@ async def run(layout: Layout, settings: Settings) -> None:
     await until_listening("127.0.0.1", settings.port)
     client = client_of(layout, settings, "admin")
     recorder = Recorder(client, clock, "kubelet")
-    nodes = SimulatedNodes(client, clock, RandomIds(), settings.nodes, record=recorder.event)
+    port = free_port(ADDRESS, KUBELET_PORT)
+    nodes = SimulatedNodes(
+        client, clock, RandomIds(), settings.nodes, record=recorder.event, kubelet_port=port
+    )
+    tls = pki.server_context(layout.authority, layout.pki, f"{credentials.SIMULATED}-server")
+    await StreamServer(nodes, clock, tls).start(ADDRESS, port)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(recorder.run())
         tasks.create_task(nodes.run())
