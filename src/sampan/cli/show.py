@@ -80,6 +80,8 @@ def logs(layout: Layout, component: str, *, follow: bool) -> int:
             if not follow:
                 return 0
             time.sleep(_FOLLOW_EVERY_S)
+            if path.stat().st_size < log.tell():  # it became long, and was begun anew
+                log.seek(0)
 
 
 def check(runtime: str, *, packages_only: bool) -> int:

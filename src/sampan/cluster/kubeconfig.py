@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from sampan.base.errors import SampanError
 from sampan.cluster import pki
 from sampan.cluster.config import Layout, Settings
+
+LOCK_WAIT_S: Final = 5.0
+_LOCK_POLL_S: Final = 0.05
 
 
 def admin_config(layout: Layout, settings: Settings) -> bytes:
@@ -49,14 +55,16 @@ def merge(path: Path, layout: Layout, settings: Settings, name: str) -> None:
 
     Raises SampanError where the file is not a kubeconfig, and then leaves it alone.
     """
-    mine, theirs = _document(layout, settings, name), _load(path)
-    for section in ("clusters", "users", "contexts"):
-        kept = [entry for entry in theirs.get(section) or [] if entry.get("name") != name]
-        theirs[section] = [*kept, *mine[section]]
-    theirs.setdefault("apiVersion", "v1")
-    theirs.setdefault("kind", "Config")
-    theirs["current-context"] = name
-    _write(path, theirs)
+    mine = _document(layout, settings, name)
+    with _locked(path):
+        theirs = _load(path)
+        for section in ("clusters", "users", "contexts"):
+            kept = [entry for entry in theirs.get(section) or [] if entry.get("name") != name]
+            theirs[section] = [*kept, *mine[section]]
+        theirs.setdefault("apiVersion", "v1")
+        theirs.setdefault("kind", "Config")
+        theirs["current-context"] = name
+        _write(path, theirs)
 
 
 def context_name(path: Path, settings: Settings, wanted: str) -> str:
@@ -77,7 +85,12 @@ def remove_cluster(path: Path, layout: Layout) -> None:
     """
     if not path.exists() or not layout.authority.exists():
         return
-    theirs, authority = _load(path), _b64(layout.authority.read_bytes())
+    with _locked(path):
+        _remove_cluster(path, _b64(layout.authority.read_bytes()))
+
+
+def _remove_cluster(path: Path, authority: str) -> None:
+    theirs = _load(path)
     mine = {
         entry.get("name")
         for entry in theirs.get("clusters") or []
@@ -91,6 +104,32 @@ def remove_cluster(path: Path, layout: Layout) -> None:
         others = theirs.get("contexts") or []
         theirs["current-context"] = others[0]["name"] if others else ""
     _write(path, theirs)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock that kubectl takes when it writes the file: `config.lock` beside it.
+
+    Raises SampanError where somebody else holds it for long.
+    """
+    lock = path.resolve().with_name(path.resolve().name + ".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    deadline_s = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            break
+        except FileExistsError:
+            if time.monotonic() > deadline_s:
+                raise SampanError(
+                    f"{path} is locked by another program; if none is running, remove {lock}, "
+                    "or use --no-merge."
+                ) from None
+            time.sleep(_LOCK_POLL_S)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
 import struct
 import sys
@@ -30,6 +31,7 @@ from sampan.cluster.restarts import Death, PartState, after_death, reason
 _PR_SET_PDEATHSIG: Final = 1
 STOP_GRACE_S: Final = 10.0
 LOG_LIMIT_BYTES: Final = 20 * 1024 * 1024
+LOOK_AT_LOGS_EVERY_S: Final = 60.0
 _TAIL_BYTES: Final = 4096
 
 
@@ -58,11 +60,19 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         keepers = {p.name: asyncio.create_task(self._keep(p), name=p.name) for p in self._parts}
+        logs = asyncio.create_task(self._limit_logs(), name="logs")
         await self._stopping.wait()
+        logs.cancel()
         for part in reversed(self._parts):
             await self._stop(part, keepers[part.name])
         await cleanup()
         self._write()
+
+    async def _limit_logs(self) -> None:
+        while True:
+            await self._clock.sleep(LOOK_AT_LOGS_EVERY_S)
+            for name in ("supervisor", *self._states):
+                limit_log(self._logs / f"{name}.log")
 
     async def _keep(self, part: Part) -> None:
         state = self._states[part.name]
@@ -83,7 +93,6 @@ class Supervisor:
 
     async def _run_once(self, part: Part, state: PartState) -> tuple[int, str]:
         path = self._logs / f"{part.name}.log"
-        _rotate(path)
         try:
             with path.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
@@ -143,10 +152,15 @@ def _die_with_parent() -> None:
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def _rotate(path: Path) -> None:
+def limit_log(path: Path) -> None:
+    """Move what is in a log that has become long to `.log.1`, in place of what was there.
+
+    The file stays the one that its part writes to, which appends: what comes next is at its beginning.
+    """
     with contextlib.suppress(OSError):
         if path.stat().st_size > LOG_LIMIT_BYTES:
-            path.replace(path.with_suffix(".log.1"))
+            shutil.copyfile(path, path.with_suffix(".log.1"))
+            os.truncate(path, 0)
 
 
 def _last_line(path: Path) -> str:

@@ -142,3 +142,18 @@ def test_the_file_is_the_first_that_kubeconfig_names(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert kubeconfig.user_config_path() == tmp_path / ".kube" / "config"
+
+
+def test_who_holds_the_lock_is_waited_for_and_then_named(
+    layout: Layout, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeconfig, "LOCK_WAIT_S", 0.0)
+    before = path.read_bytes()
+    lock = path.with_name(path.name + ".lock")
+    lock.touch()
+    with pytest.raises(SampanError, match=rf"locked by another program; if none is running, remove {lock}"):
+        kubeconfig.merge(path, layout, SETTINGS, "sampan")
+    assert path.read_bytes() == before
+    lock.unlink()
+    kubeconfig.merge(path, layout, SETTINGS, "sampan")
+    assert not lock.exists()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sampan.base.errors import SampanError
+from sampan.cluster import supervisor
 from sampan.cluster.restarts import PartState
 from sampan.cluster.supervisor import Lock, Part, Supervisor, read_states
 
@@ -181,3 +182,20 @@ def test_a_damaged_parts_file_says_nothing(tmp_path: Path) -> None:
     assert read_states(tmp_path) == []
     (tmp_path / "parts.json").write_text("[{")
     assert read_states(tmp_path) == []
+
+
+def test_a_long_log_is_begun_anew_while_its_part_goes_on_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LOG_LIMIT_BYTES", 10)
+    path = tmp_path / "part.log"
+    with path.open("ab", buffering=0) as part:
+        part.write(b"short")
+        supervisor.limit_log(path)
+        assert path.read_bytes() == b"short"
+        part.write(b" no more")
+        supervisor.limit_log(path)
+        part.write(b"next")
+    assert path.read_bytes() == b"next"
+    assert (tmp_path / "part.log.1").read_bytes() == b"short no more"
+    supervisor.limit_log(tmp_path / "none.log")
