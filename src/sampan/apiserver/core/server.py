@@ -11,11 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core import bootstrap, impersonation, paths, status, users
+from sampan.apiserver.core.admission import builtin
 from sampan.apiserver.core.admission.chain import Chain
-from sampan.apiserver.core.admission.escalation import RightsOfWriters
-from sampan.apiserver.core.admission.namespaces import NamespaceLifecycle
-from sampan.apiserver.core.admission.nodes import CertificateRequesters, TaintNodes
-from sampan.apiserver.core.admission.pods import DefaultTolerations, Priority, ServiceAccounts
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
@@ -101,15 +98,7 @@ class ApiServer:
         self.authorizer = Authorizer(self._find_rbac)
         ports = self.cache.kind(PORTS_PREFIX)
         chain = Chain(
-            (
-                NamespaceLifecycle(self.resources),
-                ServiceAccounts(self.resources, ids),
-                DefaultTolerations(),
-                Priority(self.resources),
-                TaintNodes(),
-                CertificateRequesters(),
-                RightsOfWriters(self.resources, self.authorizer),
-            ),
+            builtin.plugins(self.resources, self.authorizer, ids),
             (ServiceAddresses(self.resources, ports, settings.service_cidr, chance),),
         )
         bodies = Bodies()

@@ -119,11 +119,12 @@ class Writer:
         metadata.deletionGracePeriodSeconds = None
         metadata.selfLink = None
         metadata.generation = 1 if kind.generation else None
-        kind.prepare_create(obj)
         kind.default(obj)
         attributes = Attributes("create", "", metadata.namespace or "", context, obj, None)
         if await self._admission.mutate(attributes):
             kind.default(obj)
+        # After admission, as in kube-apiserver: a pod's class goes by the amounts that a LimitRange gave it.
+        kind.prepare_create(obj)
         errors = meta.validate_object_meta(metadata, kind.namespaced, kind.name_errors)
         errors += kind.validate(obj)
         errors += kind.validate_create(obj)

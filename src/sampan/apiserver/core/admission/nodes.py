@@ -1,4 +1,4 @@
-"""What happens to a node, and to a certificate request, on its way in."""
+"""What happens to a node on its way in."""
 
 from __future__ import annotations
 
@@ -24,23 +24,6 @@ class TaintNodes:
         taints = attributes.obj.spec.taints
         if not any(taint.key == _NOT_READY and taint.effect == "NoSchedule" for taint in taints):
             taints.append(api.Taint(key=_NOT_READY, effect="NoSchedule"))
-
-    def validate(self, attributes: Attributes) -> None:
-        return None
-
-
-class CertificateRequesters:
-    """Writes into a certificate request who asks: the signer goes by it, so a client cannot say it."""
-
-    kinds = frozenset({"CertificateSigningRequest"})
-
-    def mutate(self, attributes: Attributes) -> None:
-        if attributes.verb != "create" or attributes.subresource:
-            return
-        user, spec = attributes.context.user, attributes.obj.spec
-        spec.username, spec.uid = user.name, user.uid or None
-        spec.groups = list(user.groups)
-        spec.extra = {key: list(values) for key, values in user.extra.items()}
 
     def validate(self, attributes: Attributes) -> None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from sampan.apiserver.core import status
@@ -12,6 +13,7 @@ from sampan.schema import api
 
 TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_LIFETIME_S: Final = 3607
+_MOUNTABLE: Final = "kubernetes.io/enforce-mountable-secrets"
 _TOLERATED_S: Final = 300
 _NOT_READY: Final = "node.kubernetes.io/not-ready"
 _UNREACHABLE: Final = "node.kubernetes.io/unreachable"
@@ -31,9 +33,10 @@ class ServiceAccounts:
         if attributes.verb != "create" or attributes.subresource:
             return
         pod: api.Pod = attributes.obj
-        if "kubernetes.io/config.mirror" in pod.metadata.annotations:
-            return
         spec = pod.spec
+        if "kubernetes.io/config.mirror" in pod.metadata.annotations:
+            self._check_mirror(attributes)
+            return
         name = spec.serviceAccountName or spec.serviceAccount or "default"
         spec.serviceAccountName = spec.serviceAccount = name
         item = self._accounts.cache.get(attributes.namespace, name)
@@ -43,6 +46,7 @@ class ServiceAccounts:
             why = f'error looking up service account {where}: serviceaccount "{name}" not found'
             raise status.forbidden(kind, pod.metadata.name or "", why)
         account: api.ServiceAccount = self._accounts.decode_stored(item.data)
+        self._limit_secrets(attributes, account)
         if not spec.imagePullSecrets:
             spec.imagePullSecrets = list(account.imagePullSecrets)
         wanted = spec.automountServiceAccountToken
@@ -53,6 +57,37 @@ class ServiceAccounts:
 
     def validate(self, attributes: Attributes) -> None:
         return None
+
+    def _check_mirror(self, attributes: Attributes) -> None:
+        """What stands for a node's own pod has nothing from the API."""
+        spec = attributes.obj.spec
+        why = ""
+        if spec.serviceAccountName:
+            why = "a mirror pod may not reference service accounts"
+        elif any(volume.secret is not None for volume in spec.volumes):
+            why = "a mirror pod may not reference secrets"
+        elif any(
+            source.serviceAccountToken is not None
+            for volume in spec.volumes
+            if volume.projected is not None
+            for source in volume.projected.sources
+        ):
+            why = "a mirror pod may not use ServiceAccountToken volume projections"
+        if why:
+            kind = attributes.context.resource.kind
+            raise status.forbidden(kind, attributes.obj.metadata.name or "", why)
+
+    def _limit_secrets(self, attributes: Attributes, account: api.ServiceAccount) -> None:
+        """Only the account's own secrets, where its annotation says so."""
+        if account.metadata.annotations.get(_MOUNTABLE) != "true":
+            return
+        pod = attributes.obj
+        mountable = {ref.name for ref in account.secrets}
+        pulled = {ref.name for ref in account.imagePullSecrets}
+        name = account.metadata.name
+        why = next(_foreign_secrets(pod.spec, mountable, pulled, f"service account {name}"), "")
+        if why:
+            raise status.forbidden(attributes.context.resource.kind, pod.metadata.name or "", why)
 
     def _mount_token(self, spec: api.PodSpec) -> None:
         containers = [*spec.initContainers, *spec.containers]
@@ -66,6 +101,41 @@ class ServiceAccounts:
         for container in bare:
             mount = api.VolumeMount(name=volume, mountPath=TOKEN_PATH, readOnly=True)
             container.volumeMounts.append(mount)
+
+
+def _foreign_secrets(
+    spec: api.PodSpec, mountable: set[str | None], pulled: set[str | None], account: str
+) -> Iterator[str]:
+    """What the pod takes of secrets that are not the account's."""
+    for volume in spec.volumes:
+        if volume.secret is not None and volume.secret.secretName not in mountable:
+            secret = volume.secret.secretName
+            yield (
+                f'volume with secret.secretName="{secret}" is not allowed because {account} does '
+                "not reference that secret"
+            )
+    for what, containers in (("init container", spec.initContainers), ("container", spec.containers)):
+        for container in containers:
+            for variable in container.env:
+                ref = variable.valueFrom.secretKeyRef if variable.valueFrom is not None else None
+                if ref is not None and ref.name not in mountable:
+                    yield (
+                        f"{what} {container.name} with envVar {variable.name} referencing secret.secretName="
+                        f'"{ref.name}" is not allowed because {account} does not reference that secret'
+                    )
+            for source in container.envFrom:
+                if source.secretRef is not None and source.secretRef.name not in mountable:
+                    yield (
+                        f"{what} {container.name} with envFrom referencing secret.secretName="
+                        f'"{source.secretRef.name}" is not allowed because {account} does not '
+                        "reference that secret"
+                    )
+    for position, pull in enumerate(spec.imagePullSecrets):
+        if pull.name not in pulled:
+            yield (
+                f'imagePullSecrets[{position}].name="{pull.name}" is not allowed because {account} does not '
+                "reference that imagePullSecret"
+            )
 
 
 def token_volume(name: str) -> api.Volume:
@@ -134,17 +204,32 @@ class Priority:
             found = self._default()
             if found is not None:
                 pod.spec.priorityClassName = found.metadata.name
-        pod.spec.priority = found.value if found is not None else 0
-        pod.spec.preemptionPolicy = (
-            found.preemptionPolicy if found is not None else None
-        ) or "PreemptLowerPriority"
+        value = found.value if found is not None else 0
+        policy = (found.preemptionPolicy if found is not None else None) or "PreemptLowerPriority"
+        asked = pod.spec.priority
+        if asked is not None and asked != value:
+            why = (
+                f"the integer value of priority ({asked}) must not be provided in pod spec; "
+                f"priority admission controller computed {value} from the given PriorityClass name"
+            )
+            raise status.forbidden(attributes.context.resource.kind, pod.metadata.name or "", why)
+        if pod.spec.preemptionPolicy and pod.spec.preemptionPolicy != policy:
+            why = (
+                f"the string value of PreemptionPolicy ({pod.spec.preemptionPolicy}) must not be "
+                "provided in pod "
+                f"spec; priority admission controller computed {policy} from the given PriorityClass name"
+            )
+            raise status.forbidden(attributes.context.resource.kind, pod.metadata.name or "", why)
+        pod.spec.priority, pod.spec.preemptionPolicy = value, policy
 
     def validate(self, attributes: Attributes) -> None:
         return None
 
     def _default(self) -> api.PriorityClass | None:
-        for item in self._classes.cache:
-            if b'"globalDefault":true' in item.data:
-                found: api.PriorityClass = self._classes.decode_stored(item.data)
-                return found
-        return None
+        """The global default; the least where there are several."""
+        marked: list[api.PriorityClass] = [
+            self._classes.decode_stored(item.data)
+            for item in self._classes.cache
+            if b'"globalDefault":true' in item.data
+        ]
+        return min(marked, key=lambda each: each.value or 0) if marked else None

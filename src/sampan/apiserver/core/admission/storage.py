@@ -1,0 +1,141 @@
+"""What happens to claims, volumes and ingresses on their way in: default classes, protection, growth."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sampan.apiserver.core import status
+from sampan.apiserver.core.context import Attributes
+from sampan.apiserver.core.resource import Resource, Resources
+from sampan.schema import api
+
+_STORAGE_DEFAULTS: Final = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
+_INGRESS_DEFAULT: Final = "ingressclass.kubernetes.io/is-default-class"
+_INGRESS_CLASS: Final = "kubernetes.io/ingress.class"
+_CLAIM_CLASS: Final = "volume.beta.kubernetes.io/storage-class"
+CLAIM_FINALIZER: Final = "kubernetes.io/pvc-protection"
+VOLUME_FINALIZER: Final = "kubernetes.io/pv-protection"
+
+
+class DefaultStorageClass:
+    """Gives a claim that names no class the cluster's default one: the newest where there are several."""
+
+    kinds = frozenset({"PersistentVolumeClaim"})
+
+    def __init__(self, resources: Resources) -> None:
+        self._classes = resources.of(api.StorageClass)
+
+    def mutate(self, attributes: Attributes) -> None:
+        if attributes.verb != "create" or attributes.subresource or not self._classes.cache.count:
+            return
+        claim: api.PersistentVolumeClaim = attributes.obj
+        if claim.spec.storageClassName is not None or _CLAIM_CLASS in claim.metadata.annotations:
+            return
+        marked = _marked(self._classes, _STORAGE_DEFAULTS)
+        if marked:
+            # The newest; of those of one second the first by name.
+            newest = max(c.metadata.creationTimestamp for c in marked)
+            names = [c.metadata.name for c in marked if c.metadata.creationTimestamp == newest]
+            claim.spec.storageClassName = min(names)
+
+    def validate(self, attributes: Attributes) -> None:
+        return None
+
+
+class DefaultIngressClass:
+    """Gives an ingress that names no class the default one; refuses where there are several."""
+
+    kinds = frozenset({"Ingress"})
+
+    def __init__(self, resources: Resources) -> None:
+        self._classes = resources.of(api.IngressClass)
+
+    def mutate(self, attributes: Attributes) -> None:
+        if attributes.verb != "create" or attributes.subresource or not self._classes.cache.count:
+            return
+        ingress: api.Ingress = attributes.obj
+        if ingress.spec.ingressClassName is not None or _INGRESS_CLASS in ingress.metadata.annotations:
+            return
+        marked = _marked(self._classes, (_INGRESS_DEFAULT,))
+        if len(marked) > 1:
+            newest = max(c.metadata.creationTimestamp for c in marked)
+            marked = sorted(
+                (c for c in marked if c.metadata.creationTimestamp == newest),
+                key=lambda c: str(c.metadata.name),
+            )
+        if marked:
+            ingress.spec.ingressClassName = marked[0].metadata.name
+
+    def validate(self, attributes: Attributes) -> None:
+        return None
+
+
+def _marked(classes: Resource, annotations: tuple[str, ...]) -> list[Any]:
+    found = []
+    for item in classes.cache:
+        if b"is-default-class" in item.data:
+            each = classes.decode_stored(item.data)
+            if any(each.metadata.annotations.get(key) == "true" for key in annotations):
+                found.append(each)
+    return found
+
+
+class StorageObjectsInUse:
+    """Puts on claims and volumes the finalizers that keep them while somebody uses them."""
+
+    kinds = frozenset({"PersistentVolumeClaim", "PersistentVolume"})
+
+    def mutate(self, attributes: Attributes) -> None:
+        if attributes.verb != "create" or attributes.subresource:
+            return
+        is_claim = attributes.context.resource.kind.kind == "PersistentVolumeClaim"
+        wanted = CLAIM_FINALIZER if is_claim else VOLUME_FINALIZER
+        finalizers = attributes.obj.metadata.finalizers
+        if wanted not in finalizers:
+            finalizers.append(wanted)
+
+    def validate(self, attributes: Attributes) -> None:
+        return None
+
+
+class ClaimResize:
+    """Lets a claim grow only where it is bound and its class says that volumes can
+    (PersistentVolumeClaimResize)."""
+
+    kinds = frozenset({"PersistentVolumeClaim"})
+
+    def __init__(self, resources: Resources) -> None:
+        self._classes = resources.of(api.StorageClass)
+
+    def mutate(self, attributes: Attributes) -> None:
+        return None
+
+    def validate(self, attributes: Attributes) -> None:
+        if attributes.verb != "update" or attributes.subresource:
+            return
+        old, new = _asked(attributes.old), _asked(attributes.obj)
+        if old is None or new is None or new.value <= old.value:
+            return
+        kind, name = attributes.context.resource.kind, attributes.obj.metadata.name or ""
+        if attributes.old.status.phase != "Bound":
+            raise status.forbidden(kind, name, "Only bound persistent volume claims can be expanded")
+        if not self._can_grow(attributes.obj):
+            raise status.forbidden(
+                kind,
+                name,
+                "only dynamically provisioned pvc can be resized and "
+                "the storageclass that provisions the pvc must support resize",
+            )
+
+    def _can_grow(self, claim: Any) -> bool:
+        name = claim.metadata.annotations.get(_CLAIM_CLASS) or claim.spec.storageClassName
+        item = self._classes.cache.get("", name) if name else None
+        return item is not None and bool(self._classes.decode_stored(item.data).allowVolumeExpansion)
+
+
+def _asked(claim: Any) -> Any:
+    resources = claim.spec.resources
+    return resources.requests.get("storage") if resources is not None else None
