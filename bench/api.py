@@ -80,12 +80,13 @@ async def serve_bare(directory: Path) -> None:
 
 def _tls(directory: Path) -> Any:
     from sampan.cluster import pki
+    from sampan.cluster.tls import server_context
 
     now = datetime.now(UTC)
     authority = pki.make_authority("bench", now)
     pki.save(directory, "ca", authority)
     pki.save(directory, "server", pki.issue(authority, "apiserver", now, hosts=("127.0.0.1",)))
-    return pki.server_context(directory / "ca.crt", directory, "server")
+    return server_context(directory / "ca.crt", directory, "server")
 
 
 def serve(which: str, directory: Path, profile: str) -> None:

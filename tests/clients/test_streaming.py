@@ -28,6 +28,7 @@ import psutil
 import pytest
 
 from sampan.cluster import pki
+from sampan.cluster.tls import server_context
 from sampan.node.agent import Agent
 from sampan.node.config import AgentConfig
 from sampan.node.node_info import MachineInfo
@@ -55,7 +56,7 @@ class Node:
         assert authority is not None
         pair = pki.issue(authority, f"system:node:{NODE}", datetime.now(UTC), hosts=("127.0.0.1",))
         pki.save(directory, "node", pair)
-        self.tls = pki.server_context(directory / "ca.crt", directory, "node")
+        self.tls = server_context(directory / "ca.crt", directory, "node")
         self.root = root
         self.cluster.call(self._start())
 

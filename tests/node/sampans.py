@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
 
-from sampan.cluster.supervisor import Lock
+from sampan.cluster.running import Lock
 
 DEADLINE_S = 60.0
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from sampan.base.errors import SampanError
 from sampan.cluster import config, lifecycle, preflight
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.restarts import PartState
-from sampan.cluster.supervisor import read_states, started_ago_s
+from sampan.cluster.running import read_states, started_ago_s
 
 _TAIL_BYTES: Final = 64 * 1024
 _FOLLOW_EVERY_S: Final = 0.2

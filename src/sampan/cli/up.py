@@ -11,7 +11,7 @@ from typing import Final
 
 from sampan.base.errors import SampanError
 from sampan.cli.progress import Steps
-from sampan.cluster import config, kubeconfig, lifecycle, preflight
+from sampan.cluster import config, lifecycle, preflight
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.teardown import delete_data
 
@@ -114,6 +114,8 @@ def _apply(layout: Layout, settings: Settings, manifests: list[Path]) -> None:
 
 
 def _merge(layout: Layout, settings: Settings) -> None:
+    from sampan.cluster import kubeconfig
+
     path = kubeconfig.user_config_path()
     name = kubeconfig.context_name(path, settings, CONTEXT)
     kubeconfig.merge(path, layout, settings, name)
@@ -147,6 +149,8 @@ def _delete_damaged(layout: Layout) -> int:
 
 
 def _delete(layout: Layout) -> None:
+    from sampan.cluster import kubeconfig
+
     kubeconfig.remove_cluster(kubeconfig.user_config_path(), layout)
     delete_data(layout)
     print(f"Removed {layout.root}.")

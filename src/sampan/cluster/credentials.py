@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sampan.apiserver.core.users import ADMIN, User
 from sampan.cluster import pki
 from sampan.cluster.config import DOMAIN, Layout, Settings
 
@@ -56,12 +55,6 @@ def server_hosts(settings: Settings) -> tuple[str, ...]:
     names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
     full = f"kubernetes.default.svc.{DOMAIN}"
     return (*names, full, "localhost", "127.0.0.1", settings.service_ip, settings.node_ip(0))
-
-
-def static_tokens(layout: Layout) -> dict[str, User]:
-    """The administrator's token, for clients that can show no certificate."""
-    path = layout.pki / "admin.token"
-    return {path.read_text().strip(): ADMIN} if path.exists() else {}
 
 
 def _client(

@@ -23,7 +23,7 @@ import msgspec
 from sampan.base.errors import SampanError
 from sampan.cluster import config
 from sampan.cluster.config import DOMAIN, Layout, Settings
-from sampan.cluster.supervisor import Lock, read_states
+from sampan.cluster.running import Lock, read_states
 from sampan.schema.definitions import NEWEST
 
 API_WAIT_S: Final = 30.0

@@ -54,7 +54,8 @@ def first_of(problem: BaseException) -> BaseException:
 def supervise(layout: Layout, settings: Settings) -> None:
     """Keep the cluster's parts alive until told to stop."""
     from sampan.cluster.catalog import parts
-    from sampan.cluster.supervisor import Lock, Supervisor
+    from sampan.cluster.running import Lock
+    from sampan.cluster.supervisor import Supervisor
 
     lock = Lock(layout.run)
     lock.take()

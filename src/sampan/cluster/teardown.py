@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import shutil
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 def teardown(layout: Layout, settings: Settings) -> None:
     """Remove everything that this cluster made outside its data directory. Idempotent."""
+    import asyncio  # late: who only deletes data has no use for it
+
     if settings.runtime == "containerd":
         asyncio.run(_containers(layout, settings))
     elif settings.runtime == "process":
@@ -56,6 +57,8 @@ def delete_data(layout: Layout) -> None:
 
 
 async def _processes(layout: Layout, settings: Settings) -> None:
+    import asyncio
+
     from sampan.node.runtimes.process.runtime import ProcessRuntime
 
     for name in settings.node_names():
@@ -68,6 +71,8 @@ async def _processes(layout: Layout, settings: Settings) -> None:
 
 
 async def _containers(layout: Layout, settings: Settings) -> None:
+    import asyncio
+
     from sampan.cluster import machine
     from sampan.cluster.parts import containerd
     from sampan.network.proxy.kernel import LinuxKernel

@@ -34,6 +34,7 @@ from sampan.base.ids import RandomIds
 from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
 from sampan.cluster import pki
+from sampan.cluster.tls import client_context, server_context
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
 from sampan.controllers.runtime.manager import Manager
@@ -229,12 +230,12 @@ class Cluster:
         to_nodes = pki.issue(authority, API_SERVER, now, organizations=("system:masters",))
         pki.save(self._directory, "kubelet-client", to_nodes)
         certificates = self._directory / "ca.crt", self._directory
-        tls = pki.server_context(*certificates, "server")
+        tls = server_context(*certificates, "server")
         nodes_at = ""
         if self._options.nodes:
             self._streams = StreamServer(self.nodes, self.clock, tls)
             nodes_at = f"127.0.0.1:{await self._streams.start('127.0.0.1')}"
-        relay = Relay(pki.client_context(*certificates, "kubelet-client"), nodes_at=nodes_at)
+        relay = Relay(client_context(*certificates, "kubelet-client"), nodes_at=nodes_at)
         self._http = HttpServer(self.server, relay)
         port = await self._http.start("127.0.0.1", 0, tls)
         return write_kubeconfig(self._directory, port)

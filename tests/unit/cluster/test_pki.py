@@ -12,6 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from sampan.base.errors import SampanError
 from sampan.cluster import credentials, pki
 from sampan.cluster.config import Layout, Settings
+from sampan.cluster.tls import client_context, server_context
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SETTINGS = Settings(id="ab12", nodes=2)
@@ -110,8 +111,8 @@ def test_half_a_pair_is_named(layout: Layout) -> None:
 def test_both_sides_trust_each_other(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     credentials.ensure(layout, SETTINGS, datetime.now(UTC))
-    server = pki.server_context(layout.authority, layout.pki, "apiserver")
-    client = pki.client_context(layout.authority, layout.pki, "admin")
+    server = server_context(layout.authority, layout.pki, "apiserver")
+    client = client_context(layout.authority, layout.pki, "admin")
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     here = client.wrap_bio(to_client, to_server, server_hostname="kubernetes.default.svc")
     there = server.wrap_bio(to_server, to_client, server_side=True)

@@ -18,7 +18,8 @@ import pytest
 from sampan.base.errors import SampanError
 from sampan.cluster import supervisor
 from sampan.cluster.restarts import PartState
-from sampan.cluster.supervisor import Lock, Part, Supervisor, read_states
+from sampan.cluster.running import Lock, read_states
+from sampan.cluster.supervisor import Part, Supervisor
 
 DEADLINE_S = 20.0
 # Stays until SIGTERM, and then writes its name to the file that tells the order of endings.
@@ -31,7 +32,8 @@ STAYS = (
 SUPERVISOR = """
     import asyncio, sys
     from pathlib import Path
-    from sampan.cluster.supervisor import Lock, Part, Supervisor
+    from sampan.cluster.running import Lock
+    from sampan.cluster.supervisor import Part, Supervisor
     run = Path(sys.argv[1])
     Lock(run).take()
     parts = [Part(name, (sys.executable, "-S", "-c", code, name, str(run / "order")))

@@ -17,6 +17,7 @@ import pytest
 
 from sampan.base.clock import SystemClock
 from sampan.cluster import pki
+from sampan.cluster.tls import client_context, server_context
 from sampan.node.streaming import spdy
 from sampan.node.streaming.portforward import TUNNEL_PROTOCOL
 from sampan.node.streaming.server import StreamServer
@@ -58,10 +59,10 @@ class Client:
 @asynccontextmanager
 async def serving(host: FakeHost, certificates: Path, who: str = "apiserver") -> AsyncIterator[Client]:
     authority = certificates / "ca.crt"
-    server = StreamServer(host, SystemClock(), pki.server_context(authority, certificates, "node"))
+    server = StreamServer(host, SystemClock(), server_context(authority, certificates, "node"))
     port = await server.start("127.0.0.1")
     if who:
-        tls = pki.client_context(authority, certificates, who)
+        tls = client_context(authority, certificates, who)
     else:
         tls = ssl.create_default_context(cafile=str(authority))
     try:

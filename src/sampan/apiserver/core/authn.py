@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import jwt
 import msgspec
 
 from sampan.apiserver.core import users
@@ -127,6 +126,8 @@ class Authenticator:
             "sub": f"system:serviceaccount:{namespace}:{name}",
             "kubernetes.io": private,
         }
+        import jwt  # late: it brings all of cryptography
+
         return jwt.encode(claims, self._keys.private_pem, ALGORITHM), expires
 
     def _service_account(self, claims: Mapping[str, Any]) -> User:
@@ -146,6 +147,8 @@ class Authenticator:
             raise unauthorized() from None
 
     def _claims(self, token: str, audiences: Sequence[str]) -> dict[str, Any]:
+        import jwt
+
         now_s = self._clock.now().timestamp()
         for pem in self._keys.public_pems:
             try:

@@ -10,7 +10,6 @@ from sampan.apiserver.core.request import JSON, Request
 from sampan.apiserver.core.resource import Resource
 from sampan.schema import protobuf
 from sampan.schema.decode import DecodeFailure, decode_object
-from sampan.schema.yaml import yaml_to_json
 
 # kube-apiserver's limit for JSON bodies and patches.
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
@@ -60,6 +59,8 @@ class Bodies:
         media = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
         if media in _YAML:
             try:
+                from sampan.schema.yaml import yaml_to_json  # late: few clients send it
+
                 return yaml_to_json(request.body)
             except ValueError as problem:
                 raise status.bad_request(f"error converting YAML to JSON: {problem}") from None

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sampan.apiserver.core.authn import ALGORITHM, TokenKeys
 from sampan.apiserver.core.openapi import OpenApi
@@ -71,6 +69,9 @@ class Documents:
         }
 
     def _jwks(self) -> dict[str, Any]:
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
         keys = []
         for pem in self._keys.public_pems:
             key = load_pem_public_key(pem)

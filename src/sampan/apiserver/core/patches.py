@@ -17,7 +17,6 @@ from sampan.machinery.patch import json_patch, merge_patch, strategic
 from sampan.machinery.patch.errors import PatchError
 from sampan.schema import codec
 from sampan.schema.nodes import of_kind
-from sampan.schema.yaml import yaml_to_json
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -86,6 +85,8 @@ def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
             "Required value: is required for apply patch"
         )
     try:
+        from sampan.schema.yaml import yaml_to_json  # late: few clients send it
+
         config = msgspec.json.decode(yaml_to_json(request.body))
     except ValueError as problem:
         raise status.bad_request(f"error decoding YAML: {problem}") from None

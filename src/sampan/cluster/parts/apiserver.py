@@ -10,13 +10,14 @@ from sampan.apiserver.core.authn import TokenKeys
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.server import Settings as ServerSettings
+from sampan.apiserver.core.users import ADMIN, User
 from sampan.apiserver.http.relay import Relay
 from sampan.apiserver.http.serve import HttpServer
 from sampan.base.clock import SystemClock
 from sampan.base.ids import RandomIds
-from sampan.cluster import credentials, pki
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
+from sampan.cluster.tls import client_context, server_context
 from sampan.kinds.loopback import LoopbackEndpoints
 from sampan.store.sqlite import SqliteStore
 
@@ -45,14 +46,14 @@ async def run(layout: Layout, settings: Settings) -> None:
             version=settings.kubernetes_version,
             kubelet_ca=str(layout.authority),
             loopback_pods=settings.runtime == "process",
-            static_tokens=credentials.static_tokens(layout),
+            static_tokens=static_tokens(layout),
         ),
     )
     simulated = settings.runtime == "simulated"
-    to_nodes = pki.client_context(layout.authority, layout.pki, "apiserver-kubelet-client")
+    to_nodes = client_context(layout.authority, layout.pki, "apiserver-kubelet-client")
     relay = Relay(to_nodes, nodes_at=address if simulated else "")
     http = HttpServer(server, relay, _log_error)
-    tls = pki.server_context(layout.authority, layout.pki, "apiserver")
+    tls = server_context(layout.authority, layout.pki, "apiserver")
     await server.start()
     for host in dict.fromkeys(("127.0.0.1", address)):
         await http.start(host, settings.port, tls)
@@ -66,10 +67,14 @@ async def run(layout: Layout, settings: Settings) -> None:
 
 
 def token_keys(layout: Layout) -> TokenKeys:
-    """The keys that sign service-account tokens."""
-    pair = pki.load(layout.pki, "sa", "pub")
-    assert pair is not None, "credentials are made before any part starts"
-    return TokenKeys(pair.key, (pair.certificate,), ISSUER, (ISSUER,))
+    """The keys that sign service-account tokens; whoever made this start's credentials has checked them."""
+    key, public = (layout.pki / "sa.key").read_bytes(), (layout.pki / "sa.pub").read_bytes()
+    return TokenKeys(key, (public,), ISSUER, (ISSUER,))
+
+
+def static_tokens(layout: Layout) -> dict[str, User]:
+    """The administrator's token, for clients that can show no certificate."""
+    return {(layout.pki / "admin.token").read_text().strip(): ADMIN}
 
 
 def _log_error(request: Request, problem: Exception) -> None:

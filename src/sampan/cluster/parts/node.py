@@ -11,11 +11,11 @@ from sampan.base.clock import Clock, SystemClock
 from sampan.client.client import Client
 from sampan.client.events import Recorder
 from sampan.client.informer import Informer
-from sampan.cluster import pki
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.ports import free_port
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
+from sampan.cluster.tls import server_context
 from sampan.network.proxy.rules import NodeFacts
 from sampan.node.agent import Agent
 from sampan.node.config import KUBELET_PORT, AgentConfig
@@ -40,7 +40,7 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
         port = free_port(address, KUBELET_PORT)
         config = agent_config(layout, settings, number, port=port)
         agent = Agent(client, runtime, config, clock, record=recorder.event)
-        tls = pki.server_context(layout.authority, layout.pki, f"{name}-server")
+        tls = server_context(layout.authority, layout.pki, f"{name}-server")
         await StreamServer(agent, clock, tls).start(address, port)
         async with asyncio.TaskGroup() as tasks:
             for work in upkeep:

@@ -8,11 +8,12 @@ from typing import Final
 from sampan.base.clock import SystemClock
 from sampan.base.ids import RandomIds
 from sampan.client.events import Recorder
-from sampan.cluster import credentials, pki
+from sampan.cluster import credentials
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.ports import free_port
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
+from sampan.cluster.tls import server_context
 from sampan.node.config import KUBELET_PORT
 from sampan.node.simulated_fleet import SimulatedNodes
 from sampan.node.streaming.server import StreamServer
@@ -31,7 +32,7 @@ async def run(layout: Layout, settings: Settings) -> None:
     nodes = SimulatedNodes(
         client, clock, RandomIds(), settings.nodes, record=recorder.event, kubelet_port=port
     )
-    tls = pki.server_context(layout.authority, layout.pki, f"{credentials.SIMULATED}-server")
+    tls = server_context(layout.authority, layout.pki, f"{credentials.SIMULATED}-server")
     await StreamServer(nodes, clock, tls).start(ADDRESS, port)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(recorder.run())

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from cryptography import x509
 
 from sampan.kinds.core.cells import NONE
 from sampan.kinds.groups import checks
@@ -79,6 +78,8 @@ def validate_request(obj: Any) -> list[FieldError]:
 
 
 def _pkcs10_errors(request: bytes, path: Path) -> list[FieldError]:
+    from cryptography import x509  # late: it takes long to load
+
     try:
         if not request.lstrip().startswith(b"-----BEGIN CERTIFICATE REQUEST-----"):
             raise ValueError("PEM block type must be CERTIFICATE REQUEST")
@@ -199,6 +200,8 @@ def _bundle_errors(bundle: str, path: Path) -> list[FieldError]:
         return [field.too_long(path, _TRUST_BUNDLE_MAX_BYTES)]
     if not bundle:
         return [field.invalid(path, "<value omitted>", "at least one trust anchor must be provided")]
+    from cryptography import x509
+
     try:
         certificates = x509.load_pem_x509_certificates(bundle.encode())
     except ValueError as error:
