@@ -192,7 +192,10 @@ def schema_type(schema: Schema) -> str | None:
     """The one JSON type that the schema allows beside null."""
     declared = schema.get("type")
     if isinstance(declared, list):
-        declared = next((t for t in declared if t != "null"), None)
+        for one in declared:
+            if one != "null":
+                return str(one)
+        return None
     return declared
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -50,7 +51,13 @@ def load(version: str = NEWEST) -> Definitions:
     minor = re.match(r"v?(\d+\.\d+)", version)
     if minor is None or minor[1] not in SERVED:
         raise SampanError(f"Kubernetes version {version!r} is not served; choose one of {', '.join(SERVED)}.")
-    source = files("kubernetes_validate") / f"kubernetes-json-schema/v{minor[1]}.0-local/_definitions.json"
+    # Found, not imported: the package would load a whole JSON schema library.
+    package = find_spec("kubernetes_validate")
+    assert package is not None and package.submodule_search_locations, "it is a dependency of this package"
+    source = Path(
+        package.submodule_search_locations[0],
+        f"kubernetes-json-schema/v{minor[1]}.0-local/_definitions.json",
+    )
     return Definitions(minor[1], msgspec.json.decode(source.read_bytes())["$defs"])
 
 

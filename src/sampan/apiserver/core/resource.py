@@ -8,6 +8,7 @@ are served as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -41,7 +42,6 @@ class Resource:
         self.cache = cache
         # The resource whose objects are stored: itself, unless this is another version of them.
         self.hub = hub or self
-        self.struct: Any = kind.type
         self.api_version = kind.api_version
         self.list_kind = kind.kind + "List"
         self.prefix = registry.storage_prefix(self.hub.kind)
@@ -55,6 +55,11 @@ class Resource:
         self._to_hub = to_hub
         self._from_hub = from_hub
         self._renderings: dict[Render, Render] = {}
+
+    @cached_property
+    def struct(self) -> Any:
+        """The type of its objects, compiled at its first use: all of them at once would delay the start."""
+        return self.kind.type
 
     @property
     def converts(self) -> bool:
