@@ -62,6 +62,8 @@ def load(data: bytes) -> Any:
 
 
 def _told(error: pyyaml.YAMLError) -> str:
+    if "nesting depth" in str(error):  # libyaml's own limit, which its newer builds reach before ours
+        return "exceeded max depth"
     if isinstance(error, pyyaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
     return str(error)

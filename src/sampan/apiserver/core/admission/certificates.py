@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from sampan.apiserver.core import status
 from sampan.apiserver.core.authz import Access, Authorizer
 from sampan.apiserver.core.context import Attributes
@@ -75,6 +72,9 @@ class CertificateRights:
         raise status.forbidden(kind, attributes.obj.metadata.name or "", why)
 
     def _refuse_masters(self, attributes: Attributes, request: Any) -> None:
+        from cryptography import x509  # late: it takes long to load
+        from cryptography.x509.oid import NameOID
+
         try:
             subject = x509.load_pem_x509_csr(request.spec.request).subject
         except ValueError:
