@@ -107,11 +107,14 @@ class Plan(msgspec.Struct, frozen=True):
     of one class on different objects may run at the same time.
     `waiting_for` says in one sentence what has to happen before there is more to do ("" when nothing).
     `requeue_after_s` asks to look again at that time even if nothing changes.
+    `notices` are events about a state that lasts: each is recorded when it first holds for the key, and again
+    only after it held no longer.
     """
 
     effects: tuple[Effect, ...] = ()
     waiting_for: str = ""
     requeue_after_s: float | None = None
+    notices: tuple[Emit, ...] = ()
 
 
 NOTHING = Plan()

@@ -12,6 +12,7 @@ import logging
 from collections import OrderedDict
 from datetime import datetime
 from typing import Final, Generic, TypeVar
+from zlib import crc32
 
 import msgspec
 
@@ -26,6 +27,7 @@ SPAM_BURST: Final = 25
 SPAM_REFILL_S: Final = 300.0
 SIMILAR_MOST: Final = 10
 SIMILAR_WINDOW_S: Final = 600.0
+STAMP_STEP_NS: Final = 1_000_000
 PENDING_MOST: Final = 1000
 MESSAGE_MOST: Final = 1024
 _COMBINED: Final = "(combined from similar events): "
@@ -79,6 +81,7 @@ class Correlator:
         self._component = component
         self._host = host
         self._last_ns = 0
+        self._offset_ns = crc32(f"{component} {host}".encode()) % STAMP_STEP_NS
         self._buckets: _Recent[_Bucket] = _Recent(KEYS_MOST)
         self._similar: _Recent[_Similar] = _Recent(KEYS_MOST)
         self._stored: _Recent[_Stored] = _Recent(KEYS_MOST)
@@ -110,8 +113,12 @@ class Correlator:
         return self._event(emit, stored, message, now, field_path)
 
     def _stamp(self, now: datetime) -> int:
-        """Nanoseconds that no two events share, however close together (or still the clock) they come."""
-        self._last_ns = max(int(now.timestamp() * 1e6) * 1000, self._last_ns + 1)
+        """Nanoseconds that no two events share, however close together (or still the clock) they come.
+
+        The millionths of a second tell recorders apart: two may speak of one object at the same time.
+        """
+        wanted = int(now.timestamp() * 1e6) * 1000 + self._offset_ns
+        self._last_ns = max(wanted, self._last_ns + STAMP_STEP_NS)
         return self._last_ns
 
     def _within_budget(self, about: Ref, now: datetime) -> bool:

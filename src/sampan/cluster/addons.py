@@ -1,4 +1,4 @@
-"""What runs in every cluster as ordinary pods: the DNS server behind the kube-dns Service."""
+"""What is in every cluster from its start: the default StorageClass, and DNS as an ordinary pod."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any, Final
 
 import sampan
 from sampan.client.client import Client
-from sampan.client.errors import ApiError
+from sampan.client.errors import ApiError, is_already_exists
 from sampan.cluster.config import DOMAIN, Settings
+from sampan.kinds import localpath
+from sampan.kinds.groups.storage.classes import DEFAULT_ANNOTATION
 from sampan.schema import api
 
 NAMESPACE: Final = "kube-system"
@@ -105,6 +107,20 @@ def dns_service(settings: Settings) -> api.Service:
     return api.Service(metadata=_meta(), spec=spec)
 
 
+def storage_class() -> api.StorageClass:
+    """The default class: directories of the node on which the first pod runs."""
+    labels = {"app.kubernetes.io/managed-by": "sampan"}
+    return api.StorageClass(
+        metadata=api.ObjectMeta(
+            name=localpath.CLASS_NAME, labels=labels, annotations={DEFAULT_ANNOTATION: "true"}
+        ),
+        provisioner=localpath.PROVISIONER,
+        reclaimPolicy="Delete",
+        volumeBindingMode="WaitForFirstConsumer",
+        allowVolumeExpansion=True,
+    )
+
+
 def objects(settings: Settings) -> list[Any]:
     """Everything of the add-ons, in the order to create it."""
     account = api.ServiceAccount(metadata=_meta())
@@ -112,15 +128,31 @@ def objects(settings: Settings) -> list[Any]:
 
 
 async def ensure(client: Client, settings: Settings) -> None:
-    """Apply the add-ons, trying again until the API server takes them; then return."""
-    for obj in objects(settings):
+    """Make the add-ons, trying again until the API server takes them; then return.
+
+    A StorageClass that is there stays as people made it; DNS is put right.
+    """
+    applied = objects(settings) if settings.runtime == "containerd" else []
+    for obj in (storage_class(), *applied):
         while True:
             try:
-                await client.apply(obj, MANAGER)
+                if isinstance(obj, api.StorageClass):
+                    await ensure_class(client, obj)
+                else:
+                    await client.apply(obj, MANAGER)
                 break
             except (ApiError, ConnectionError, TimeoutError) as problem:
                 logging.getLogger(__name__).info("add-on %s waits: %s", obj.metadata.name, problem)
                 await asyncio.sleep(_RETRY_S)
+
+
+async def ensure_class(client: Client, obj: api.StorageClass) -> None:
+    """Create the class where there is none of its name."""
+    try:
+        await client.create(obj)
+    except ApiError as error:
+        if not is_already_exists(error):
+            raise
 
 
 def _meta() -> api.ObjectMeta:

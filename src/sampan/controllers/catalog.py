@@ -24,6 +24,7 @@ from sampan.controllers.job import orphans, ttl
 from sampan.controllers.job import plan as job
 from sampan.controllers.runtime.controller import Controller
 from sampan.controllers.statefulset import plan as statefulset
+from sampan.controllers.storage import binder, ephemeral, expansion, localpath, protection
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -55,6 +56,13 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         staledisruption.CONTROLLER,
         slices.CONTROLLER,
         endpoints.CONTROLLER,
+        binder.CONTROLLER,
+        localpath.PROVISION,
+        localpath.DELETE,
+        expansion.CONTROLLER,
+        protection.CLAIMS,
+        protection.VOLUMES,
+        ephemeral.CONTROLLER,
         garbagecollector.CONTROLLER,
         nodelifecycle.controller(settings.node_monitor_grace_s),
         tainteviction.CONTROLLER,

@@ -20,6 +20,7 @@ from sampan.node.node_status import NodeReporter
 from sampan.node.pods import PodHost, Record, no_record
 from sampan.node.runtimes.runtime import Runtime
 from sampan.node.upkeep.work import upkeep
+from sampan.node.volumes.localpath import LocalPathKeeper
 from sampan.node.volumes.manager import VolumeManager
 from sampan.schema import api
 
@@ -51,6 +52,9 @@ class Agent:
         self._files = files
         self._record = record
         self._facts: NodeFacts | None = None
+        self._volumes = LocalPathKeeper(
+            client, clock, {config.node_name: config.local_path_dir}, record=record
+        )
         self.host = PodHost(
             config,
             runtime,
@@ -87,6 +91,7 @@ class Agent:
             begin(self.host.relist())
             for work in upkeep(self.host.workers, self.runtime, self.config, self._clock, self._record):
                 begin(work)
+            begin(self._volumes.run())
             if isinstance(self._files, VolumeManager):
                 begin(self._files.run(self.host.pods))
             await asyncio.gather(*tasks)

@@ -78,3 +78,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def pods_dir(self) -> str:
         return f"{self.root_dir}/pods" if self.root_dir else ""
+
+    @property
+    def local_path_dir(self) -> str:
+        """Where local-path volumes are; they outlive their pods."""
+        return f"{self.root_dir}/local-path" if self.root_dir else ""

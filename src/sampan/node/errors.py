@@ -13,3 +13,7 @@ class ConfigError(SampanError):
 
 class VolumeError(SampanError):
     """A volume cannot be prepared as things are. The text is the FailedMount event's."""
+
+
+class ClaimError(VolumeError):
+    """A claim cannot be used, as things are; its volume was not even looked at."""

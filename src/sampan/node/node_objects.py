@@ -9,6 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from sampan.base.clock import kube_time, micro_time
+from sampan.kinds import localpath
 from sampan.node.config import AgentConfig
 from sampan.node.node_info import MachineInfo, allocatable, capacity
 from sampan.node.runtimes.runtime import Image
@@ -47,6 +48,14 @@ def node_labels(config: AgentConfig, machine: MachineInfo) -> dict[str, str]:
     }
 
 
+def node_annotations(config: AgentConfig) -> dict[str, str]:
+    """The annotations that every node carries, with the config's own."""
+    found = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    if config.local_path_dir:
+        found[localpath.NODE_DIRECTORY] = config.local_path_dir
+    return {**found, **config.annotations}
+
+
 def new_node(config: AgentConfig, machine: MachineInfo, status: api.NodeStatus) -> api.Node:
     """The Node as it is registered first."""
     return api.Node(
@@ -55,10 +64,7 @@ def new_node(config: AgentConfig, machine: MachineInfo, status: api.NodeStatus) 
         metadata=api.ObjectMeta(
             name=config.node_name,
             labels=node_labels(config, machine),
-            annotations={
-                "volumes.kubernetes.io/controller-managed-attach-detach": "true",
-                **config.annotations,
-            },
+            annotations=node_annotations(config),
         ),
         spec=api.NodeSpec(
             taints=[_taint(text) for text in config.taints], providerID=config.provider_id or None

@@ -20,6 +20,7 @@ from sampan.node.node_objects import (
     lost_labels,
     new_lease,
     new_node,
+    node_annotations,
     node_labels,
     node_status,
 )
@@ -96,8 +97,11 @@ class NodeReporter:
         name = self._config.node_name
         node = await self._client.get(api.Node, name)
         missing = lost_labels(node, node_labels(self._config, self._machine))
-        if missing:
-            node = await self._client.patch(api.Node, name, "", {"metadata": {"labels": missing}})
+        held = node.metadata.annotations
+        marks = {k: v for k, v in node_annotations(self._config).items() if held.get(k) != v}
+        if missing or marks:
+            meta = {"labels": missing, "annotations": marks}
+            node = await self._client.patch(api.Node, name, "", {"metadata": meta})
         return await self._write(node, await self._status(node.status.conditions))
 
     async def _keep_lease(self) -> None:

@@ -15,6 +15,7 @@ from sampan.base.ids import Ids
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError, is_already_exists
 from sampan.client.informer import Informer
+from sampan.kinds import localpath
 from sampan.node import handles
 from sampan.node.admission import NodeView, admit
 from sampan.node.config import KUBELET_PORT, LEASE_RENEW_S, MAX_PODS, AgentConfig
@@ -25,8 +26,11 @@ from sampan.node.node_objects import new_node, node_labels, node_status
 from sampan.node.node_status import renew_lease
 from sampan.node.pods import PodHost, Record, no_record
 from sampan.node.runtimes.simulated import SimulatedRuntime
+from sampan.node.volumes.localpath import LocalPathKeeper
 from sampan.schema import api, codec
 
+# Where volumes would be, were there a disk.
+LOCAL_PATHS: Final = "/var/lib/sampan/simulated"
 REGISTERING_AT_ONCE: Final = 64
 STATUS_WRITERS: Final = 64
 RETRY_S: Final = 0.5
@@ -83,7 +87,12 @@ class SimulatedNodes:
             kubelet_port=kubelet_port,
         )
         for index in range(1, count + 1):
-            self._add(replace(base, node_name=f"{prefix}{index}", node_ips=(str(NODE_NETWORK[index]),)))
+            name = f"{prefix}{index}"
+            marks = {localpath.NODE_DIRECTORY: f"{LOCAL_PATHS}/{name}"}
+            address = str(NODE_NETWORK[index])
+            self._add(replace(base, node_name=name, node_ips=(address,), annotations=marks))
+        # Simulated pods write nothing, so there is nothing to remove but the finalizer.
+        self._volumes = LocalPathKeeper(client, clock, dict.fromkeys(self.configs, ""), record=record)
         self._pods: Informer[api.Pod] = Informer(client, api.Pod, clock, fields="spec.nodeName!=")
         self.host = PodHost(
             replace(
@@ -124,6 +133,7 @@ class SimulatedNodes:
             await self._register_all()
             self._registered.set()
             begin(self._keep_leases())
+            begin(self._volumes.run())
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:

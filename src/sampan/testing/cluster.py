@@ -33,7 +33,7 @@ from sampan.base.clock import Clock, SimulatedClock, SystemClock
 from sampan.base.ids import RandomIds
 from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
-from sampan.cluster import pki
+from sampan.cluster import addons, pki
 from sampan.cluster.tls import client_context, server_context
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
@@ -191,6 +191,7 @@ class Cluster:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(informers.run())]
             if options.controllers:
+                await addons.ensure_class(self.async_client, addons.storage_class())
                 self.manager = Manager(
                     self.async_client, self.clock, controllers(ControllerSettings()), informers=informers
                 )

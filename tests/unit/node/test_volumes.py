@@ -14,6 +14,7 @@ import pytest
 
 from sampan.base.clock import SimulatedClock
 from sampan.client.transport import Reply
+from sampan.kinds import localpath
 from sampan.node.config import AgentConfig
 from sampan.node.errors import ConfigError, VolumeError
 from sampan.node.names import CONTAINER_NAME, MESSAGE_POLICY
@@ -373,8 +374,45 @@ def test_a_claim_bound_to_a_host_path_is_mounted(tmp_path: Path) -> None:
         volume = api.PersistentVolume(metadata=api.ObjectMeta(name="pv"))
         volume.spec.hostPath = api.HostPathVolumeSource(path=str(tmp_path / "pv"), type="DirectoryOrCreate")
         disk.api.put("/api/v1/persistentvolumes/pv", volume)
+        with pytest.raises(VolumeError, match=r"failed to process volumes=\[v\]: .* PVC is not bound"):
+            await disk.manager.prepare(pod, NODE)  # the volume does not know of the claim
+        volume.spec.claimRef = api.ObjectReference(uid=claim.metadata.uid)
+        disk.api.put("/api/v1/persistentvolumes/pv", volume)
         await disk.manager.prepare(pod, NODE)
         assert (await disk.mounts(pod))["/data"].host_path == str(tmp_path / "pv")
+        claim.spec.volumeMode = "Block"
+        disk.api.put(path, claim)
+        with pytest.raises(VolumeError, match="volumeMode Block"):
+            await disk.manager.prepare(pod, NODE)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("place", "node", "is_made"),
+    [("local-path/a", "node-1", True), ("local-path/a", "node-2", False), ("other/a", "node-1", False)],
+)
+def test_only_directories_of_its_own_are_made_by_the_node(
+    tmp_path: Path, place: str, node: str, is_made: bool
+) -> None:
+    async def scenario(disk: Disk) -> None:
+        claim = api.PersistentVolumeClaim(metadata=meta("c"))
+        claim.spec.volumeName, claim.status.phase = "pv", "Bound"
+        volume = api.PersistentVolume(metadata=api.ObjectMeta(name="pv"))
+        volume.metadata.annotations = {localpath.VOLUME_NODE: node}
+        path = Path(disk.manager._config.root_dir) / place
+        volume.spec.local = api.LocalVolumeSource(path=str(path))
+        volume.spec.claimRef = api.ObjectReference(uid=claim.metadata.uid)
+        disk.api.put("/api/v1/namespaces/default/persistentvolumeclaims/c", claim)
+        disk.api.put("/api/v1/persistentvolumes/pv", volume)
+        pod = pod_with({"persistentVolumeClaim": {"claimName": "c"}})
+        if is_made:
+            await disk.manager.prepare(pod, NODE)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o777
+        else:
+            with pytest.raises(VolumeError, match="does not exist"):
+                await disk.manager.prepare(pod, NODE)
+            assert not path.exists()
 
     run(tmp_path, scenario)
 

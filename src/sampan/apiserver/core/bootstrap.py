@@ -183,6 +183,8 @@ def _component_roles() -> Iterator[api.ClusterRole]:
             events,
         ],
     )  # fmt: skip
+    # A node lets go of a local-path volume once it has removed the data.
+    yield _role("sampan:local-path", [_rule([""], ["persistentvolumes"], ["get", "patch"])])
     # The garbage and namespace controllers delete whatever there is, so the manager may do anything.
     paths = api.PolicyRule(nonResourceURLs=_ALL, verbs=["get"])
     yield _role("system:kube-controller-manager", [_rule(_ALL, _ALL, _ALL), paths])
@@ -220,6 +222,7 @@ def _bindings() -> Iterator[api.ClusterRoleBinding]:
     dns = api.RbacSubject(kind="ServiceAccount", name="kube-dns", namespace="kube-system")
     yield _binding("system:kube-dns", "system:kube-dns", dns)
     yield _binding("system:node", "system:node", _group("system:nodes"))
+    yield _binding("sampan:local-path", "sampan:local-path", _group("system:nodes"))
     for name in ("system:kube-scheduler", "system:kube-controller-manager"):
         yield _binding(name, name, _user(name))
 

@@ -35,8 +35,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             tasks.create_task(informers.run())
             tasks.create_task(manager.run())
             tasks.create_task(scheduler.run())
-            if settings.runtime == "containerd":
-                tasks.create_task(addons.ensure(client, settings))
+            tasks.create_task(addons.ensure(client, settings))
     finally:
         await client.close()
         await binder.close()

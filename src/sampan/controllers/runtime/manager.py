@@ -13,7 +13,7 @@ import msgspec
 from sampan.base.clock import Clock
 from sampan.client.cache import Cache, key_of
 from sampan.client.client import Client
-from sampan.client.effects import Plan
+from sampan.client.effects import Emit, Plan
 from sampan.client.errors import ApiError
 from sampan.client.events import Recorder
 from sampan.client.everything import Everything
@@ -63,6 +63,8 @@ class Running:
         self._informers = informers
         self._everything = everything
         self._failures: dict[Hashable, Failure] = {}
+        # By key: about whom (uid), reason and message of what holds now.
+        self._notices: dict[Hashable, frozenset[tuple[str, str, str]]] = {}
         discovery = everything.discovery if everything is not None else None
         self._executor = Executor(client, clock, informers, self.recorder, discovery)
         self._attach()
@@ -160,6 +162,7 @@ class Running:
 
     async def _reconcile(self, key: Hashable) -> None:
         plan = await self._decide(key)
+        self._tell(key, plan.notices if plan is not None else ())
         if plan is None:
             self._succeeded(key, "")
             return
@@ -182,6 +185,14 @@ class Running:
         if view is not None and self.controller.survey is not None:
             view = await self.controller.survey(self._client, view)
         return self.controller.plan(view, self._clock.now()) if view is not None else None
+
+    def _tell(self, key: Hashable, notices: tuple[Emit, ...]) -> None:
+        told = self._notices.pop(key, frozenset())
+        for notice in notices:
+            if (notice.about.uid, notice.reason, notice.message) not in told:
+                self.recorder.emit(notice)
+        if notices:
+            self._notices[key] = frozenset((n.about.uid, n.reason, n.message) for n in notices)
 
     def _succeeded(self, key: Hashable, waiting_for: str) -> None:
         self.queue.forget(key)

@@ -14,7 +14,7 @@ from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
 from sampan.node.config import AgentConfig
-from sampan.node.errors import ConfigError, VolumeError
+from sampan.node.errors import ClaimError, ConfigError, VolumeError
 from sampan.node.expansion import expand_strictly
 from sampan.node.hosts import etc_hosts
 from sampan.node.model import NodeFacts
@@ -79,6 +79,12 @@ class VolumeManager:
         for volume, result in zip(pod.spec.volumes, results, strict=True):
             if isinstance(result, Prepared):
                 held[volume.name] = result
+            elif isinstance(result, ClaimError):
+                name = volume.name
+                raise VolumeError(
+                    f"Unable to attach or mount volumes: unmounted volumes=[{name}], unattached volumes=[], "
+                    f"failed to process volumes=[{name}]: {result}"
+                )
             elif isinstance(result, (VolumeError, ApiError, OSError, TimeoutError)):
                 raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {result}')
             else:
@@ -100,6 +106,7 @@ class VolumeManager:
             client=self._client,
             clock=self._clock,
             objects=objects or self._objects,
+            local_path_dir=self._config.local_path_dir,
         )
         return await plugin.prepare(task)
 

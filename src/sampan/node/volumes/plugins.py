@@ -13,9 +13,11 @@ import msgspec
 
 from sampan.base.clock import Clock
 from sampan.client.client import Client
-from sampan.node.errors import VolumeError
+from sampan.kinds import localpath
+from sampan.node.errors import ClaimError, VolumeError
 from sampan.node.model import NodeFacts
 from sampan.node.references import get_or_none
+from sampan.node.volumes.localpath import directory_of
 from sampan.node.volumes.mounting import can_mount, mount_tmpfs
 from sampan.node.volumes.plan import Objects, volume_files
 from sampan.node.volumes.writer import write_files
@@ -35,6 +37,8 @@ class VolumeTask(msgspec.Struct, frozen=True, kw_only=True):
     client: Client
     clock: Clock
     objects: Callable[[api.Pod, api.Volume], Awaitable[Objects]]
+    # Where the directories of local-path volumes are.
+    local_path_dir: str = ""
 
     @property
     def fs_group(self) -> int | None:
@@ -124,28 +128,57 @@ async def _claim(task: VolumeTask) -> Prepared:
     name = source.claimName if source is not None else f"{task.pod.metadata.name}-{task.volume.name}"
     claim = await get_or_none(task.client, api.PersistentVolumeClaim, name, namespace)
     if claim is None:
-        raise VolumeError(
+        raise ClaimError(
             f"error processing PVC {namespace}/{name}: failed to fetch PVC from API server: "
             f'persistentvolumeclaims "{name}" not found'
         )
     if claim.status.phase != "Bound" or not claim.spec.volumeName:
-        raise VolumeError(f"error processing PVC {namespace}/{name}: PVC is not bound")
+        raise ClaimError(f"error processing PVC {namespace}/{name}: PVC is not bound")
+    _check_use(claim)
+    if source is None and all(o.uid != task.pod.metadata.uid for o in claim.metadata.ownerReferences):
+        pod = f"{namespace}/{task.pod.metadata.name}"
+        raise ClaimError(f'PVC "{namespace}/{name}" was not created for pod "{pod}" (pod is not owner)')
     volume = await get_or_none(task.client, api.PersistentVolume, claim.spec.volumeName)
     if volume is None:
-        raise VolumeError(f'persistentvolume "{claim.spec.volumeName}" not found')
-    return _persistent(volume, readonly=bool(source.readOnly) if source is not None else False)
+        raise ClaimError(f'persistentvolume "{claim.spec.volumeName}" not found')
+    reference = volume.spec.claimRef
+    if reference is None or reference.uid != claim.metadata.uid:
+        raise ClaimError(f"error processing PVC {namespace}/{name}: PVC is not bound")
+    return _persistent(task, volume, readonly=bool(source.readOnly) if source is not None else False)
 
 
-def _persistent(volume: api.PersistentVolume, *, readonly: bool) -> Prepared:
+def _check_use(claim: api.PersistentVolumeClaim) -> None:
+    """Whether a pod may mount the claim at all. Raises ClaimError."""
+    where = f"{claim.metadata.namespace}/{claim.metadata.name}"
+    if claim.metadata.deletionTimestamp is not None:
+        raise ClaimError(f"error processing PVC {where}: PVC is being deleted")
+    if claim.spec.volumeMode == "Block":
+        raise ClaimError(
+            f"error processing PVC {where}: it has volumeMode Block, and this node mounts file systems only"
+        )
+
+
+def _persistent(task: VolumeTask, volume: api.PersistentVolume, *, readonly: bool) -> Prepared:
     spec = volume.spec
     if spec.hostPath is not None:
         check_host_path(spec.hostPath.path, spec.hostPath.type or "")
         return Prepared(spec.hostPath.path, readonly)
     if spec.local is not None:
+        _own_directory(task, volume)
         if not Path(spec.local.path).exists():
             raise VolumeError(f'path "{spec.local.path}" does not exist')
         return Prepared(spec.local.path, readonly)
     raise VolumeError(f"no volume plugin matched for persistent volume {volume.metadata.name!r}")
+
+
+def _own_directory(task: VolumeTask, volume: api.PersistentVolume) -> None:
+    """Make the directory of a local-path volume of this node; others are for their owners to make."""
+    if volume.metadata.annotations.get(localpath.VOLUME_NODE) != task.node.name:
+        return
+    place = directory_of(task.local_path_dir, volume)
+    if place is not None and not place.exists():
+        place.mkdir(parents=True)
+        place.chmod(EMPTY_DIR_MODE)
 
 
 PLUGINS: Final = (
