@@ -8,7 +8,7 @@ DATA_DIR ?= /var/lib/sampan
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What `sampan check` does not ask for, but the tests do.
-TEST_PACKAGES := docker-registry apache2-utils wrk iputils-ping
+TEST_PACKAGES := docker-registry apache2-utils wrk iputils-ping npm
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test check format bench clean packages test-packages

@@ -11,6 +11,7 @@ be moved. Real clients reach it over HTTPS on loopback with the kubeconfig; test
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import shutil
 import tempfile
@@ -243,7 +244,11 @@ class Cluster:
 
 
 def write_kubeconfig(directory: Path, port: int) -> Path:
-    """A kubeconfig beside the certificates that it names."""
+    """A kubeconfig with the certificates in it: not every client finds files that lie beside it."""
+
+    def inline(name: str) -> str:
+        return base64.b64encode((directory / name).read_bytes()).decode()
+
     path = directory / "kubeconfig"
     path.write_text(
         "apiVersion: v1\n"
@@ -251,9 +256,11 @@ def write_kubeconfig(directory: Path, port: int) -> Path:
         "current-context: sampan\n"
         "contexts: [{name: sampan, context: {cluster: sampan, user: sampan}}]\n"
         f"clusters: [{{name: sampan, cluster: {{server: 'https://127.0.0.1:{port}', "
-        "certificate-authority: ca.crt}}]\n"
-        "users: [{name: sampan, user: {client-certificate: admin.crt, client-key: admin.key}}]\n"
+        f"certificate-authority-data: {inline('ca.crt')}}}}}]\n"
+        f"users: [{{name: sampan, user: {{client-certificate-data: {inline('admin.crt')}, "
+        f"client-key-data: {inline('admin.key')}}}}}]\n"
     )
+    path.chmod(0o600)
     return path
 
 
