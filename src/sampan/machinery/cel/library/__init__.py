@@ -1,0 +1,1 @@
+"""The functions that expressions may call, and their declarations for the type checker."""
