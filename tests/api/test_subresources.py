@@ -134,6 +134,14 @@ def _eviction(name: str = "web", **options: Any) -> dict[str, Any]:
     }
 
 
+async def _healthy(api: Api, name: str = "web", *, ready: bool = True) -> None:
+    await api.pod(name, node="n1", labels={"app": "web"})
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    (
+        await api.patch(f"{PODS}/{name}/status", {"status": {"phase": "Running", "conditions": conditions}})
+    ).ok()
+
+
 @served
 async def test_without_a_budget_an_eviction_is_a_delete(api: Api) -> None:
     await api.pod(node="n1")
@@ -146,11 +154,20 @@ async def test_without_a_budget_an_eviction_is_a_delete(api: Api) -> None:
 @served
 async def test_a_budget_is_spent_and_then_refuses(api: Api) -> None:
     for name in ("a", "b"):
-        await api.pod(name, node="n1", labels={"app": "web"})
+        await _healthy(api, name)
     await _budget(api, allowed=1)
     (await api.post(f"{PODS}/a/eviction", _eviction("a"))).ok(201)
     status = (await api.get(f"{BUDGETS}/budget")).ok()["status"]
     assert (status["disruptionsAllowed"], list(status["disruptedPods"])) == (0, ["a"])
+    (condition,) = (
+        c
+        for c in (await api.get(f"{PODS}/a")).ok()["status"]["conditions"]
+        if c["type"] == "DisruptionTarget"
+    )
+    assert (condition["reason"], condition["message"]) == (
+        "EvictionByEvictionAPI",
+        "Eviction API: evicting",
+    )
     answer = await api.post(f"{PODS}/b/eviction", _eviction("b"))
     message = answer.refused(429, "TooManyRequests")
     assert message == "Cannot evict pod as it would violate the pod's disruption budget."
@@ -162,7 +179,7 @@ async def test_a_budget_is_spent_and_then_refuses(api: Api) -> None:
 
 @served
 async def test_a_dry_run_spends_nothing(api: Api) -> None:
-    await api.pod(node="n1", labels={"app": "web"})
+    await _healthy(api)
     await _budget(api, allowed=1)
     (await api.post(f"{PODS}/web/eviction", _eviction(), dryRun="All")).ok(201)
     assert (await api.get(f"{BUDGETS}/budget")).ok()["status"]["disruptionsAllowed"] == 1
@@ -178,7 +195,7 @@ async def test_a_dry_run_named_in_the_options_deletes_nothing(api: Api) -> None:
 
 @served
 async def test_a_budget_that_has_not_been_counted_yet_asks_to_wait(api: Api) -> None:
-    await api.pod(node="n1", labels={"app": "web"})
+    await _healthy(api)
     await _budget(api, allowed=1)
     (await api.patch(f"{BUDGETS}/budget", {"spec": {"minAvailable": 2}})).ok()
     answer = await api.post(f"{PODS}/web/eviction", _eviction())
@@ -190,7 +207,7 @@ async def test_a_budget_that_has_not_been_counted_yet_asks_to_wait(api: Api) -> 
 @served
 async def test_pods_that_have_ended_cost_nothing_and_two_budgets_are_too_many(api: Api) -> None:
     await api.pod("ended", node="n1", labels={"app": "web"})
-    await api.pod("held", node="n1", labels={"app": "web"})
+    await _healthy(api, "held")
     (await api.patch(f"{PODS}/ended/status", {"status": {"phase": "Failed"}})).ok()
     await _budget(api, allowed=0)
     (await api.post(f"{PODS}/ended/eviction", _eviction("ended"))).ok(201)
@@ -294,3 +311,25 @@ async def test_a_pod_can_be_bound_by_name(api: Api) -> None:
     (await api.post("/api/v1/namespaces/default/bindings", _binding())).ok(201)
     assert (await api.get(f"{PODS}/web")).ok()["spec"]["nodeName"] == "n1"
     (await api.get("/api/v1/namespaces/default/bindings/web")).refused(405, "MethodNotAllowed")
+
+
+@served
+async def test_pods_that_are_not_ready_go_by_the_policy_for_them(api: Api) -> None:
+    await _healthy(api, "sick", ready=False)
+    await _healthy(api, "ill", ready=False)
+    await _budget(api, allowed=0)
+    # The budget is healthy without the pod.
+    (await api.post(f"{PODS}/sick/eviction", _eviction("sick"))).ok(201)
+    short = {"status": {"currentHealthy": 0}}
+    (await api.patch(f"{BUDGETS}/budget/status", short)).ok()
+    (await api.post(f"{PODS}/ill/eviction", _eviction("ill"))).refused(429, "TooManyRequests")
+    (await api.patch(f"{BUDGETS}/budget", {"spec": {"unhealthyPodEvictionPolicy": "AlwaysAllow"}})).ok()
+    (await api.post(f"{PODS}/ill/eviction", _eviction("ill"))).ok(201)
+    assert "disruptedPods" not in (await api.get(f"{BUDGETS}/budget")).ok()["status"]
+
+
+@served
+async def test_a_pod_that_has_not_begun_costs_nothing(api: Api) -> None:
+    await api.pod(node="n1", labels={"app": "web"})
+    await _budget(api, allowed=0)
+    (await api.post(f"{PODS}/web/eviction", _eviction())).ok(201)

@@ -19,7 +19,7 @@ from sampan.controllers import (
 )
 from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
-from sampan.controllers.endpointslice import endpoints, slices
+from sampan.controllers.endpointslice import endpoints, mirroring, slices
 from sampan.controllers.job import orphans, ttl
 from sampan.controllers.job import plan as job
 from sampan.controllers.runtime.controller import Controller
@@ -56,6 +56,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         staledisruption.CONTROLLER,
         slices.CONTROLLER,
         endpoints.CONTROLLER,
+        mirroring.CONTROLLER,
         binder.CONTROLLER,
         localpath.PROVISION,
         localpath.DELETE,

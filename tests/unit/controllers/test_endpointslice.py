@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from sampan.controllers.endpointslice import endpoints, slices
-from sampan.controllers.endpointslice.view import port_number
+from sampan.controllers.endpointslice import endpoints, hints, mirroring, slices
+from sampan.controllers.endpointslice.view import TRIGGER, Backend, port_number
+from sampan.machinery.quantity import quantity
 from sampan.schema import api
 from tests.fakes.bench import NAMESPACE, Bench, key, make_ready
 from tests.fakes.waiting import run
@@ -235,3 +238,171 @@ def test_endpoints_go_with_their_service() -> None:
 def test_which_port_a_target_means(target: int | str | None, protocol: str, number: int | None) -> None:
     port = api.ServicePort(port=80, targetPort=target, protocol=protocol)
     assert port_number(pod("a", "10.1.0.1"), port) == number
+
+
+def zoned_node(name: str, zone: str, cpu: str = "4") -> api.Node:
+    return api.Node(
+        apiVersion="v1",
+        kind="Node",
+        metadata=api.ObjectMeta(name=name, labels={"topology.kubernetes.io/zone": zone}),
+        status=api.NodeStatus(
+            conditions=[api.NodeCondition(type="Ready", status="True")], allocatable={"cpu": quantity(cpu)}
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"trafficDistribution": "PreferClose"}, {"a": (["z1"], []), "b": (["z2"], []), "sick": ([], [])}),
+        ({"trafficDistribution": "PreferSameZone"}, {"a": (["z1"], []), "b": (["z2"], []), "sick": ([], [])}),
+        (
+            {"trafficDistribution": "PreferSameNode"},
+            {"a": (["z1"], ["n1"]), "b": (["z2"], ["n2"]), "sick": ([], [])},
+        ),
+        ({}, {"a": ([], []), "b": ([], []), "sick": ([], [])}),
+    ],
+)
+def test_hints_go_by_what_the_service_prefers(spec: dict[str, Any], expected: dict[str, Any]) -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service(**spec))
+        for name, zone in (("n1", "z1"), ("n2", "z2")):
+            bench.server.put(zoned_node(name, zone))
+        for name, ip, on, ready in (
+            ("a", "10.1.0.1", "n1", True),
+            ("b", "10.1.0.2", "n2", True),
+            ("sick", "10.1.0.3", "n2", False),
+        ):
+            made = pod(name, ip, ready=ready)
+            made.spec.nodeName = on
+            bench.server.put(made)
+        await settled(bench)
+        told = {}
+        for endpoint in (await only_slice(bench)).endpoints:
+            assert endpoint.targetRef is not None
+            found = endpoint.hints or api.EndpointHints()
+            told[endpoint.targetRef.name] = (
+                [z.name for z in found.forZones],
+                [n.name for n in found.forNodes],
+            )
+        assert told == expected
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("where", "cpus", "expected"),
+    [
+        ("aabb", {"a": 4000, "b": 4000}, {"a": 2, "b": 2}),
+        ("aaaa", {"a": 4000, "b": 4000}, {"a": 2, "b": 2}),
+        ("aaabbb", {"a": 8000, "b": 4000}, {"a": 4, "b": 2}),
+        ("a", {"a": 4000, "b": 4000}, {}),  # too few for both
+        ("aabb", {"a": 4000}, {}),  # one zone needs no hints
+        ("aabx", {"a": 4000, "b": 4000}, {}),  # one endpoint is nowhere
+        ("ab", {"a": 9000, "b": 1000}, {}),  # would overload a
+    ],
+)
+def test_endpoints_are_shared_out_by_the_zones_cpus(
+    where: str, cpus: dict[str, int], expected: dict[str, int]
+) -> None:
+    annotated = service()
+    annotated.metadata.annotations["service.kubernetes.io/topology-mode"] = "Auto"
+    backends = [(Backend(pod(f"p{n}", f"10.1.0.{n}"), zone), True) for n, zone in enumerate(where, 1)]
+    found = hints.hints(annotated, backends, hints.Zones(cpus))
+    assert Counter(hint.forZones[0].name for hint in found.values()) == expected
+
+
+def test_the_time_of_what_changed_the_endpoints_is_told() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service())
+        await settled(bench)
+        created = (await only_slice(bench)).metadata.annotations[TRIGGER]
+        await bench.clock.advance(60)
+        made = pod("a", "10.1.0.1")
+        make_ready(made, bench.now)
+        bench.server.put(made)
+        await bench.clock.advance(5)
+        await settled(bench)
+        changed = (await only_slice(bench)).metadata.annotations[TRIGGER]
+        assert changed == (bench.now - timedelta(seconds=5)).strftime("%Y-%m-%dT%H:%M:%SZ") > created
+
+    run(main())
+
+
+# -- mirroring ----------------------------------------------------------------------------------------
+
+
+def own_endpoints(*addresses: str, not_ready: tuple[str, ...] = (), **meta: Any) -> api.Endpoints:
+    port = api.EndpointPort(name="http", port=8080, protocol="TCP")
+    subset = api.EndpointSubset(
+        addresses=[api.EndpointAddress(ip=ip) for ip in addresses],
+        notReadyAddresses=[api.EndpointAddress(ip=ip) for ip in not_ready],
+        ports=[port],
+    )
+    return api.Endpoints(
+        apiVersion="v1",
+        kind="Endpoints",
+        metadata=api.ObjectMeta(name="web", namespace=NAMESPACE, **meta),
+        subsets=[subset],
+    )
+
+
+async def mirrored(bench: Bench) -> dict[str, list[tuple[str, bool | None]]]:
+    await bench.settle(mirroring.CONTROLLER, key("web"))
+    assert (await bench.step(mirroring.CONTROLLER, key("web"))).effects == ()
+    return {
+        one.addressType: [
+            (e.addresses[0], e.conditions.ready if e.conditions is not None else None) for e in one.endpoints
+        ]
+        for one in await bench.all(api.EndpointSlice)
+    }
+
+
+def test_endpoints_of_a_service_without_selector_are_mirrored_through_their_life() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service(selector={}))
+        await bench.client.create(own_endpoints("10.9.0.1", "fd00::1", not_ready=("10.9.0.2",)))
+        found = await mirrored(bench)
+        assert found == {"IPv4": [("10.9.0.1", True), ("10.9.0.2", False)], "IPv6": [("fd00::1", True)]}
+        for one in await bench.all(api.EndpointSlice):
+            assert one.metadata.labels["endpointslice.kubernetes.io/managed-by"] == mirroring.MANAGER
+            assert one.metadata.labels["kubernetes.io/service-name"] == "web"
+        names = {one.metadata.name for one in await bench.all(api.EndpointSlice)}
+        held = await bench.get(api.Endpoints, "web")
+        held.subsets = own_endpoints("10.9.0.7").subsets
+        await bench.client.update(held)
+        assert await mirrored(bench) == {"IPv4": [("10.9.0.7", True)]}
+        assert {one.metadata.name for one in await bench.all(api.EndpointSlice)} < names
+        await bench.client.delete(api.Endpoints, "web", NAMESPACE)
+        assert await mirrored(bench) == {}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("spec", "meta"),
+    [
+        ({}, {}),
+        ({"selector": {}}, {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}),
+        ({"selector": {}}, {"annotations": {"control-plane.alpha.kubernetes.io/leader": "{}"}}),
+    ],
+    ids=["has a selector", "says so", "is a lock"],
+)
+def test_what_is_not_mirrored(spec: dict[str, Any], meta: dict[str, Any]) -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.client.create(service(**spec))
+        await bench.client.create(own_endpoints("10.9.0.1", **meta))
+        assert await mirrored(bench) == {}
+
+    run(main())
+
+
+def test_more_addresses_than_are_mirrored_are_told_of() -> None:
+    addresses = [f"10.9.{n // 250}.{n % 250}" for n in range(1003)]
+    decided = mirroring.plan(mirroring.View(own_endpoints(*addresses)), Bench().now)
+    assert len(decided.effects) == 10
+    assert "3 addresses were skipped" in decided.notices[0].message

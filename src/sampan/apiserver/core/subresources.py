@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import status
+from sampan.apiserver.core import evictions, status
 from sampan.apiserver.core.authn import Authenticator
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.modify import propagation_of, take_dry_run
 from sampan.apiserver.core.patches import MERGE_PATCH, STRATEGIC, edit_of, media_of
 from sampan.apiserver.core.request import Request, Response
-from sampan.apiserver.core.resource import Resources
+from sampan.apiserver.core.resource import Resource, Resources
 from sampan.apiserver.core.write import Writer
 from sampan.kinds.kind import Scale
 from sampan.machinery import field, selectors
@@ -143,9 +143,16 @@ class Subresources:
         if item is None:
             raise status.not_found(resource.kind, target.name)
         pod: api.Pod = resource.decode_stored(item.data)
-        if pod.status.phase not in ("Succeeded", "Failed") and pod.metadata.deletionTimestamp is None:
+        if not evictions.costs_nothing(pod):
             await self._take_disruption(context, pod)
         preconditions = options.preconditions
+        if pod.metadata.deletionTimestamp is None:
+            await self._writer.update(
+                self._beside(context, resource, target.name),
+                lambda current: evictions.announce(current, context.now),
+                subresource="status",
+                uid=(preconditions.uid if preconditions else None) or "",
+            )
         await self._writer.delete(
             context,
             grace_s=options.gracePeriodSeconds,
@@ -170,38 +177,23 @@ class Subresources:
                 "This pod has more than one PodDisruptionBudget, "
                 "which the eviction subresource does not support."
             )
-        name = covering[0].metadata.name or ""
-        target = msgspec.structs.replace(context.target, plural=budgets.kind.plural, name=name)
-        own = msgspec.structs.replace(
-            context, resource=budgets, served=budgets, target=target, guards=[], ops=[]
+        if evictions.is_unhealthy_and_free(pod, covering[0]):
+            return
+        own = self._beside(context, budgets, covering[0].metadata.name or "")
+        name = pod.metadata.name or ""
+        await self._writer.update(
+            own,
+            lambda current: evictions.spend(current, name, budgets.kind, context.now),
+            subresource="status",
         )
 
-        def change(current: api.PodDisruptionBudget) -> api.PodDisruptionBudget:
-            budget = codec.copy(current)
-            allowed = budget.status.disruptionsAllowed or 0
-            if (budget.metadata.generation or 0) > (budget.status.observedGeneration or 0):
-                raise status.too_many_requests(
-                    "Cannot evict pod as it would violate the pod's disruption budget.",
-                    10,
-                    [
-                        {
-                            "reason": "DisruptionBudget",
-                            "message": f"The disruption budget {name} is still being processed.",
-                        }
-                    ],
-                )
-            if allowed <= 0:
-                healthy, wanted = budget.status.currentHealthy, budget.status.desiredHealthy
-                why = f"The disruption budget {name} needs {wanted} healthy pods and has {healthy} currently"
-                raise status.too_many_requests(
-                    "Cannot evict pod as it would violate the pod's disruption budget.",
-                    causes=[{"reason": "DisruptionBudget", "message": why}],
-                )
-            budget.status.disruptionsAllowed = allowed - 1
-            budget.status.disruptedPods[pod.metadata.name or ""] = context.now
-            return budget
-
-        await self._writer.update(own, change, subresource="status")
+    @staticmethod
+    def _beside(context: Context, resource: Resource, name: str) -> Context:
+        """The context of another write that the request leads to."""
+        target = msgspec.structs.replace(context.target, plural=resource.kind.plural, name=name)
+        return msgspec.structs.replace(
+            context, resource=resource, served=resource, target=target, guards=[], ops=[]
+        )
 
     # -- service accounts, namespaces ----------------------------------------------------------------
 

@@ -54,7 +54,10 @@ def plan(view: View, now: datetime) -> Plan:
     labels = {**views.labels_of(service), MANAGED_BY: MANAGER}
     if found is None:
         meta = api.ObjectMeta(
-            name=service.metadata.name, namespace=service.metadata.namespace, labels=labels, annotations=over
+            name=service.metadata.name,
+            namespace=service.metadata.namespace,
+            labels=labels,
+            annotations={**over, **_trigger(view, None)},
         )
         made = api.Endpoints(apiVersion="v1", kind="Endpoints", metadata=meta, subsets=subsets)
         return Plan((Create(made, expect_exists=True),))
@@ -64,8 +67,16 @@ def plan(view: View, now: datetime) -> Plan:
         annotations,
     ):
         return Plan()
+    before = annotations.pop(views.TRIGGER, None)
+    annotations |= _trigger(view, before)
     meta = msgspec.structs.replace(found.metadata, labels=labels, annotations=annotations)
     return Plan((Update(msgspec.structs.replace(found, metadata=meta, subsets=subsets)),))
+
+
+def _trigger(view: View, before: str | None) -> dict[str, str]:
+    assert view.service is not None
+    at = views.trigger_time(view.service, view.backends, before)
+    return {views.TRIGGER: at} if at is not None else {}
 
 
 def _shown(service: api.Service, backends: Iterable[Backend]) -> list[Backend]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +10,9 @@ import msgspec
 
 from sampan.client.effects import Create, Effect, Plan, Remove, Update
 from sampan.client.resources import ref_of
+from sampan.controllers.endpointslice import hints as hinting
 from sampan.controllers.endpointslice import view as views
+from sampan.controllers.endpointslice.hints import Zones
 from sampan.controllers.endpointslice.view import Backend
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
@@ -32,6 +34,7 @@ class View(msgspec.Struct, frozen=True):
     service: api.Service
     backends: tuple[Backend, ...]
     slices: tuple[api.EndpointSlice, ...] = ()
+    zones: Zones = Zones()
 
 
 def gather(caches: Caches, key: Key) -> View | None:
@@ -40,7 +43,21 @@ def gather(caches: Caches, key: Key) -> View | None:
         return None
     found = caches.of(api.EndpointSlice).by_index(_INDEX, f"{key.namespace}/{key.name}")
     slices = tuple(one for one in found if one.metadata.deletionTimestamp is None)
-    return View(service, views.backends(caches, service), slices)
+    zones = _zones(caches) if hinting.distribution(service) == "Auto" else Zones()
+    return View(service, views.backends(caches, service), slices, zones)
+
+
+def _zones(caches: Caches) -> Zones:
+    cpus: dict[str, int] = {}
+    for node in caches.of(api.Node).items():
+        zone = node.metadata.labels.get(views.ZONE)
+        if not any(c.type == "Ready" and c.status == "True" for c in node.status.conditions):
+            continue
+        amount = node.status.allocatable.get("cpu")
+        if not zone or amount is None:
+            return Zones()
+        cpus[zone] = cpus.get(zone, 0) + amount.milli()
+    return Zones(cpus)
 
 
 def plan(view: View, now: datetime) -> Plan:
@@ -56,11 +73,18 @@ def plan(view: View, now: datetime) -> Plan:
 def _plan_family(view: View, family: str) -> list[Effect]:
     service = view.service
     wanted: dict[Ports, dict[str, api.Endpoint]] = {}
+    backends: dict[Ports, list[tuple[Backend, bool]]] = {}
     for backend in view.backends:
         here = [ip for ip in views.addresses(backend.pod) if views.family(ip) == family]
         if here:
-            group = wanted.setdefault(_ports(service, backend.pod), {})
-            group[backend.pod.metadata.uid or ""] = _endpoint(service, backend, here)
+            ports = _ports(service, backend.pod)
+            made = _endpoint(service, backend, here)
+            wanted.setdefault(ports, {})[backend.pod.metadata.uid or ""] = made
+            is_ready = made.conditions is not None and bool(made.conditions.ready)
+            backends.setdefault(ports, []).append((backend, is_ready))
+    for ports, those in backends.items():
+        for uid, hint in hinting.hints(service, those, view.zones).items():
+            wanted[ports][uid].hints = hint
     existing = sorted(
         (one for one in view.slices if one.addressType == family), key=lambda one: one.metadata.name or ""
     )
@@ -95,14 +119,14 @@ def _fill(
     effects: list[Effect] = []
     for position, (one, kept) in enumerate(filled):
         if kept or (keep_empty and position == 0):
-            effects += _updated(view.service, one, kept)
+            effects += _updated(view, one, kept)
         else:
             effects.append(_remove(one))
     starts = range(0, len(pending), ENDPOINTS_MOST)
     batches = [pending[start : start + ENDPOINTS_MOST] for start in starts]
     if not batches and keep_empty and not existing:
         batches = [[]]
-    effects += [Create(_new(view.service, family, ports, batch)) for batch in batches]
+    effects += [Create(_new(view, family, ports, batch)) for batch in batches]
     return effects
 
 
@@ -143,7 +167,8 @@ def _labels(service: api.Service) -> dict[str, str]:
     return {**views.labels_of(service), **ours}
 
 
-def _new(service: api.Service, family: str, ports: Ports, endpoints: list[api.Endpoint]) -> api.EndpointSlice:
+def _new(view: View, family: str, ports: Ports, endpoints: list[api.Endpoint]) -> api.EndpointSlice:
+    service = view.service
     return api.EndpointSlice(
         apiVersion="discovery.k8s.io/v1",
         kind="EndpointSlice",
@@ -151,6 +176,7 @@ def _new(service: api.Service, family: str, ports: Ports, endpoints: list[api.En
             generateName=f"{service.metadata.name}-",
             namespace=service.metadata.namespace,
             labels=_labels(service),
+            annotations=_annotations(view, {}),
             ownerReferences=[owner_reference(service)],
         ),
         addressType=family,
@@ -162,11 +188,19 @@ def _new(service: api.Service, family: str, ports: Ports, endpoints: list[api.En
     )
 
 
-def _updated(service: api.Service, one: api.EndpointSlice, endpoints: list[api.Endpoint]) -> Iterable[Update]:
-    labels = _labels(service)
+def _annotations(view: View, held: Mapping[str, str]) -> dict[str, str]:
+    told = [one.metadata.annotations.get(views.TRIGGER, "") for one in view.slices]
+    at = views.trigger_time(view.service, view.backends, max(told, default="") or None)
+    others = {key: value for key, value in held.items() if key != views.TRIGGER}
+    return {**others, views.TRIGGER: at} if at is not None else others
+
+
+def _updated(view: View, one: api.EndpointSlice, endpoints: list[api.Endpoint]) -> Iterable[Update]:
+    labels = _labels(view.service)
     if one.endpoints == endpoints and one.metadata.labels == labels:
         return
-    meta = msgspec.structs.replace(one.metadata, labels=labels)
+    annotations = _annotations(view, one.metadata.annotations)
+    meta = msgspec.structs.replace(one.metadata, labels=labels, annotations=annotations)
     yield Update(msgspec.structs.replace(one, metadata=meta, endpoints=endpoints))
 
 
@@ -192,7 +226,7 @@ CONTROLLER: Final = Controller(
     watches=(
         mapped(api.Pod, views.services_of, views.pod_matters),
         mapped(api.EndpointSlice, _service_of),
-        mapped(api.Node, views.services_on, views.zone_changes),
+        mapped(api.Node, views.services_on, views.node_matters),
     ),
     indexes={api.Pod: {podutil.ON_NODE: podutil.on_node}, api.EndpointSlice: {_INDEX: _by_service}},
     gather=gather,

@@ -13,6 +13,7 @@ from sampan.machinery import selectors
 from sampan.schema import api
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"
+TRIGGER: Final = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS: Final = "service.kubernetes.io/headless"
 ZONE: Final = "topology.kubernetes.io/zone"
 IPV4: Final = "IPv4"
@@ -112,8 +113,21 @@ def services_on(caches: Caches, node: api.Node) -> Iterable[Key]:
         yield from services_of(caches, pod)
 
 
-def zone_changes(old: Any, new: Any) -> bool:
-    return bool(old.metadata.labels.get(ZONE) != new.metadata.labels.get(ZONE))
+def node_matters(old: Any, new: Any) -> bool:
+    """Whether anything changed that endpoints or their hints go by."""
+    return _told(old) != _told(new)
+
+
+def _told(node: api.Node) -> tuple[Any, ...]:
+    ready = any(c.type == "Ready" and c.status == "True" for c in node.status.conditions)
+    return node.metadata.labels.get(ZONE), ready, node.status.allocatable.get("cpu")
+
+
+def trigger_time(service: api.Service, found: Sequence[Backend], before: str | None) -> str | None:
+    """When what changed the endpoints now happened: the first such time after `before`; None for unknown."""
+    times = [podutil.ready_since(one.pod) for one in found] + [service.metadata.creationTimestamp]
+    told = [at.strftime("%Y-%m-%dT%H:%M:%SZ") for at in times if at is not None]
+    return min((text for text in told if before is None or text > before), default=None)
 
 
 def pod_matters(old: Any, new: Any) -> bool:
