@@ -20,6 +20,7 @@ from sampan.controllers import (
 from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
 from sampan.controllers.endpointslice import endpoints, mirroring, slices
+from sampan.controllers.horizontalpodautoscaler import plan as horizontalpodautoscaler
 from sampan.controllers.job import orphans, ttl
 from sampan.controllers.job import plan as job
 from sampan.controllers.runtime.controller import Controller
@@ -52,6 +53,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         ttl.CONTROLLER,
         orphans.CONTROLLER,
         cronjob.CONTROLLER,
+        horizontalpodautoscaler.controller(),
         disruption.CONTROLLER,
         staledisruption.CONTROLLER,
         slices.CONTROLLER,
