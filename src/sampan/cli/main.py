@@ -74,6 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--kubernetes-version", choices=SERVED, metavar="VERSION", help=f"API version to serve ({NEWEST})"
     )
     up.add_argument("--port", type=_port, help=f"port of the API server ({DEFAULT_PORT})")
+    up.add_argument(
+        "--load-balancer-pool",
+        type=_pool,
+        action="append",
+        metavar="CIDR",
+        help="addresses for Services of type LoadBalancer: a CIDR or a range (those of the nodes)",
+    )
     up.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C ends the cluster")
     up.add_argument("--no-merge", action="store_true", help="leave ~/.kube/config alone")
     up.add_argument("--apply", type=Path, action="append", default=[], help="manifests to apply once up")
@@ -118,6 +125,16 @@ def _count(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 5000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of nodes from 1 to 5000")
     return int(text)
+
+
+def _pool(text: str) -> str:
+    from sampan.controllers.loadbalancer import addresses_of
+
+    try:
+        addresses_of((text,))
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem
+    return text
 
 
 def _port(text: str) -> int:

@@ -34,6 +34,7 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         runtime=runtime if fresh or options.runtime not in (None, "auto") else None,
         kubernetes_version=options.kubernetes_version,
         port=options.port,
+        load_balancer_pool=tuple(options.load_balancer_pool) if options.load_balancer_pool else None,
     )
     settings = lifecycle.settle(layout, wanted)
     if not fresh:

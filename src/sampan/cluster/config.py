@@ -32,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     nodes: int = 1
     pod_range: str = _POD_RANGES[0]
     service_range: str = _SERVICE_RANGES[0]
+    # CIDRs, ranges and addresses for Services of type LoadBalancer; empty: the nodes' own addresses.
+    load_balancer_pool: tuple[str, ...] = ()
 
     @property
     def service_ip(self) -> str:

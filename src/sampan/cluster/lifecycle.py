@@ -49,6 +49,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str | None = None
     kubernetes_version: str | None = None
     port: int | None = None
+    load_balancer_pool: tuple[str, ...] | None = None
 
 
 def settle(layout: Layout, wanted: Wanted) -> Settings:
@@ -71,7 +72,9 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
             f"cannot become {value}; use another --data-dir, or `sampan down --delete` first."
         )
     replaced = {
-        name: getattr(wanted, name) for name in ("nodes", "port") if getattr(wanted, name) is not None
+        name: getattr(wanted, name)
+        for name in ("nodes", "port", "load_balancer_pool")
+        if getattr(wanted, name) is not None
     }
     settings = msgspec.structs.replace(known, **replaced)
     if settings != known:
@@ -97,6 +100,7 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         nodes=wanted.nodes or 1,
         pod_range=pods,
         service_range=services,
+        load_balancer_pool=wanted.load_balancer_pool or (),
     )
     preflight.demand(runtime)
     demand_port(settings.port)

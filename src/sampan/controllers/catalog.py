@@ -5,15 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from sampan.controllers import (
+    addressrepair,
     cronjob,
     disruption,
     garbagecollector,
+    loadbalancer,
     namespace,
     nodelifecycle,
     podgc,
     replicaset,
     replicationcontroller,
     serviceaccount,
+    servicecidr,
     staledisruption,
     tainteviction,
 )
@@ -35,11 +38,14 @@ class Settings(msgspec.Struct, frozen=True):
     ca_bundle: str = ""
     node_monitor_grace_s: float = nodelifecycle.GRACE_S
     finished_pods_most: int = podgc.FINISHED_MOST
+    # None: Services of type LoadBalancer are left to somebody else.
+    load_balancers: loadbalancer.Options | None = msgspec.field(default_factory=loadbalancer.Options)
 
 
 def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
     """Every controller, ready for a `Manager`."""
     settings = settings or Settings()
+    balancing = settings.load_balancers
     return (
         namespace.CONTROLLER,
         serviceaccount.ACCOUNTS,
@@ -59,6 +65,10 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         slices.CONTROLLER,
         endpoints.CONTROLLER,
         mirroring.CONTROLLER,
+        servicecidr.CONTROLLER,
+        addressrepair.SERVICES,
+        addressrepair.ADDRESSES,
+        *((loadbalancer.controller(balancing),) if balancing is not None else ()),
         binder.CONTROLLER,
         localpath.PROVISION,
         localpath.DELETE,

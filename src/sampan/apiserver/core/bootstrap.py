@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from sampan.apiserver.core.admission.services import DEFAULT_CIDR
 from sampan.schema import api
 
 NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -49,13 +50,16 @@ _DISCOVERY_PATHS: Final = [
 _PUBLIC_PATHS: Final = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 
 
-def objects(service_ip: str, server_address: str, server_port: int) -> Iterator[Any]:
+def objects(service_ip: str, server_address: str, server_port: int, service_cidr: str) -> Iterator[Any]:
     """Everything to create on a first start, in order."""
     for name in NAMESPACES:
         yield api.Namespace(metadata=api.ObjectMeta(name=name))
     yield from _cluster_roles()
     yield from _bindings()
     yield from _priority_classes()
+    yield api.ServiceCIDR(
+        metadata=api.ObjectMeta(name=DEFAULT_CIDR), spec=api.ServiceCIDRSpec(cidrs=[service_cidr])
+    )
     yield _service(service_ip, server_port)
     if not ipaddress.ip_address(server_address).is_loopback:  # which no pod could reach, and none may name
         yield _slice(server_address, server_port)

@@ -283,7 +283,9 @@ class ApiServer:
 
     async def _bootstrap(self) -> None:
         settings = self.settings
-        objects = list(bootstrap.objects(settings.service_ip, settings.address, settings.port))
+        objects = list(
+            bootstrap.objects(settings.service_ip, settings.address, settings.port, settings.service_cidr)
+        )
         # Nothing can be created in a namespace before it is there. All the rest at once: the store commits
         # together what arrives together, and a disk write for each would take longer than the whole start.
         for wave in (True, False):

@@ -14,7 +14,9 @@ from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
+from sampan.controllers.loadbalancer import Options
 from sampan.controllers.runtime.manager import Manager
+from sampan.node.config import KUBELET_PORT
 from sampan.scheduler.shell import Scheduler
 
 _log = logging.getLogger(__name__)
@@ -27,7 +29,14 @@ async def run(layout: Layout, settings: Settings) -> None:
     client = client_of(layout, settings, "controller-manager")
     binder = client_of(layout, settings, "scheduler")
     informers = SharedInformers(client, clock)
-    chosen = controllers(ControllerSettings(ca_bundle=layout.authority.read_text()))
+    # Host processes have no addresses that a balancer could lead to.
+    balancing = Options(pool=settings.load_balancer_pool, reserved=frozenset({settings.port, KUBELET_PORT}))
+    chosen = controllers(
+        ControllerSettings(
+            ca_bundle=layout.authority.read_text(),
+            load_balancers=None if settings.runtime == "process" else balancing,
+        )
+    )
     manager = Manager(client, clock, chosen, informers=informers)
     scheduler = Scheduler(binder, informers, clock, RandomIds())
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+import ipaddress
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import Any
 
 from sampan.base.clock import Clock, SystemClock
@@ -104,6 +105,17 @@ def agent_config(layout: Layout, settings: Settings, number: int, *, port: int) 
     )
 
 
+def pool_networks(pool: Iterable[str]) -> Iterator[str]:
+    """The networks that make up a pool of CIDRs, ranges and addresses."""
+    for part in pool:
+        low, dash, high = (piece.strip() for piece in part.partition("-"))
+        if dash:
+            first, last = ipaddress.ip_address(low), ipaddress.ip_address(high)
+            yield from map(str, ipaddress.summarize_address_range(first, last))
+        else:
+            yield str(ipaddress.ip_network(low, strict=False))
+
+
 async def proxy(client: Client, settings: Settings, clock: Clock) -> None:
     """Carry out Services until cancelled: in the kernel, or node ports alone where pods are processes."""
     services = Informer(client, api.Service, clock)
@@ -113,7 +125,7 @@ async def proxy(client: Client, settings: Settings, clock: Clock) -> None:
         name=settings.node_names()[0],
         pod_cidrs=tuple(settings.pod_subnet(number) for number in range(settings.nodes)),
         cluster_cidrs=(settings.pod_range,),
-        service_cidrs=(settings.service_range,),
+        service_cidrs=(settings.service_range, *pool_networks(settings.load_balancer_pool)),
         beside=settings.node_names()[1:],
     )
     if settings.runtime == "process":

@@ -28,6 +28,10 @@ PORTS_PREFIX: Final = "/registry/ranges/servicenodeports/"
 _WITH_NODE_PORTS: Final = frozenset({"NodePort", "LoadBalancer"})
 # Tries before the range counts as full: what is taken is known, so a miss is rare.
 _ATTEMPTS: Final = 64
+_SEARCHED_MOST: Final = 65536
+# The object that stands for the server's own range.
+DEFAULT_CIDR: Final = "kubernetes"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _SPEC: Final = Path("spec")
 
 
@@ -39,6 +43,7 @@ class ServiceAddresses:
     def __init__(self, resources: Resources, ports: KindCache, cidr: str, chance: random.Random) -> None:
         self._addresses = resources.of(api.IPAddress)
         self._ports = ports
+        self._ranges = resources.of(api.ServiceCIDR)
         self._network = ipaddress.ip_network(cidr)
         self._chance = chance
 
@@ -101,27 +106,54 @@ class ServiceAddresses:
             parsed = ipaddress.ip_address(wanted)
         except ValueError:
             return  # the kind's own validation says so
-        if parsed not in self._network:
+        networks = self._networks()
+        if not any(parsed in network for network in networks):
+            valid = ", ".join(map(str, networks))
             why = (
                 "failed to allocate IP "
                 f"{wanted}: the provided IP ({wanted}) is not in the valid range. "
-                f"The range of valid IPs is {self._network}"
+                f"The range of valid IPs is {valid}"
             )
             yield field.invalid(path, [wanted], why)
         elif self._addresses.cache.get("", wanted) is not None:
             why = f"failed to allocate IP {wanted}: provided IP is already allocated"
             yield field.invalid(path, [wanted], why)
 
+    def _networks(self) -> list[Network]:
+        """The server's own range, then those of the ServiceCIDRs that are ready."""
+        found = [self._network]
+        for item in self._ranges.cache:
+            if item.name == DEFAULT_CIDR:
+                continue
+            cidr: api.ServiceCIDR = self._ranges.decode_stored(item.data)
+            ready = any(c.type == "Ready" and c.status == "True" for c in cidr.status.conditions)
+            if ready and cidr.metadata.deletionTimestamp is None:
+                parsed = map(ipaddress.ip_network, cidr.spec.cidrs)
+                found += [network for network in parsed if network.version == self._network.version]
+        return found
+
     def _free_address(self) -> str:
+        for network in self._networks():
+            found = self._free_in(network)
+            if found:
+                return found
+        raise status.internal("failed to allocate a serviceIP: range is full")
+
+    def _free_in(self, network: Network) -> str:
         # The lower part of the range is for addresses that people ask for by hand, as upstream has it.
-        size = self._network.num_addresses
+        size = network.num_addresses
         reserved = min(max(16, size // 16), 256) if size > 32 else 1
         for attempt in range(_ATTEMPTS * 4):
             low = reserved if attempt < _ATTEMPTS * 2 else 1
-            address = str(self._network[self._chance.randrange(low, size - 1)])
+            address = str(network[self._chance.randrange(low, size - 1)])
             if self._addresses.cache.get("", address) is None:
                 return address
-        raise status.internal("failed to allocate a serviceIP: range is full")
+        # So full that chance finds nothing: look at every address of a range of ordinary size.
+        for number in range(1, min(size - 1, _SEARCHED_MOST)):
+            address = str(network[number])
+            if self._addresses.cache.get("", address) is None:
+                return address
+        return ""
 
     def _take_ports(self, context: Context, new: Any, old: Any, errors: list[FieldError]) -> None:
         spec = new.spec
