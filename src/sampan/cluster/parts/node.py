@@ -42,7 +42,7 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
         config = agent_config(layout, settings, number, port=port)
         agent = Agent(client, runtime, config, clock, record=recorder.event)
         tls = server_context(layout.authority, layout.pki, f"{name}-server")
-        await StreamServer(agent, clock, tls).start(address, port)
+        await StreamServer(agent, clock, tls, node_name=name).start(address, port)
         async with asyncio.TaskGroup() as tasks:
             for work in upkeep:
                 tasks.create_task(work)

@@ -2,7 +2,7 @@
 
 Containers run until they are stopped, or as the pod's annotation `sampan.dev/simulate` says, in JSON:
 `{"run_s": 5, "exit_code": 1}` for all of them, `{"containers": {"web": {"run_s": 5}}}` for one by name.
-`{"fail_start": "message"}` refuses to start.
+`{"fail_start": "message"}` refuses to start; `{"cpu": "250m", "memory": "64Mi"}` is what each container uses.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 
 from sampan.base.clock import Clock, micro_time
 from sampan.base.ids import Ids
+from sampan.machinery.quantity import quantity
 from sampan.node.names import POD_UID
 from sampan.node.runtimes.runtime import (
     Container,
@@ -38,8 +40,6 @@ from sampan.node.timers import Timer, Timers
 
 ANNOTATION: Final = "sampan.dev/simulate"
 TERM_CODE: Final = 143
-SIMULATED_CPU_NS: Final = 1_000_000
-SIMULATED_MEMORY_BYTES: Final = 8 << 20
 IMAGE_BYTES: Final = 4 << 20
 
 
@@ -52,6 +52,8 @@ class Behaviour(msgspec.Struct, frozen=True):
     exec_exit_code: int = 0
     exec_output: str = ""
     log: str = ""
+    cpu: str = "1m"
+    memory: str = "8Mi"
     containers: dict[str, dict[str, int | float | str | None]] = {}
 
 
@@ -287,15 +289,13 @@ class SimulatedRuntime:
 
     async def usage(self) -> Sequence[Usage]:
         now = self._clock.now()
-        return [
-            Usage(
-                c.id,
-                int(SIMULATED_CPU_NS * (now - (c.started_at or now)).total_seconds()),
-                SIMULATED_MEMORY_BYTES,
-            )
-            for c in self._containers.values()
-            if c.state is State.RUNNING
-        ]
+        return [self._usage(c, now) for c in self._containers.values() if c.state is State.RUNNING]
+
+    def _usage(self, container: Container, now: datetime) -> Usage:
+        plan = self._plan(container)
+        ran_s = (now - (container.started_at or now)).total_seconds()
+        cpu_ns = int(quantity(plan.cpu).milli() * 1_000_000 * ran_s)
+        return Usage(container.id, cpu_ns, quantity(plan.memory).whole())
 
     def kill_sandbox(self, sandbox_id: str) -> None:
         """A fault for tests: the sandbox dies, and with it what runs inside."""

@@ -15,7 +15,7 @@ from aiohttp import web
 from sampan.base.clock import Clock
 from sampan.base.errors import SampanError
 from sampan.node.runtimes.runtime import RuntimeFailure, Session
-from sampan.node.streaming import access, channels, portforward, query
+from sampan.node.streaming import access, channels, portforward, query, stats
 from sampan.node.streaming.crilog import LogDecoder
 from sampan.node.streaming.errors import Refused
 from sampan.node.streaming.host import KeepsLogs, LogPlace, StreamHost, bare_id, find_pod, log_place
@@ -35,7 +35,10 @@ _log = logging.getLogger(__name__)
 
 
 class StreamServer:
-    """Serves one node. `tls` must ask for client certificates (CERT_OPTIONAL); `authorize` judges them."""
+    """Serves one node. `tls` must ask for client certificates (CERT_OPTIONAL); `authorize` judges them.
+
+    `node_name` is empty where it serves many nodes, none of which is this machine.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,10 @@ class StreamServer:
         clock: Clock,
         tls: ssl.SSLContext,
         authorize: access.Authorize = access.api_server_or_admin,
+        *,
+        node_name: str = "",
     ) -> None:
+        self._node_name = node_name
         self._host = host
         self._clock = clock
         self._tls = tls
@@ -99,6 +105,8 @@ class StreamServer:
         match parts:
             case ["pods"] | ["pods", ""]:
                 return self._pods()
+            case ["stats", "summary"]:
+                return await self._stats()
             case ["containerLogs", namespace, pod, container]:
                 return await self._logs(http, asked, namespace, pod, container)
             case ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container]:
@@ -121,6 +129,12 @@ class StreamServer:
         pods = [codec.to_builtins(pod) for pod in self._host.pods()]
         listed: dict[str, Any] = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}
         return web.Response(body=codec.encode(listed), content_type="application/json")
+
+    async def _stats(self) -> web.Response:
+        machine = await asyncio.to_thread(machine_usage) if self._node_name else None
+        usages = await self._host.runtime.usage()
+        found = stats.summary(self._node_name, self._host.pods(), usages, machine, self._clock.now())
+        return web.Response(body=codec.encode(found), content_type="application/json")
 
     # -- logs
 
@@ -235,6 +249,15 @@ class StreamServer:
         async with opened(http, protocol.name) as socket:
             await portforward.over_channels(socket, protocol, wanted, connect, self._clock)
         return socket
+
+
+def machine_usage() -> stats.MachineUsage:
+    """What this machine uses as a whole."""
+    import psutil
+
+    times, memory = psutil.cpu_times(), psutil.virtual_memory()
+    busy_s = sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
+    return stats.MachineUsage(int(busy_s * 1e9), memory.total - memory.available, memory.available)
 
 
 async def _kept_log(data: bytes, wanted: query.LogQuery) -> AsyncIterator[bytes]:
