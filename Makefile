@@ -8,7 +8,9 @@ DATA_DIR ?= /var/lib/sampan
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What `sampan check` does not ask for, but the tests do.
-TEST_PACKAGES := docker-registry apache2-utils wrk iputils-ping npm
+TEST_PACKAGES := docker-registry apache2-utils wrk iputils-ping
+# Programs that machines often have from elsewhere, with which Debian's packages of them would clash.
+TEST_PROGRAMS := npm
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test check format bench clean packages test-packages
@@ -50,7 +52,8 @@ $(BIN)/pytest: $(BIN)/sampan
 	@touch $@
 
 test-packages: packages
-	@missing="$$(for p in $(TEST_PACKAGES); do dpkg -s $$p > /dev/null 2>&1 || echo $$p; done)"; \
+	@missing="$$(for p in $(TEST_PACKAGES); do dpkg -s $$p > /dev/null 2>&1 || echo $$p; done; \
+	  for p in $(TEST_PROGRAMS); do command -v $$p > /dev/null || echo $$p; done)"; \
 	if [ -n "$$missing" ]; then \
 	  echo "Installing Debian packages for the tests: $$missing ..."; \
 	  $(SUDO) apt-get update -q > /dev/null && $(SUDO) $(APT) install -y -q --no-install-recommends $$missing > /dev/null; \
