@@ -1,4 +1,7 @@
-"""Nodes that fall silent: their conditions become Unknown, taints keep pods away, pods are not ready."""
+"""Nodes that fall silent: their conditions become Unknown, taints keep pods away, pods are not ready.
+
+How fast nodes may drive their pods away depends on how their zone does; see `zones`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import msgspec
 from sampan.base.clock import kube_time
 from sampan.client.effects import Effect, Emit, Patch, Plan, UpdateStatus
 from sampan.client.resources import ref_of
+from sampan.controllers import zones
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.controller import Caches, Controller, Key, cached, mapped
 from sampan.controllers.runtime.disruption import conditions_with, patch_status
@@ -39,8 +43,7 @@ class View(msgspec.Struct, frozen=True):
     node: api.Node
     heard_at: datetime | None
     pods: tuple[api.Pod, ...] = ()
-    # Whether any node at all is ready: where none is, the fault may well be ours.
-    any_ready: bool = True
+    zone: zones.Zone = zones.Zone()
     grace_s: float = GRACE_S
 
 
@@ -53,7 +56,7 @@ def gather(caches: Caches, key: Key, grace_s: float = GRACE_S) -> View | None:
     heard = [_heartbeat(node, nodes.seen_at("", key.name)), caches.of(api.Lease).seen_at(LEASES, key.name)]
     heard_at = max((moment for moment in heard if moment is not None), default=None)
     pods = () if is_ready(node) else tuple(caches.of(api.Pod).by_index(podutil.ON_NODE, key.name))
-    return View(node, heard_at, pods, any(map(is_ready, nodes.items())), grace_s)
+    return View(node, heard_at, pods, zones.look_up(nodes, node), grace_s)
 
 
 def plan(view: View, now: datetime) -> Plan:
@@ -79,10 +82,31 @@ def plan(view: View, now: datetime) -> Plan:
         effects.append(Patch(ref_of(node), {"metadata": meta, "spec": spec}))
     if not is_ready(node):
         effects += _pods_not_ready(view, now)
+    turn_s = _turn_s(view, taints, now)
     if condition_status(node, "Ready") == "Unknown":
-        return Plan(tuple(effects), "a sign of life")
+        return Plan(tuple(effects), "a sign of life", turn_s)
     # Nothing tells us that nothing happens: look again when the node will have been silent for too long.
-    return Plan(tuple(effects), requeue_after_s=max((deadline - now).total_seconds(), 0.0) + 0.1)
+    silent_s = max((deadline - now).total_seconds(), 0.0) + 0.1
+    return Plan(tuple(effects), requeue_after_s=silent_s if turn_s is None else min(silent_s, turn_s))
+
+
+def _turn_s(view: View, taints: list[api.Taint], now: datetime) -> float | None:
+    """Seconds until the node may drive its pods away, where it has to but may not yet."""
+    due = zones.due(view.zone, now)
+    if due is None or not _drives_away(view.node) or any(_is_driving(taint) for taint in taints):
+        return None
+    return max((due - now).total_seconds(), 0.0)
+
+
+def _drives_away(node: api.Node) -> bool:
+    return any(
+        OF_CONDITIONS.get((c.type or "", c.status or "")) in MANAGED_NO_EXECUTE
+        for c in node.status.conditions
+    )
+
+
+def _is_driving(taint: api.Taint) -> bool:
+    return taint.effect == NO_EXECUTE and taint.key in MANAGED_NO_EXECUTE
 
 
 def _deadline(view: View, now: datetime) -> datetime:
@@ -131,7 +155,7 @@ def _taints(view: View, now: datetime) -> list[api.Taint]:
     node = view.node
     statuses = {condition.type: condition.status for condition in node.status.conditions}
     no_schedule = {key for (type, status), key in OF_CONDITIONS.items() if statuses.get(type) == status}
-    no_execute = no_schedule & MANAGED_NO_EXECUTE if view.any_ready else set()
+    no_execute = no_schedule & MANAGED_NO_EXECUTE if _may_drive_away(view, now) else set()
     if "Ready" not in statuses:
         no_schedule.add(NOT_READY)  # it has registered, and is about to say how it is
     if node.spec.unschedulable:
@@ -143,6 +167,14 @@ def _taints(view: View, now: datetime) -> list[api.Taint]:
         api.Taint(key=key, effect=effect, timeAdded=kube_time(now)) for key, effect in sorted(wanted - held)
     ]
     return [*kept, *added]
+
+
+def _may_drive_away(view: View, now: datetime) -> bool:
+    """A taint that is there may stay or change its key; a new one waits for its turn in the zone."""
+    if not view.zone.any_ready:
+        return False
+    due = zones.due(view.zone, now)
+    return zones.has_driven(view.node) is not None or (due is not None and due <= now)
 
 
 def _is_wanted(taint: api.Taint, wanted: set[tuple[str, str]]) -> bool:
@@ -176,8 +208,8 @@ def _readiness_changes(old: api.Node, new: api.Node) -> bool:
     return is_ready(old) != is_ready(new)
 
 
-def _unready_nodes(caches: Caches, _changed: api.Node) -> Iterable[Key]:
-    return (Key("", node.metadata.name or "") for node in caches.of(api.Node).items() if not is_ready(node))
+def _waiting_nodes(caches: Caches, changed: api.Node) -> Iterable[Key]:
+    return (Key("", name) for name in zones.concerned(caches.of(api.Node), changed))
 
 
 def _matters(old: Any, new: Any) -> bool:
@@ -196,11 +228,11 @@ def controller(grace_s: float = GRACE_S) -> Controller:
         kind=api.Node,
         matters=_matters,
         watches=(
-            mapped(api.Node, _unready_nodes, _readiness_changes),
+            mapped(api.Node, _waiting_nodes, _readiness_changes),
             cached(api.Lease),
             cached(api.Pod),
         ),
-        indexes={api.Pod: {podutil.ON_NODE: podutil.on_node}},
+        indexes={api.Pod: {podutil.ON_NODE: podutil.on_node}, api.Node: zones.INDEXES},
         gather=lambda caches, key: gather(caches, key, grace_s),
         plan=plan,
     )

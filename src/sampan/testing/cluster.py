@@ -31,6 +31,7 @@ from sampan.apiserver.core.server import Settings as ServerSettings
 from sampan.apiserver.core.users import ADMIN, AUTHENTICATED, User
 from sampan.apiserver.direct import DirectTransport
 from sampan.base.clock import Clock, SimulatedClock, SystemClock
+from sampan.base.garbage import looked_for_seldom
 from sampan.base.ids import RandomIds
 from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
@@ -169,7 +170,8 @@ class Cluster:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._main())
+            with looked_for_seldom():
+                asyncio.run(self._main())
         except BaseException as error:  # handed to whoever started or closes the cluster
             self._failure = error
         finally:

@@ -8,7 +8,7 @@ import pytest
 from sampan.base.clock import micro_time
 from sampan.client.client import Client
 from sampan.client.effects import Emit, Patch, Remove, UpdateStatus
-from sampan.controllers import nodelifecycle, podgc, tainteviction, taints
+from sampan.controllers import nodelifecycle, podgc, tainteviction, taints, zones
 from sampan.controllers.nodelifecycle import View, plan
 from sampan.schema import api
 from tests.fakes.bench import NAMESPACE, make_ready
@@ -80,7 +80,7 @@ def test_an_unschedulable_node_says_so_in_a_taint() -> None:
 
 
 def test_where_no_node_is_ready_no_pod_is_driven_away() -> None:
-    found = after_plan(View(node("Unknown"), NOW, any_ready=False))
+    found = after_plan(View(node("Unknown"), NOW, zone=zones.Zone(any_ready=False)))
     assert found == {(taints.UNREACHABLE, "NoSchedule")}
 
 

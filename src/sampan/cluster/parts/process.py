@@ -11,6 +11,8 @@ import sys
 from collections.abc import Coroutine
 from typing import Final
 
+from sampan.base import garbage
+
 LISTEN_POLL_S: Final = 0.02
 
 
@@ -27,6 +29,7 @@ async def run_until_told_to_stop(work: Coroutine[None, None, None]) -> None:
     """Run `work`, and cancel it on SIGTERM or SIGINT. What it raises ends the process."""
     # What was loaded to get here stays: the collector need not look at it again.
     gc.freeze()
+    garbage.look_seldom()
     gc.enable()
     task = asyncio.create_task(work)
     told = asyncio.create_task(until_told_to_stop())

@@ -40,12 +40,20 @@ def tolerated(taint: api.Taint, tolerations: Sequence[api.Toleration]) -> bool:
 def filter_nodes(pod: api.Pod, nodes: NodeTable) -> Mask | None:
     """None where no node has a taint that matters."""
     refused = np.zeros(nodes.size, dtype=np.bool_)
+    # Thousands of nodes have a few different taints among them.
+    known: dict[tuple[str, str, str], bool] = {}
     for row in np.flatnonzero(nodes.tainted):
         node = nodes.nodes[row]
         assert node is not None
-        refused[row] = any(
-            taint.effect in _HARD and not tolerated(taint, pod.spec.tolerations) for taint in node.spec.taints
-        )
+        for taint in node.spec.taints:
+            same = (taint.key, taint.value or "", taint.effect)
+            refuses = known.get(same)
+            if refuses is None:
+                refuses = taint.effect in _HARD and not tolerated(taint, pod.spec.tolerations)
+                known[same] = refuses
+            if refuses:
+                refused[row] = True
+                break
     return Mask(~refused, ((REASON, refused),)) if refused.any() else None
 
 
