@@ -134,6 +134,10 @@ class FakeServer:
             if subresource == "eviction":
                 return 201, self._delete(base, body.get("deleteOptions") or {})
             return 201, self._create(path, body)
+        if method == "DELETE" and not _is_object(base):
+            for where in [one for one in sorted(self.objects) if _within(path, one)]:
+                self._delete(where, body)
+            return 200, {"kind": "List", "apiVersion": "v1", "items": []}
         old = self.objects.get(base)
         if old is None:
             raise Refuse(404, "NotFound", f"{path} not found")

@@ -157,6 +157,20 @@ class Client:
         options = delete_options(uid, resource_version, propagation, grace_s)
         await self._ask("DELETE", path, None, codec.encode(options))
 
+    async def delete_all(
+        self,
+        kind: type[T] | Resource[T],
+        namespace: str = "",
+        *,
+        labels: str = "",
+        propagation: str | None = None,
+        grace_s: int | None = None,
+    ) -> None:
+        """Delete what is in a namespace (or everywhere) and matches, by one request."""
+        path = resource_of(kind).path(namespace)
+        options = delete_options(propagation=propagation, grace_s=grace_s)
+        await self._ask("DELETE", path, _query(labelSelector=labels), codec.encode(options))
+
     async def post(self, path: str, obj: Any, answer: type[T]) -> T:
         """POST to any path: bindings, evictions, tokens, reviews."""
         reply = await self._ask("POST", path, None, codec.encode(obj))

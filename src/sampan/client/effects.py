@@ -94,6 +94,18 @@ class Remove(Effect, frozen=True):
     failed: Emit | None = None
 
 
+class RemoveAll(Effect, frozen=True):
+    """Delete every object of a kind in one namespace by one request.
+
+    Where the server has no such request for the kind, they are listed and deleted one by one.
+    """
+
+    api_version: str
+    kind: str
+    namespace: str
+    propagation: str | None = None
+
+
 class Evict(Effect, frozen=True):
     """Ask the eviction API to remove a pod, respecting disruption budgets."""
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.base.clock import Clock
-from sampan.client.cache import NAMESPACE
+from sampan.client.cache import NAMESPACE, Cache
 from sampan.client.client import Client
 from sampan.client.discovery import Discovery, Served
 from sampan.client.errors import ApiError
@@ -72,6 +72,11 @@ class Everything:
             if self._resources[key].namespaced
             for obj in informer.cache.by_index(NAMESPACE, namespace)
         ]
+
+    def of(self, resource: Resource[Any]) -> Cache[Any] | None:
+        """The cache of a watched resource."""
+        informer = self._held.get(resource.id)
+        return informer.cache if informer is not None else None
 
     @property
     def resources(self) -> tuple[Resource[Any], ...]:

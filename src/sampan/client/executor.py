@@ -23,10 +23,17 @@ from sampan.client.effects import (
     Plan,
     Ref,
     Remove,
+    RemoveAll,
     Update,
     UpdateStatus,
 )
-from sampan.client.errors import ApiError, is_already_exists, is_namespace_terminating, is_not_found
+from sampan.client.errors import (
+    ApiError,
+    is_already_exists,
+    is_conflict,
+    is_namespace_terminating,
+    is_not_found,
+)
 from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
 from sampan.client.resources import Resource, resource_of
@@ -200,6 +207,27 @@ class Executor:
             self._announce(effect.done, name=ref.name)
         return Write(resource, (ref.namespace, ref.name), removed_uid=ref.uid) if ref.uid else None
 
+    async def _remove_all(self, effect: RemoveAll) -> Write | None:
+        resource = await self._discovery.resource(effect.api_version, effect.kind)
+        if "deletecollection" in resource.verbs:
+            await self._client.delete_all(resource, effect.namespace, propagation=effect.propagation)
+            return None
+        left = iter((await self._client.list(resource, effect.namespace)).items)
+
+        async def remove() -> None:
+            for obj in left:
+                meta: Any = obj.metadata
+                try:
+                    await self._client.delete(
+                        resource, meta.name, effect.namespace, uid=meta.uid, propagation=effect.propagation
+                    )
+                except ApiError as error:
+                    if not (is_not_found(error) or is_conflict(error)):
+                        raise
+
+        await asyncio.gather(*(remove() for _ in range(AT_ONCE_MOST)))
+        return None
+
     async def _evict(self, effect: Evict) -> Write | None:
         ref = effect.ref
         pods = resource_of(api.Pod)
@@ -232,6 +260,7 @@ _PERFORM: Final[dict[type[Effect], Callable[[Executor, Any], Awaitable[Write | N
     Evict: Executor._evict,
     Patch: Executor._patch,
     Remove: Executor._remove,
+    RemoveAll: Executor._remove_all,
     Update: Executor._update,
     UpdateStatus: Executor._update_status,
 }
@@ -266,6 +295,8 @@ def _target(effect: Effect) -> object:
     """What the effect changes; None where it must not run beside others."""
     if isinstance(effect, Create):
         return id(effect)
+    if isinstance(effect, RemoveAll):
+        return (effect.api_version, effect.kind, effect.namespace)
     if isinstance(effect, Patch | Remove | Evict):
         ref = effect.ref
         return (ref.api_version, ref.kind, ref.namespace, ref.name)

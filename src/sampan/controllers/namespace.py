@@ -11,16 +11,20 @@ from typing import Any, Final
 import msgspec
 
 from sampan.base.clock import kube_time
+from sampan.client.cache import NAMESPACE
 from sampan.client.client import Client
-from sampan.client.effects import Effect, Plan, Ref, Remove, Update, UpdateStatus
+from sampan.client.effects import Effect, Plan, RemoveAll, Update, UpdateStatus
+from sampan.client.executor import Failure
 from sampan.client.resources import Partial, Resource, resource_of
 from sampan.controllers.runtime.controller import Caches, Controller, Key, everything
 from sampan.schema import api
 
 FINALIZER: Final = "kubernetes"
-# How soon to look again where nothing tells us: after deleting what is not watched, or while discovery fails.
+# How soon to look again where nothing tells us: after deleting what is not watched, while discovery fails,
+# and to say anew what is left.
 UNWATCHED_S: Final = 0.1
 DISCOVERY_S: Final = 5.0
+REMAINING_S: Final = 5.0
 _PODS: Final = ("", "pods")
 
 
@@ -32,12 +36,13 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """A namespace that is being deleted, and what is left in it (after the survey)."""
+    """A namespace that is being deleted, and what is left in it: as cached, or else as listed."""
 
     namespace: api.Namespace
     resources: tuple[Resource[Any], ...] = ()
     failed: tuple[str, ...] = ()
     content: tuple[Content, ...] = ()
+    failure: Failure | None = None
 
 
 def gather(caches: Caches, key: Key) -> View | None:
@@ -47,12 +52,21 @@ def gather(caches: Caches, key: Key) -> View | None:
         return None
     if FINALIZER not in namespace.spec.finalizers:
         return None
-    served = tuple(resource for resource in caches.everything.resources if resource.namespaced)
-    return View(namespace, (*served, _events()), caches.everything.failed)
+    graph = caches.everything
+    served = tuple(resource for resource in graph.resources if resource.namespaced)
+    content = []
+    for resource in served:
+        cache = graph.of(resource)
+        objects = cache.by_namespace(key.name) if cache is not None else []
+        if objects:
+            content.append(Content(resource, tuple(objects)))
+    return View(namespace, (*served, _events()), graph.failed, tuple(content), caches.failure(key))
 
 
 async def survey(client: Client, view: View) -> View:
-    """List what is left: only the server knows for certain that there is nothing."""
+    """List what is left where the caches show nothing: only the server knows for certain."""
+    if view.content:
+        return view
     name = view.namespace.metadata.name or ""
     listed = await asyncio.gather(*(client.list(_as_partial(r), name) for r in view.resources))
     content = tuple(
@@ -66,17 +80,17 @@ async def survey(client: Client, view: View) -> View:
 def plan(view: View, now: datetime) -> Plan:
     """Delete the pods; when none is left, everything else; when nothing is left, let the namespace go."""
     namespace = view.namespace
-    effects: list[Effect] = []
     status = msgspec.structs.replace(namespace.status, phase="Terminating", conditions=_conditions(view, now))
     if view.failed or view.content:
+        removed = [_remove(one, namespace.metadata.name or "") for one in _next(view.content)]
+        statuses: list[Effect] = []
         if status != namespace.status:
-            effects.append(UpdateStatus(msgspec.structs.replace(namespace, status=status)))
-        pods = [content for content in view.content if content.resource.id == _PODS]
-        removed = [_remove(one.resource, obj) for one in pods or view.content for obj in _staying(one)]
-        again_s = DISCOVERY_S if view.failed else None
-        if any(effect.ref.kind == "Event" for effect in removed):
-            again_s = UNWATCHED_S
-        return Plan((*effects, *removed), _waiting(view), again_s)
+            statuses.append(UpdateStatus(msgspec.structs.replace(namespace, status=status)))
+        # What failed is said before it is tried, and fails, again.
+        effects = [*statuses, *removed] if view.failure is not None else [*removed, *statuses]
+        unwatched = any(one.resource.kind == "Event" for one in view.content)
+        again_s = UNWATCHED_S if unwatched else DISCOVERY_S if view.failed else REMAINING_S
+        return Plan(tuple(effects), _waiting(view), again_s)
     finalizers = [one for one in namespace.spec.finalizers if one != FINALIZER]
     spec = msgspec.structs.replace(namespace.spec, finalizers=finalizers)
     return Plan((Update(msgspec.structs.replace(namespace, spec=spec), subresource="finalize"),))
@@ -90,14 +104,18 @@ def _as_partial(resource: Resource[Any]) -> Resource[Any]:
     return msgspec.structs.replace(resource, type=Partial)
 
 
-def _staying(content: Content) -> Iterable[Partial]:
-    return (obj for obj in content.objects if obj.metadata.deletionTimestamp is None)
+def _next(content: Iterable[Content]) -> list[Content]:
+    """What is to be deleted now: pods before anything else."""
+    found = list(content)
+    pods = [one for one in found if one.resource.id == _PODS]
+    return [
+        one for one in pods or found if any(obj.metadata.deletionTimestamp is None for obj in one.objects)
+    ]
 
 
-def _remove(resource: Resource[Any], obj: Partial) -> Remove:
-    meta = obj.metadata
-    ref = Ref(resource.api_version, resource.kind, meta.namespace or "", meta.name or "", uid=meta.uid or "")
-    return Remove(ref, propagation="Background")
+def _remove(content: Content, namespace: str) -> RemoveAll:
+    resource = content.resource
+    return RemoveAll(resource.api_version, resource.kind, namespace, propagation="Background")
 
 
 def _waiting(view: View) -> str:
@@ -133,9 +151,9 @@ def _conditions(view: View, now: datetime) -> list[api.NamespaceCondition]:
         ),
         (
             "NamespaceDeletionContentFailure",
-            ("ContentDeletionFailed", ""),
+            ("ContentDeletionFailed", f"Failed to delete all resource types, 1 remaining: {_why(view)}"),
             ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
-            False,
+            bool(_why(view)),
         ),
         (
             "NamespaceContentRemaining",
@@ -158,6 +176,11 @@ def _conditions(view: View, now: datetime) -> list[api.NamespaceCondition]:
     return [*before.values(), *ours]
 
 
+def _why(view: View) -> str:
+    failure = view.failure
+    return str(failure.error) if failure is not None and isinstance(failure.effect, RemoveAll) else ""
+
+
 def _condition(
     old: api.NamespaceCondition | None, type: str, words: tuple[str, str], is_bad: bool, now: datetime
 ) -> api.NamespaceCondition:
@@ -176,11 +199,20 @@ def _condition(
 
 
 def _namespace_of(caches: Caches, obj: Any) -> Iterable[Key]:
+    """For each object that comes and the last of a kind that goes, not for each that goes."""
     name = obj.metadata.namespace
-    if name:
-        namespace = caches.of(api.Namespace).get("", name)
-        if namespace is not None and namespace.metadata.deletionTimestamp is not None:
-            yield Key("", name)
+    if not name:
+        return
+    namespace = caches.of(api.Namespace).get("", name)
+    if namespace is None or namespace.metadata.deletionTimestamp is None:
+        return
+    graph = caches.everything
+    resource = graph.resource(obj.apiVersion or "", obj.kind or "")
+    cache = graph.of(resource) if resource is not None else None
+    held = cache.get(name, obj.metadata.name or "") if cache is not None else None
+    is_new = held is not None and held.metadata.deletionTimestamp is None
+    if cache is None or is_new or not cache.count(NAMESPACE, name):
+        yield Key("", name)
 
 
 CONTROLLER: Final = Controller(

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sampan.client.effects import Remove, Update, UpdateStatus
+from sampan.client.effects import RemoveAll, Update, UpdateStatus
+from sampan.client.executor import Failure
 from sampan.client.resources import Partial, Resource
 from sampan.controllers import serviceaccount
 from sampan.controllers.namespace import CONTROLLER, Content, View, plan
@@ -37,9 +38,9 @@ def left(resource: Resource[Partial], name: str, *finalizers: str, deleting: boo
 
 def test_pods_go_first() -> None:
     found = plan(View(namespace(), content=(left(MAPS, "m"), left(PODS, "p"))), NOW)
-    assert [e.ref.name for e in found.effects if isinstance(e, Remove)] == ["p"]
+    assert [e.kind for e in found.effects if isinstance(e, RemoveAll)] == ["Pod"]
     found = plan(View(namespace(), content=(left(MAPS, "m"), left(PODS, "p", deleting=True))), NOW)
-    assert [e for e in found.effects if isinstance(e, Remove)] == []
+    assert [e for e in found.effects if isinstance(e, RemoveAll)] == []
     assert "1 pods" in found.waiting_for
 
 
@@ -59,6 +60,19 @@ def test_what_remains_and_why_is_said_in_conditions() -> None:
     assert told["NamespaceDeletionDiscoveryFailure"][0] == "False"
     assert effect.obj.status.phase == "Terminating"
     assert plan(View(effect.obj, content=(held,)), NOW).effects == ()
+
+
+def test_what_cannot_be_deleted_is_said() -> None:
+    refused = Failure(RemoveAll("v1", "ConfigMap", "shop"), ConnectionError("a webhook says no"))
+    status, again = plan(View(namespace(), content=(left(MAPS, "m"),), failure=refused), NOW).effects
+    assert isinstance(status, UpdateStatus)
+    assert isinstance(again, RemoveAll)
+    told = {c.type: (c.status, c.reason, c.message) for c in status.obj.status.conditions}
+    assert told["NamespaceDeletionContentFailure"] == (
+        "True",
+        "ContentDeletionFailed",
+        "Failed to delete all resource types, 1 remaining: a webhook says no",
+    )
 
 
 def test_an_empty_namespace_is_finalized() -> None:
