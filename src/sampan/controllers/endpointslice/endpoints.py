@@ -141,6 +141,7 @@ CONTROLLER: Final = Controller(
     name="endpoint",
     kind=api.Service,
     watches=(mapped(api.Pod, views.services_of, views.pod_matters), mapped(api.Endpoints, _same_name)),
+    indexes={api.Service: {views.BY_LABEL: views.by_label}},
     gather=gather,
     plan=plan,
 )

@@ -228,7 +228,11 @@ CONTROLLER: Final = Controller(
         mapped(api.EndpointSlice, _service_of),
         mapped(api.Node, views.services_on, views.node_matters),
     ),
-    indexes={api.Pod: {podutil.ON_NODE: podutil.on_node}, api.EndpointSlice: {_INDEX: _by_service}},
+    indexes={
+        api.Pod: {podutil.ON_NODE: podutil.on_node},
+        api.EndpointSlice: {_INDEX: _by_service},
+        api.Service: {views.BY_LABEL: views.by_label},
+    },
     gather=gather,
     plan=plan,
 )

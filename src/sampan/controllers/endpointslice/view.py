@@ -16,6 +16,7 @@ SERVICE_NAME: Final = "kubernetes.io/service-name"
 TRIGGER: Final = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS: Final = "service.kubernetes.io/headless"
 ZONE: Final = "topology.kubernetes.io/zone"
+BY_LABEL: Final = "selector"
 IPV4: Final = "IPv4"
 IPV6: Final = "IPv6"
 
@@ -99,12 +100,26 @@ def target(pod: api.Pod) -> api.ObjectReference:
     return api.ObjectReference(kind="Pod", namespace=meta.namespace, name=meta.name, uid=meta.uid)
 
 
+def by_label(service: api.Service) -> Iterable[str]:
+    """For the index `BY_LABEL`: one of the labels that pods of the Service have, for want of them all."""
+    if not selects(service):
+        return ()
+    name, value = min(service.spec.selector.items())
+    return (_label(service, name, value),)
+
+
 def services_of(caches: Caches, pod: Any) -> Iterable[Key]:
-    """The Services that select the pod."""
+    """The Services that select the pod; needs the index `BY_LABEL` of Services."""
     namespace = pod.metadata.namespace or ""
-    for service in caches.of(api.Service).by_namespace(namespace):
-        if selects(service) and selectors.from_labels(service.spec.selector).matches(pod.metadata.labels):
-            yield Key(namespace, service.metadata.name or "")
+    services = caches.of(api.Service)
+    for name, value in pod.metadata.labels.items():
+        for service in services.by_index(BY_LABEL, _label(pod, name, value)):
+            if selectors.from_labels(service.spec.selector).matches(pod.metadata.labels):
+                yield Key(namespace, service.metadata.name or "")
+
+
+def _label(obj: Any, name: str, value: str) -> str:
+    return f"{obj.metadata.namespace}/{name}={value}"
 
 
 def services_on(caches: Caches, node: api.Node) -> Iterable[Key]:
