@@ -61,7 +61,7 @@ def from_hub(event: Any) -> Any:
         setattr(obj, ours, getattr(event, theirs))
     if event.series is not None:
         obj.series = api.EventsEventSeries(
-            count=event.series.count or 0, lastObservedTime=event.series.lastObservedTime or ""
+            count=event.series.count or 0, lastObservedTime=event.series.lastObservedTime
         )
     return obj
 
