@@ -20,7 +20,8 @@ from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context, context
 from sampan.apiserver.core.discovery import Discovery
 from sampan.apiserver.core.documents import Documents
-from sampan.apiserver.core.inflight import InFlight
+from sampan.apiserver.core.flowcontrol.control import FlowControl, list_seats
+from sampan.apiserver.core.flowcontrol.upkeep import UPKEEP_EVERY_S, Upkeep, Writes
 from sampan.apiserver.core.list_options import selection
 from sampan.apiserver.core.modify import Modifier, creates
 from sampan.apiserver.core.nodes import NodeTunnels
@@ -46,6 +47,7 @@ from sampan.store.watchcache import WatchCache
 # How much of the store's past stays readable, for paged lists and resumed watches (as kube-apiserver).
 COMPACT_EVERY_S: Final = 300.0
 _RBAC_PREFIX: Final = "/registry/rbac.authorization.k8s.io/"
+_FLOW_PREFIX: Final = "/registry/flowcontrol.apiserver.k8s.io/"
 # Deleting one of these may end a token's life.
 _TOKEN_PREFIXES: Final = (
     "/registry/core/serviceaccounts/",
@@ -107,7 +109,10 @@ class ApiServer:
         self._bodies = bodies
         self._reader = Reader(store, self.cache, clock)
         self._watches = Watches(self.cache, clock, chance)
-        self._in_flight = InFlight()
+        schemas, levels = self.resources.of(api.FlowSchema), self.resources.of(api.PriorityLevelConfiguration)
+        self.flow = FlowControl(schemas, levels, clock)
+        writes = Writes(self._create_obj, self._update_obj, self._delete_obj)
+        self._flow_upkeep = Upkeep(schemas, levels, writes)
         self._modifier = Modifier(writer, bodies)
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator)
         self._reviews = Reviews(self.authenticator, self.authorizer)
@@ -130,12 +135,14 @@ class ApiServer:
     async def start(self) -> None:
         """Load what is stored, create what every cluster has, and begin to answer."""
         self.cache.on_batch.append(self._follow)
-        self.cache.on_reload += [self.authorizer.forget, self.authenticator.forget]
+        self.cache.on_reload += [self.authorizer.forget, self.authenticator.forget, self.flow.forget]
         await self.cache.start()
         await self._bootstrap()
         self._tasks = [
             asyncio.create_task(self._compact(), name="compaction"),
             asyncio.create_task(self._watches.send_bookmarks(), name="bookmarks"),
+            asyncio.create_task(self.flow.adjust(), name="flow control"),
+            asyncio.create_task(self._keep_flow_objects(), name="upkeep of flow control"),
         ]
         self.ready = True
 
@@ -164,6 +171,28 @@ class ApiServer:
         resource = None
         if target is not None:
             resource = self.resources.find(target.group, target.version, target.plural)
+        seats = 1
+        if resource is not None and target is not None and target.verb in _ALL_NAMESPACES:
+            seats = list_seats(resource.cache.count)
+        permit = self.flow.enter(user, target, request.method.lower(), request.path, seats)
+        if permit is None:
+            return await self._answer(request, user, target, resource)
+        if permit.ready is not None:
+            await self.flow.wait(permit)
+        try:
+            response = await self._answer(request, user, target, resource)
+        except StatusError as refused:
+            refused.headers = permit.flow.headers
+            raise
+        finally:
+            if permit.ticket is not None:
+                self.flow.done(permit)
+        response.headers.update(permit.flow.headers)
+        return response
+
+    async def _answer(
+        self, request: Request, user: User, target: Target | None, resource: Resource | None
+    ) -> Response:
         if target is None or resource is None:
             return self._other(request, user)
         if target.namespace and not resource.kind.namespaced:
@@ -173,11 +202,7 @@ class ApiServer:
         if target.subresource in _STREAMS and target.verb == "get":
             # A websocket begins with a GET, but runs a command: reading rights are not enough.
             self._authorize(user, msgspec.structs.replace(target, verb="create"))
-        entered = self._in_flight.enter(user, target)
-        try:
-            return await self._verb(request, user, target, resource)
-        finally:
-            self._in_flight.leave(entered)
+        return await self._verb(request, user, target, resource)
 
     def _authorize(self, user: User, target: Target) -> None:
         if users.MASTERS in user.groups:
@@ -278,6 +303,9 @@ class ApiServer:
         for change in batch.changes:
             if change.key.startswith(_RBAC_PREFIX):
                 self.authorizer.forget()
+            elif change.key.startswith(_FLOW_PREFIX):
+                self.flow.forget()
+                self._flow_upkeep.changed.set()
             elif change.value is None and change.key.startswith(_TOKEN_PREFIXES):
                 self.authenticator.forget()
 
@@ -291,26 +319,61 @@ class ApiServer:
         for wave in (True, False):
             made = (obj for obj in objects if isinstance(obj, api.Namespace) is wave)
             await asyncio.gather(*map(self._create_missing, made))
+        await self._flow_upkeep.once(self.clock.now().replace(microsecond=0))
 
     async def _create_missing(self, obj: Any) -> None:
         resource = self.resources.of(type(obj))
         namespace = obj.metadata.namespace or ""
-        if resource.cache.get(namespace, obj.metadata.name) is not None:
-            return
+        if resource.cache.get(namespace, obj.metadata.name) is None:
+            await self._create(resource, namespace, obj)
+
+    async def _create(self, resource: Resource, namespace: str, obj: Any) -> None:
+        try:
+            await self._writer.create(self._own(resource, "create", "", namespace), codec.copy(obj))
+        except StatusError as refused:
+            if refused.reason != "AlreadyExists":  # another server of the same cluster was first
+                raise
+
+    def _own(self, resource: Resource, verb: str, name: str = "", namespace: str = "") -> Context:
+        """The context of a write that the server makes by itself."""
         kind = resource.kind
-        target = Target(kind.group, kind.version, kind.plural, namespace, "", "", "", "create")
-        made = Context(
+        return Context(
             user=users.ADMIN,
-            target=target,
+            target=Target(kind.group, kind.version, kind.plural, namespace, name, "", "", verb),
             resource=resource,
             served=resource,
             now=self.clock.now().replace(microsecond=0),
         )
-        try:
-            await self._writer.create(made, codec.copy(obj))
-        except StatusError as refused:
-            if refused.reason != "AlreadyExists":  # another server of the same cluster was first
-                raise
+
+    async def _create_obj(self, resource: Resource, obj: Any) -> None:
+        await self._create(resource, obj.metadata.namespace or "", obj)
+
+    async def _update_obj(self, resource: Resource, obj: Any, subresource: str) -> None:
+        """Store `obj` as it is now, unless somebody changes it meanwhile: then there is another turn."""
+        made = self._own(resource, "update", obj.metadata.name)
+        with contextlib.suppress(StatusError):
+            await self._writer.update(made, lambda _old: codec.copy(obj), subresource=subresource)
+
+    async def _delete_obj(self, resource: Resource, obj: Any) -> None:
+        made = self._own(resource, "delete", obj.metadata.name)
+        with contextlib.suppress(StatusError):
+            await self._writer.delete(made, uid=obj.metadata.uid)
+
+    async def _keep_flow_objects(self) -> None:
+        upkeep = self._flow_upkeep
+        while True:
+            upkeep.changed.clear()
+            with contextlib.suppress(StatusError):  # the store cannot be written just now
+                await upkeep.once(self.clock.now().replace(microsecond=0))
+            waits = {
+                asyncio.ensure_future(self.clock.sleep(UPKEEP_EVERY_S)),
+                asyncio.ensure_future(upkeep.changed.wait()),
+            }
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     async def _compact(self) -> None:
         """Keep one to two periods of history."""

@@ -32,6 +32,8 @@ class StatusError(Exception):
         self.reason = reason
         self.message = message
         self.details = details or {}
+        # What the answer's headers hold beside those of every refusal.
+        self.headers: dict[str, str] = {}
 
     def response(self) -> Response:
         body: dict[str, Any] = {**_PREFIX, "status": "Failure", "message": self.message}
@@ -42,7 +44,7 @@ class StatusError(Exception):
         if self.details:
             body["details"] = self.details
         body["code"] = self.code
-        headers = {}
+        headers = dict(self.headers)
         if "retryAfterSeconds" in self.details:
             headers["Retry-After"] = str(self.details["retryAfterSeconds"])
         return Response(status=self.code, body=_encode(body), headers=headers)

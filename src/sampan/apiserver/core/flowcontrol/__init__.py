@@ -1,0 +1,1 @@
+"""API Priority and Fairness: which requests run now, which wait, and which are turned away."""
