@@ -1,68 +1,37 @@
-"""The scheduling cycle, pure: one pod and the table of nodes in, one decision out."""
+"""The scheduling cycle, pure: one pod and the world in, one decision out.
+
+What NODE and ROOM plugins say of a pod's shape is kept as one mask and one array of scores, and brought up to
+date for the rows that changed; what CLUSTER plugins say is worked out each time, over all rows at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from sampan.scheduler.plugins import (
-    node_affinity,
-    node_name,
-    node_ports,
-    node_resources,
-    node_unschedulable,
-    taint_toleration,
-)
-from sampan.scheduler.requests import Demand
-from sampan.scheduler.table import Bools, Mask, NodeTable, Numbers
+from sampan.scheduler.changes import ALL, RowIndex, Rows
+from sampan.scheduler.framework import AS_IS, CLUSTER, Plugin, Reason, Rejected, Verdict, scaled
+from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.table import Bools, Numbers
+from sampan.scheduler.world import World
 from sampan.schema import api
 
-Filter = Callable[[api.Pod, Demand, NodeTable], Mask | None]
-Score = Callable[[api.Pod, Demand, NodeTable], Numbers | None]
-
-# In kube-scheduler's order: a node is told the reason of the first filter that refuses it. What names nodes
-# comes before all else, as its PreFilter step does.
-FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
-    ("NodeAffinity", lambda pod, _, nodes: node_affinity.filter_pinned(pod, nodes)),
-    ("NodeUnschedulable", lambda pod, _, nodes: node_unschedulable.filter_nodes(pod, nodes)),
-    ("NodeName", lambda pod, _, nodes: node_name.filter_nodes(pod, nodes)),
-    ("TaintToleration", lambda pod, _, nodes: taint_toleration.filter_nodes(pod, nodes)),
-    ("NodeAffinity", lambda pod, _, nodes: node_affinity.filter_nodes(pod, nodes)),
-    ("NodePorts", lambda _, demand, nodes: node_ports.filter_nodes(demand.ports, nodes)),
-    ("NodeResourcesFit", lambda _, demand, nodes: node_resources.filter_nodes(demand, nodes)),
-)
-# What a plugin's raw scores mean: 0..100 as they are, or to be scaled to that over the nodes in question.
-AS_IS: Final = "as is"
-MORE_IS_BETTER: Final = "more is better"
-LESS_IS_BETTER: Final = "less is better"
-# Plugin, weight (kube-scheduler's), what its scores mean, function.
-SCORES: Final[tuple[tuple[str, int, str, Score], ...]] = (
-    ("TaintToleration", 3, LESS_IS_BETTER, lambda pod, _, nodes: taint_toleration.score_nodes(pod, nodes)),
-    ("NodeAffinity", 2, MORE_IS_BETTER, lambda pod, _, nodes: node_affinity.score_nodes(pod, nodes)),
-    (
-        "NodeResourcesFit",
-        1,
-        AS_IS,
-        lambda _, asked, nodes: node_resources.score_least_allocated(asked, nodes),
-    ),
-    (
-        "NodeResourcesBalancedAllocation",
-        1,
-        AS_IS,
-        lambda _, asked, nodes: node_resources.score_balanced(asked, nodes),
-    ),
-)
 NO_NODES: Final = "no nodes available to schedule pods"
+# Cells (rows times shapes) of kept answers; the shapes used longest ago are worked out anew.
+MOST_KEPT_CELLS: Final = 4_000_000
+Choose = Callable[[Sequence[int]], int]
 
 
 class Decision(msgspec.Struct, frozen=True):
     """Where a pod goes (`node` set), or why it cannot go anywhere.
 
     `reasons` are (how many nodes, why) and `refused_by` the plugins behind them, which tell what would have
-    to change before another try is worth it.
+    to change before another try is worth it. `rejection` is a word on all nodes at once, `after` what
+    preemption came to.
     """
 
     node: str = ""
@@ -70,79 +39,406 @@ class Decision(msgspec.Struct, frozen=True):
     nodes: int = 0
     reasons: tuple[tuple[int, str], ...] = ()
     refused_by: frozenset[str] = frozenset()
+    rejection: str = ""
+    after: str = ""
 
     @property
     def message(self) -> str:
         """The text of the PodScheduled condition, worded as kube-scheduler's."""
         if self.nodes == 0:
             return NO_NODES
-        why = ", ".join(sorted(f"{count} {reason}" for count, reason in self.reasons))
-        return f"0/{self.nodes} nodes are available: {why}."
+        parts = [f"0/{self.nodes} nodes are available:"]
+        if self.rejection:
+            parts.append(f"{self.rejection}.")
+        if self.reasons:
+            parts.append(", ".join(sorted(f"{count} {reason}" for count, reason in self.reasons)) + ".")
+        if self.after:
+            parts.append(self.after)
+        return " ".join(parts)
 
 
-def schedule(
-    pod: api.Pod, demand: Demand, nodes: NodeTable, choose: Callable[[Sequence[int]], int]
-) -> Decision:
-    """Decide for one pod. `choose` picks among rows of the same best score."""
-    candidates, reasons, refused_by = filter_all(pod, demand, nodes)
-    if not candidates.any():
-        counted = tuple((count, reason) for reason, count in reasons.items())
-        return Decision(nodes=nodes.count, reasons=counted, refused_by=frozenset(refused_by))
-    rows = np.flatnonzero(candidates)
-    if len(rows) > 1:
-        totals = score_all(pod, demand, nodes, candidates)[rows]
-        best = rows[totals == totals.max()]
-        row = int(best[0]) if len(best) == 1 else choose(best.tolist())
-    else:
-        row = int(rows[0])
-    node = nodes.nodes[row]
-    assert node is not None
-    return Decision(node.metadata.name or "", row, nodes.count)
+class Diagnosis(msgspec.Struct):
+    """Why each row is out: counts by reason, plugins, and which rows evicting pods could open."""
+
+    reasons: dict[str, int]
+    refused_by: set[str]
+    resolvable: Bools
+    rejection: str = ""
 
 
-def filter_all(pod: api.Pod, demand: Demand, nodes: NodeTable) -> tuple[Bools, dict[str, int], set[str]]:
-    """Rows that every filter lets through; how many nodes each reason stopped; which plugins did."""
-    candidates = nodes.live.copy()
-    reasons: dict[str, int] = {}
-    refused_by: set[str] = set()
-    for name, run in FILTERS:
-        mask = run(pod, demand, nodes)
-        if mask is None:
-            continue
-        for reason, where in mask.reasons:
-            count = int(np.count_nonzero(candidates & where))
+class Profile(msgspec.Struct, frozen=True):
+    """The plugins of one schedulerName, in their order; scoring ones with their weights."""
+
+    name: str = "default-scheduler"
+    filters: tuple[Plugin, ...] = ()
+    scorers: tuple[tuple[Plugin, int], ...] = ()
+
+
+class _Kept(msgspec.Struct, eq=False):
+    """What NODE and ROOM plugins say of one shape, up to a position in the table's log."""
+
+    filters: tuple[tuple[Plugin, Any], ...]
+    scorers: tuple[tuple[Plugin, int, Any], ...]
+    scaling: tuple[tuple[Plugin, int, Any], ...]  # whose scores depend on who else passes
+    mask: Bools
+    scores: Numbers
+    raw: list[Numbers | None]
+    at: int = -1
+    specs_at: int = -1
+
+
+class Engine:
+    """Decides for the pods of one profile."""
+
+    def __init__(self, profile: Profile, world: World) -> None:
+        self.profile = profile
+        self.world = world
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._local = tuple(p for p in profile.filters if p.reach != CLUSTER and p.overrides("filter"))
+        self._wide = tuple(p for p in profile.filters if p.reach == CLUSTER and p.overrides("filter"))
+        self._narrowing = tuple(p for p in profile.filters if p.overrides("narrow"))
+        scorers = [(p, w) for p, w in profile.scorers if p.overrides("score") and w]
+        self._local_scorers = tuple((p, w) for p, w in scorers if p.reach != CLUSTER)
+        self._wide_scorers = tuple((p, w) for p, w in scorers if p.reach == CLUSTER)
+
+    # -- deciding ------------------------------------------------------------------------------------
+
+    def decide(self, pod: PodInfo, choose: Choose, extra: Mapping[int, int] | None = None) -> Decision:
+        """Decide for one pod. `choose` picks among rows of the same best score."""
+        found = self.feasible(pod)
+        if isinstance(found, Decision):
+            return found
+        return self.pick(pod, found, choose, extra)
+
+    def feasible(self, pod: PodInfo) -> RowIndex | Decision:
+        """The rows that will do; or, where there are none, why."""
+        world = self.world
+        rows, wide = self._start(pod)
+        if isinstance(wide, Rejected) or rows is not None:
+            passing = self._among(pod, rows, wide)
+        else:
+            mask = self._shape(pod).mask
+            for plugin, state in wide:
+                verdict = plugin.filter(state, world, ALL)
+                if verdict is not None:
+                    mask = mask & ~verdict.refused
+            passing = np.flatnonzero(mask)
+        if not len(passing):
+            return self.explain_failure(pod)
+        return passing
+
+    def pick(
+        self, pod: PodInfo, rows: RowIndex, choose: Choose, extra: Mapping[int, int] | None = None
+    ) -> Decision:
+        """The best of the rows. A row that was promised to others is taken only where there is room for all.
+
+        `extra` are scores from outside (extenders), by row.
+        """
+        world = self.world
+        totals: Numbers | None = None
+        while len(rows):
+            if len(rows) == 1:
+                row = int(rows[0])
+            else:
+                if totals is None:
+                    totals = self.totals(pod, rows)
+                    if extra:
+                        totals = totals + np.array([extra.get(int(r), 0) for r in rows], dtype=np.int64)
+                best = rows[totals == totals.max()]
+                row = int(best[0]) if len(best) == 1 else choose(best.tolist())
+            if not world.nominated or self._leaves_room(pod, row):
+                return Decision(self._name(row), row, world.table.count)
+            keep = rows != row
+            rows, totals = rows[keep], totals[keep] if totals is not None else None
+        return self.explain_failure(pod)
+
+    def totals(self, pod: PodInfo, rows: RowIndex) -> Numbers:
+        """The weighted sum of all scores of these rows."""
+        world = self.world
+        if pod_rows_few(rows):
+            return self._totals_afresh(pod, rows)
+        kept = self._shape(pod)
+        total = kept.scores[rows]
+        for (plugin, weight, _), raw in zip(kept.scaling, kept.raw, strict=True):
+            if raw is not None:
+                total = total + weight * scaled(raw[rows], plugin.scaling)
+        whole: Numbers = total + self._wide_totals(pod, rows, world)
+        return whole
+
+    def breakdown(self, pod: PodInfo, rows: RowIndex) -> dict[str, Numbers]:
+        """The weighted score of each plugin for these rows; for telling people."""
+        found: dict[str, Numbers] = {}
+        for plugin, weight in (*self._local_scorers, *self._wide_scorers):
+            state = plugin.prepare_score(pod, self.world)
+            raw = plugin.score(state, self.world, rows) if state is not None else None
+            if raw is not None:
+                found[plugin.name] = weight * scaled(raw, plugin.scaling)
+        return found
+
+    def fits(self, pod: PodInfo, row: int, states: Sequence[tuple[Plugin, Any]] | None = None) -> bool:
+        """Whether every filter lets the pod onto one row, as the world is at this instant."""
+        rows = np.array([row], dtype=np.intp)
+        for plugin in self.profile.filters:
+            if not plugin.overrides("filter"):
+                continue
+            state = plugin.prepare(pod, self.world)
+            if isinstance(state, Rejected):
+                return False
+            if state is None:
+                continue
+            verdict = plugin.filter(state, self.world, rows)
+            if verdict is not None and verdict.refused[0]:
+                return False
+        return bool(self.world.table.live[row])
+
+    # -- saying why ----------------------------------------------------------------------------------
+
+    def diagnose(self, pod: PodInfo) -> Diagnosis:
+        """Why the pod cannot run on the rows where it cannot: the first filter that refuses a row tells."""
+        world = self.world
+        table = world.table
+        left = table.live.copy()
+        found = Diagnosis({}, set(), np.zeros(table.size, dtype=np.bool_))
+        for plugin in self._narrowing:
+            names = plugin.narrow(pod, world)
+            if names is not None:
+                out = left.copy()
+                out[[table.rows[name] for name in names if name in table.rows]] = False
+                text = f"node(s) didn't satisfy plugin(s) [{plugin.name}]"
+                self._tell(found, plugin, Verdict(out, (Reason(text, out, False),)), left)
+                left &= ~out
+        for plugin in self.profile.filters:
+            state = plugin.prepare(pod, world) if plugin.overrides("prepare") else None
+            if isinstance(state, Rejected):
+                return self._rejected(plugin, state)
+            if state is None or not left.any():
+                continue
+            verdict = plugin.filter(state, world, ALL)
+            if verdict is not None:
+                self._tell(found, plugin, verdict, left)
+                left &= ~verdict.refused
+        if left.any():  # only promises to others are in the way
+            self._tell_promised(found, pod, left)
+        return found
+
+    def explain_failure(self, pod: PodInfo) -> Decision:
+        """The decision that there is no node, with its reasons."""
+        found = self.diagnose(pod)
+        return Decision(
+            nodes=self.world.table.count,
+            reasons=tuple((count, reason) for reason, count in found.reasons.items()),
+            refused_by=frozenset(found.refused_by),
+            rejection=found.rejection,
+        )
+
+    def explain(self, pod: PodInfo) -> list[tuple[str, str, str]]:
+        """For each node: its name, the plugin that refuses it ("" for none) and why."""
+        world = self.world
+        told: dict[str, tuple[str, str]] = {}
+        verdicts: list[tuple[str, Verdict]] = []
+        for plugin in self.profile.filters:
+            state = plugin.prepare(pod, world) if plugin.overrides("prepare") else None
+            if isinstance(state, Rejected):
+                return [(name, plugin.name, state.text) for name in world.table.rows]
+            verdict = plugin.filter(state, world, ALL) if state is not None else None
+            if verdict is not None:
+                verdicts.append((plugin.name, verdict))
+        for name, row in world.table.rows.items():
+            first = next(((p, v) for p, v in verdicts if v.refused[row]), None)
+            if first is not None:
+                told[name] = first[0], ", ".join(r.text for r in first[1].reasons if r.where[row])
+            elif not self._leaves_room(pod, row):
+                told[name] = "DefaultPreemption", "the room is promised to a pod that comes before"
+        return [(name, *told.get(name, ("", ""))) for name in world.table.rows]
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _start(self, pod: PodInfo) -> tuple[RowIndex | None, Any]:
+        """The rows worth a look (None for all), and the states of CLUSTER plugins or a Rejected."""
+        world = self.world
+        rows: RowIndex | None = None
+        for plugin in self._narrowing:
+            names = plugin.narrow(pod, world)
+            if names is not None:
+                found = world.table.rows
+                some = np.array([found[name] for name in names if name in found], dtype=np.intp)
+                rows = some if rows is None else np.intersect1d(rows, some)
+        wide = []
+        for plugin in self._wide:
+            state = plugin.prepare(pod, world)
+            if isinstance(state, Rejected):
+                return rows, state
+            if state is not None:
+                wide.append((plugin, state))
+        return rows, wide
+
+    def _among(self, pod: PodInfo, rows: RowIndex | None, wide: Any) -> RowIndex:
+        none = np.array([], dtype=np.intp)
+        if isinstance(wide, Rejected) or rows is None or not len(rows):
+            return none
+        states = [*self._states(pod), *wide]
+        for plugin, state in states:
+            verdict = plugin.filter(state, self.world, rows)
+            if verdict is not None:
+                rows = rows[~verdict.refused]
+                if not len(rows):
+                    break
+        return rows
+
+    def _states(self, pod: PodInfo) -> list[tuple[Plugin, Any]]:
+        found = []
+        for plugin in self._local:
+            state = plugin.prepare(pod, self.world)
+            if state is not None:
+                found.append((plugin, state))
+        return found
+
+    def _shape(self, pod: PodInfo) -> _Kept:
+        """The kept answers for the pod's shape, up to date."""
+        key = pod.shape.key
+        world = self.world
+        kept = self._kept.get(key)
+        if kept is None or kept.specs_at < 0 or len(kept.mask) != world.table.size:
+            kept = self._fresh(pod)
+            self._kept[key] = kept
+            while len(self._kept) * world.table.size > MOST_KEPT_CELLS and len(self._kept) > 1:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        changed = ALL if kept.at < 0 else world.table.usage.since(kept.at)
+        if changed is not None:
+            self._update(kept, changed)
+            kept.at, kept.specs_at = world.table.usage.position, world.table.specs.position
+        return kept
+
+    def _fresh(self, pod: PodInfo) -> _Kept:
+        world, size = self.world, self.world.table.size
+        summed: list[tuple[Plugin, int, Any]] = []
+        scaling: list[tuple[Plugin, int, Any]] = []
+        for plugin, weight in self._local_scorers:
+            state = plugin.prepare_score(pod, world)
+            if state is not None:
+                (summed if plugin.scaling == AS_IS else scaling).append((plugin, weight, state))
+        return _Kept(
+            filters=tuple(self._states(pod)),
+            scorers=tuple(summed),
+            scaling=tuple(scaling),
+            mask=np.zeros(size, dtype=np.bool_),
+            scores=np.zeros(size, dtype=np.int64),
+            raw=[None] * len(scaling),
+        )
+
+    def _update(self, kept: _Kept, rows: Rows) -> None:
+        world = self.world
+        passes = world.table.live[rows]
+        passes = passes.copy() if isinstance(rows, slice) else passes
+        for plugin, state in kept.filters:
+            verdict = plugin.filter(state, world, rows)
+            if verdict is not None:
+                passes &= ~verdict.refused
+        kept.mask[rows] = passes
+        total: Any = 0
+        for plugin, weight, state in kept.scorers:
+            scores = plugin.score(state, world, rows)
+            if scores is not None:
+                total = total + weight * scores
+        kept.scores[rows] = total
+        if kept.specs_at != world.table.specs.position:
+            for at, (plugin, _, state) in enumerate(kept.scaling):
+                kept.raw[at] = _merged(kept.raw[at], plugin.score(state, world, rows), rows, world.table.size)
+
+    def _totals_afresh(self, pod: PodInfo, rows: RowIndex) -> Numbers:
+        total = np.zeros(len(rows), dtype=np.int64)
+        for scores in self.breakdown(pod, rows).values():
+            total += scores
+        return total
+
+    def _wide_totals(self, pod: PodInfo, rows: RowIndex, world: World) -> Any:
+        total: Any = 0
+        for plugin, weight in self._wide_scorers:
+            state = plugin.prepare_score(pod, world)
+            scores = plugin.score(state, world, rows) if state is not None else None
+            if scores is not None:
+                total = total + weight * scaled(scores, plugin.scaling)
+        return total
+
+    def _leaves_room(self, pod: PodInfo, row: int) -> bool:
+        """Whether the pod fits beside those that the row was promised to."""
+        name = self._name(row)
+        rivals = self.world.rivals(pod, name)
+        if not rivals:
+            return True
+        with self.world.without(name, ()) as trial:
+            for rival in rivals:
+                trial.add(rival)
+            return self.fits(pod, row)
+
+    def _tell(self, found: Diagnosis, plugin: Plugin, verdict: Verdict, left: Bools) -> None:
+        for reason in verdict.reasons:
+            where = left & reason.where
+            count = int(np.count_nonzero(where))
             if count:
-                reasons[reason] = reasons.get(reason, 0) + count
-                refused_by.add(name)
-        candidates &= mask.passes
-        if not candidates.any():
-            break
-    return candidates, reasons, refused_by
+                found.reasons[reason.text] = found.reasons.get(reason.text, 0) + count
+                found.refused_by.add(plugin.name)
+                if reason.resolvable:
+                    found.resolvable |= where
+        for reason in verdict.reasons:
+            if not reason.resolvable:  # one reason that nothing helps against outweighs the others
+                found.resolvable &= ~(left & reason.where)
+
+    def _tell_promised(self, found: Diagnosis, pod: PodInfo, left: Bools) -> None:
+        """Rows that pass by themselves: say what is short once those they were promised to are counted."""
+        rows = np.flatnonzero(left)
+        for row in rows.tolist():
+            name = self._name(row)
+            with self.world.without(name, ()) as trial:
+                for rival in self.world.rivals(pod, name):
+                    trial.add(rival)
+                one = np.array([row], dtype=np.intp)
+                for plugin in self.profile.filters:
+                    state = plugin.prepare(pod, self.world) if plugin.overrides("prepare") else None
+                    if state is None or isinstance(state, Rejected):
+                        continue
+                    verdict = plugin.filter(state, self.world, one)
+                    if verdict is not None and verdict.refused[0]:
+                        for reason in verdict.reasons:
+                            found.reasons[reason.text] = found.reasons.get(reason.text, 0) + 1
+                        found.refused_by.add(plugin.name)
+                        found.resolvable[row] = True
+                        break
+
+    def _rejected(self, plugin: Plugin, word: Rejected) -> Diagnosis:
+        resolvable = self.world.table.live.copy()
+        if not word.resolvable:
+            resolvable[:] = False
+        return Diagnosis({}, {plugin.name}, resolvable, word.text)
+
+    def _name(self, row: int) -> str:
+        node: api.Node | None = self.world.table.nodes[row]
+        assert node is not None
+        return node.metadata.name or ""
 
 
-def score_all(pod: api.Pod, demand: Demand, nodes: NodeTable, candidates: Bools) -> Numbers:
-    """The weighted sum of all scores of the candidates; other rows mean nothing."""
-    total = np.zeros(nodes.size, dtype=np.int64)
-    for _, weight, meaning, run in SCORES:
-        scores = run(pod, demand, nodes)
-        if scores is not None:
-            total += weight * _scaled(scores, meaning, candidates)
-    return total
+def pod_rows_few(rows: RowIndex) -> bool:
+    """Whether it is cheaper to look at the rows than to bring the kept answers up to date."""
+    return len(rows) <= FEW_ROWS
 
 
-def _scaled(scores: Numbers, meaning: str, candidates: Bools) -> Numbers:
-    """To 0..100, where the most that any candidate has is 100 (or 0, where less is better)."""
-    if meaning == AS_IS:
-        return scores
-    most = int(scores[candidates].max(initial=0))
-    shares = scores * 100 // most if most else scores * 0
-    return shares if meaning == MORE_IS_BETTER else 100 - shares
+FEW_ROWS: Final = 2
 
 
-def explain(pod: api.Pod, demand: Demand, nodes: NodeTable) -> Iterator[tuple[str, str, str]]:
-    """For each node: its name, the plugin that refuses it ("" for none) and why."""
-    masks = [(plugin, mask) for plugin, run in FILTERS if (mask := run(pod, demand, nodes)) is not None]
-    for name, row in nodes.rows.items():
-        plugin, refusal = next(((p, m) for p, m in masks if not m.passes[row]), ("", None))
-        why = ", ".join(r for r, where in refusal.reasons if where[row]) if refusal is not None else ""
-        yield name, plugin, why
+def _merged(kept: Numbers | None, fresh: Numbers | None, rows: Rows, size: int) -> Numbers | None:
+    """The kept raw scores with those of some rows anew. None is all zeros."""
+    if isinstance(rows, slice):
+        return fresh
+    if kept is None and fresh is None:
+        return None
+    if kept is None:
+        kept = np.zeros(size, dtype=np.int64)
+    kept[rows] = fresh if fresh is not None else 0
+    return kept
+
+
+def by_name(filters: Iterable[Plugin]) -> dict[str, Plugin]:
+    """The plugins by their names."""
+    return {plugin.name: plugin for plugin in filters}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -41,6 +42,8 @@ class Waiting(msgspec.Struct, eq=False):
     place: Place = Place.ACTIVE
     turn: int = 0
     failed: bool = False  # the last try failed for another reason than that no node would do
+    rank: float = 0.0  # among pods of one priority: the lower the earlier
+    popped_after: int = 0  # how many events there had been when its try began
 
     @property
     def tried_again_at_s(self) -> float:
@@ -54,16 +57,17 @@ class Waiting(msgspec.Struct, eq=False):
 
 
 class Queue:
-    """Order: higher priority first, then first come. Times are monotonic seconds."""
+    """Order: higher priority first, then lower rank, then first come. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._order = itertools.count(1)
-        self._active: list[tuple[int, int, Waiting]] = []
+        self._active: list[tuple[int, float, int, Waiting]] = []
         self._backing_off: list[tuple[float, int, Waiting]] = []
         self._known: dict[Key, Waiting] = {}
         self._unschedulable: dict[Key, Waiting] = {}  # in the order of their flushing
         self._early_second = -1
         self._early_left = 0
+        self._events = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -74,16 +78,16 @@ class Queue:
     def find(self, key: Key) -> Waiting | None:
         return self._known.get(key)
 
-    def add(self, key: Key, uid: str, priority: int) -> None:
+    def add(self, key: Key, uid: str, priority: int, rank: float = 0.0) -> None:
         """A new pod, or one that changed: it is tried next. One in flight is not tried twice at once."""
         known = self._known.get(key)
         if known is not None and known.uid == uid:
-            known.priority = priority
+            known.priority, known.rank = priority, rank
             if known.place is not Place.IN_FLIGHT:
                 self._activate(known)
             return
         self._forget(known)
-        self._known[key] = Waiting(key, uid, priority)
+        self._known[key] = Waiting(key, uid, priority, rank=rank)
         self._activate(self._known[key])
 
     def remove(self, key: Key, uid: str) -> None:
@@ -99,12 +103,19 @@ class Queue:
         if waiting is not None:
             self._move(waiting, Place.IN_FLIGHT)
             waiting.attempts += 1
+            waiting.popped_after = self._events
         return waiting
 
     def park(self, waiting: Waiting, refused_by: frozenset[str], now_s: float) -> None:
-        """No node will do: wait until an event makes one of the refusing plugins change its mind."""
+        """No node will do: wait until an event makes one of the refusing plugins change its mind.
+
+        Where something happened during the try, it may have come too late for it: then only back-off.
+        """
         if self._known.get(waiting.key) is waiting:
             waiting.refused_by, waiting.since_s, waiting.failed = refused_by, now_s, False
+            if waiting.popped_after != self._events:
+                self._back_off(waiting)
+                return
             self._move(waiting, Place.UNSCHEDULABLE)
             self._unschedulable[waiting.key] = waiting
 
@@ -114,11 +125,23 @@ class Queue:
             waiting.since_s, waiting.failed = now_s, True
             self._back_off(waiting)
 
-    def changed(self, plugins: frozenset[str]) -> None:
-        """Something happened that may turn these plugins round: let their pods try again."""
-        freed = [w for w in self._unschedulable.values() if not w.refused_by or w.refused_by & plugins]
-        for waiting in freed:
-            self._back_off(waiting)
+    def changed(self, frees: Callable[[Waiting], bool]) -> None:
+        """Something happened: let the pods try again for which it may make a difference."""
+        self._events += 1
+        if self._unschedulable:
+            for waiting in [w for w in self._unschedulable.values() if not w.refused_by or frees(w)]:
+                self._back_off(waiting)
+
+    @property
+    def parked(self) -> bool:
+        """Whether any pod waits for an event."""
+        return bool(self._unschedulable)
+
+    def activate(self, key: Key) -> None:
+        """Try a pod that waits at once, as where what it waited for is there."""
+        waiting = self._known.get(key)
+        if waiting is not None and waiting.place is not Place.IN_FLIGHT:
+            self._activate(waiting)
 
     def next_due_s(self) -> float | None:
         """When `pop` next has something without an event; None where nothing is timed."""
@@ -150,7 +173,7 @@ class Queue:
 
     def _next_active(self) -> Waiting | None:
         while self._active:
-            _, turn, waiting = heapq.heappop(self._active)
+            _, _, turn, waiting = heapq.heappop(self._active)
             if waiting.turn == turn:
                 return waiting
         return None
@@ -183,7 +206,7 @@ class Queue:
         if waiting.place is Place.ACTIVE and waiting.turn:
             return  # it keeps its turn, whatever changed of it
         self._move(waiting, Place.ACTIVE)
-        heapq.heappush(self._active, (-waiting.priority, waiting.turn, waiting))
+        heapq.heappush(self._active, (-waiting.priority, waiting.rank, waiting.turn, waiting))
 
     def _back_off(self, waiting: Waiting) -> None:
         self._move(waiting, Place.BACKING_OFF)

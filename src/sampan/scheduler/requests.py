@@ -62,15 +62,16 @@ def amount_of(resource: str, quantity: Quantity) -> int:
     return min(quantity.milli() if resource == CPU else quantity.whole(), MOST_AMOUNT)
 
 
-def demand(pod: api.Pod) -> Demand:
+def demand(pod: api.Pod, *, resized: bool = True) -> Demand:
     """The demand of a pod: containers and sidecars together, or the largest init step if that is more.
 
     Follows resourcehelper.PodRequests: requests of the pod as a whole override the sum of its containers,
     a container that is being resized counts with the larger of what it has and what it shall have, and the
-    RuntimeClass's overhead comes on top.
+    RuntimeClass's overhead comes on top. With `resized` False the status is not looked at.
     """
     spec = pod.spec
-    statuses = {s.name: s for s in (*pod.status.containerStatuses, *pod.status.initContainerStatuses)}
+    held = (*pod.status.containerStatuses, *pod.status.initContainerStatuses) if resized else ()
+    statuses = {s.name: s for s in held}
 
     def asked(container: api.Container) -> Amounts:
         return _asked(container, statuses.get(container.name))
@@ -91,11 +92,12 @@ def demand(pod: api.Pod) -> Demand:
         capped,
         min(scored.get(CPU, 0), MOST_AMOUNT),
         min(scored.get(MEMORY, 0), MOST_AMOUNT),
-        tuple(_host_ports(spec)),
+        tuple(host_ports(spec)),
     )
 
 
-def _host_ports(spec: api.PodSpec) -> list[HostPort]:
+def host_ports(spec: api.PodSpec) -> list[HostPort]:
+    """The host ports of containers and sidecars."""
     sidecars = [c for c in spec.initContainers if c.restartPolicy == "Always"]
     return [
         HostPort(port.hostIP or WILDCARD, port.hostPort, port.protocol or "TCP")

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from sampan.scheduler.changes import ChangeLog
 from sampan.scheduler.requests import Demand, HostPort, amount_of
 from sampan.schema import api
 
 Bools = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 _ROOM: Final = 16  # rows that a table starts with; it doubles when full
 _HARD: Final = ("NoSchedule", "NoExecute")
+_MARKS: Final = ("live", "unschedulable", "tainted", "less_wanted", "ported")
+HOSTNAME: Final = "kubernetes.io/hostname"
 
 
-class Mask(msgspec.Struct, frozen=True):
-    """Which nodes a filter lets through, and why not the others: each reason with its nodes."""
+class Domains:
+    """The values that a label has on the nodes, numbered: `ids[row]` is the node's, -1 where it has none."""
 
-    passes: Bools
-    reasons: tuple[tuple[str, Bools], ...] = ()
+    def __init__(self, key: str, size: int) -> None:
+        self.key = key
+        self.ids: Numbers = np.full(size, -1, dtype=np.int64)
+        self.numbers: dict[str, int] = {}
+
+    @property
+    def count(self) -> int:
+        """How many numbers were ever given; some may have no node any more."""
+        return len(self.numbers)
+
+    def set(self, row: int, labels: Mapping[str, str]) -> None:
+        value = labels.get(self.key)
+        self.ids[row] = -1 if value is None else self.numbers.setdefault(value, len(self.numbers))
+
+    def grow(self, more: int) -> None:
+        self.ids = np.concatenate([self.ids, np.full(more, -1, dtype=np.int64)])
 
 
 class NodeTable:
-    """The nodes, what they have, and what their pods take. Rows of nodes that went are used again."""
+    """The nodes, what they have, and what their pods take. Rows of nodes that went are used again.
+
+    `usage` logs every row whose answer may have changed; `specs` only those whose node did.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
@@ -36,10 +56,17 @@ class NodeTable:
         self.unschedulable: Bools = np.zeros(_ROOM, dtype=np.bool_)
         self.tainted: Bools = np.zeros(_ROOM, dtype=np.bool_)  # NoSchedule or NoExecute
         self.less_wanted: Bools = np.zeros(_ROOM, dtype=np.bool_)  # PreferNoSchedule
+        self.ported: Bools = np.zeros(_ROOM, dtype=np.bool_)  # a host port is taken
         self.scored_cpu: Numbers = np.zeros(_ROOM, dtype=np.int64)
         self.scored_memory: Numbers = np.zeros(_ROOM, dtype=np.int64)
+        self.usage = ChangeLog()
+        self.specs = ChangeLog()
+        # Image name -> row -> size in bytes.
+        self.images: dict[str, dict[int, int]] = {}
+        self._images_of: dict[int, tuple[str, ...]] = {}
         self._allocatable: dict[str, Numbers] = {}
         self._requested: dict[str, Numbers] = {}
+        self._domains: dict[str, Domains] = {}
         self._free: list[int] = list(range(_ROOM - 1, -1, -1))
 
     @property
@@ -63,6 +90,19 @@ class NodeTable:
     def live_rows(self) -> Iterable[int]:
         return self.rows.values()
 
+    def domains(self, key: str) -> Domains:
+        """The values of a label; kept up to date from the first question on."""
+        known = self._domains.get(key)
+        if known is None:
+            known = self._domains[key] = Domains(key, self.size)
+            for row in self.rows.values():
+                known.set(row, self.labels(row))
+        return known
+
+    def labels(self, row: int) -> Mapping[str, str]:
+        node = self.nodes[row]
+        return node.metadata.labels if node is not None else {}
+
     def put(self, node: api.Node) -> bool:
         """Add a node (True), or take over what changed of it."""
         name = node.metadata.name or ""
@@ -80,6 +120,10 @@ class NodeTable:
             self._allocatable[resource][row] = 0
         for resource, quantity in offered.items():
             _column(self._allocatable, resource, self.size)[row] = amount_of(resource, quantity)
+        for domains in self._domains.values():
+            domains.set(row, node.metadata.labels)
+        self._put_images(row, node)
+        self._changed(row)
         return fresh
 
     def remove(self, name: str) -> None:
@@ -89,24 +133,42 @@ class NodeTable:
             return
         self.nodes[row] = None
         self.ports[row] = []
-        for marks in (self.live, self.unschedulable, self.tainted, self.less_wanted):
-            marks[row] = False
+        for mark in _MARKS:
+            getattr(self, mark)[row] = False
         for columns in (self._allocatable, self._requested):
             for column in columns.values():
                 column[row] = 0
+        for domains in self._domains.values():
+            domains.set(row, {})
+        self._put_images(row, None)
         self.scored_cpu[row] = self.scored_memory[row] = 0
         self._free.append(row)
+        self._changed(row)
 
     def take(self, row: int, demand: Demand) -> None:
         """Count a pod's demand on a node."""
         self._count(row, demand, 1)
-        self.ports[row].extend(demand.ports)
+        if demand.ports:
+            self.ports[row].extend(demand.ports)
+            self.ported[row] = True
+        self.usage.note(row)
 
     def release(self, row: int, demand: Demand) -> None:
         """Give back what `take` counted."""
         self._count(row, demand, -1)
         for port in demand.ports:
             self.ports[row].remove(port)
+        self.ported[row] = bool(self.ports[row])
+        self.usage.note(row)
+
+    def touch(self, row: int) -> None:
+        """Note that answers about this row may have changed for a reason that the table does not hold."""
+        self.usage.note(row)
+
+    def touch_all(self) -> None:
+        """The same for every row."""
+        for row in self.rows.values():
+            self._changed(row)
 
     def contents(self) -> dict[str, tuple[object, ...]]:
         """Everything that is known of each node, however the rows lie; for comparing tables."""
@@ -117,12 +179,26 @@ class NodeTable:
                 int(self.scored_cpu[row]),
                 int(self.scored_memory[row]),
                 sorted((p.ip, p.port, p.protocol) for p in self.ports[row]),
-                bool(self.unschedulable[row]),
-                bool(self.tainted[row]),
-                bool(self.less_wanted[row]),
+                *(bool(getattr(self, mark)[row]) for mark in _MARKS),
             )
             for name, row in self.rows.items()
         }
+
+    def _changed(self, row: int) -> None:
+        self.specs.note(row)
+        self.usage.note(row)
+
+    def _put_images(self, row: int, node: api.Node | None) -> None:
+        for name in self._images_of.pop(row, ()):
+            rows = self.images[name]
+            rows.pop(row, None)
+            if not rows:
+                del self.images[name]
+        sizes = {n: i.sizeBytes or 0 for i in node.status.images for n in i.names} if node is not None else {}
+        if sizes:
+            self._images_of[row] = tuple(sizes)
+            for name, size in sizes.items():
+                self.images.setdefault(name, {})[row] = size
 
     def _count(self, row: int, demand: Demand, sign: int) -> None:
         for resource, amount in demand.amounts.items():
@@ -139,18 +215,21 @@ class NodeTable:
         size = self.size
         self.nodes += [None] * size
         self.ports += [[] for _ in range(size)]
-        self.live, self.unschedulable, self.tainted, self.less_wanted = (
-            np.concatenate([column, np.zeros(size, dtype=np.bool_)])
-            for column in (self.live, self.unschedulable, self.tainted, self.less_wanted)
-        )
+        for mark in _MARKS:
+            setattr(self, mark, np.concatenate([getattr(self, mark), np.zeros(size, dtype=np.bool_)]))
         self.scored_cpu, self.scored_memory = (
-            np.concatenate([column, np.zeros(size, dtype=np.int64)])
-            for column in (self.scored_cpu, self.scored_memory)
+            _longer(column, size) for column in (self.scored_cpu, self.scored_memory)
         )
         for columns in (self._allocatable, self._requested):
             for resource, column in columns.items():
-                columns[resource] = np.concatenate([column, np.zeros(size, dtype=np.int64)])
+                columns[resource] = _longer(column, size)
+        for domains in self._domains.values():
+            domains.grow(size)
         self._free = list(range(2 * size - 1, size - 1, -1))
+
+
+def _longer(column: Numbers, more: int) -> Numbers:
+    return np.concatenate([column, np.zeros(more, dtype=np.int64)])
 
 
 def _peek(columns: dict[str, Numbers], resource: str, size: int) -> Numbers:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sampan.scheduler.cycle import Decision, schedule
-from sampan.scheduler.requests import demand
-from sampan.scheduler.table import NodeTable
+from sampan.scheduler.cycle import Decision, Engine, Profile
+from sampan.scheduler.registry import default_profile
+from sampan.scheduler.world import World
 from sampan.schema import api, codec
 
 
@@ -45,12 +45,13 @@ def pod(name: str = "p", *, uid: str = "", status: Any = None, **spec: Any) -> a
     )
 
 
-def table(*nodes: api.Node) -> NodeTable:
-    made = NodeTable()
+def table(*nodes: api.Node) -> World:
+    made = World()
     for each in nodes:
-        made.put(each)
+        made.put_node(each)
     return made
 
 
-def decide(wanting: api.Pod, nodes: NodeTable) -> Decision:
-    return schedule(wanting, demand(wanting), nodes, lambda rows: rows[0])
+def decide(wanting: api.Pod, world: World, profile: Profile | None = None) -> Decision:
+    engine = Engine(profile or default_profile(), world)
+    return engine.decide(world.infos.of(wanting), lambda rows: rows[0])

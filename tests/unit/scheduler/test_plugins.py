@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from sampan.scheduler.cycle import explain, filter_all, score_all
-from sampan.scheduler.plugins import node_resources, taint_toleration
+from sampan.scheduler.changes import ALL
+from sampan.scheduler.cycle import Engine
+from sampan.scheduler.framework import Plugin
+from sampan.scheduler.plugins.node_balance import NodeResourcesBalancedAllocation
+from sampan.scheduler.plugins.node_resources import NodeResourcesFit
+from sampan.scheduler.plugins.taint_toleration import TaintToleration
+from sampan.scheduler.registry import default_profile
 from sampan.scheduler.requests import MOST_AMOUNT, demand
+from sampan.scheduler.world import World
 from sampan.schema import api
 from tests.unit.scheduler.objects import container, decide, node, pod, table, taint
 
 TAINT = "node(s) had untolerated taint(s)"
 AFFINITY = "node(s) didn't match Pod's node affinity/selector"
 GPU = "example.com/gpu"
+
+
+def put(world: World, placed: api.Pod, name: str) -> None:
+    world.place(world.infos.of(placed), name)
+
+
+def scores_of(plugin: Plugin, wanting: api.Pod, world: World) -> dict[str, int] | None:
+    state = plugin.prepare_score(world.infos.of(wanting), world)
+    scores = plugin.score(state, world, ALL) if state is not None else None
+    return None if scores is None else {name: int(scores[row]) for name, row in world.table.rows.items()}
 
 
 def affinity(*terms: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +174,7 @@ def test_host_ports(taken: dict[str, Any], wanted: dict[str, Any], clash: bool) 
         return pod(containers=[{**container(), "ports": [{"containerPort": 1, **port}]}])
 
     nodes = table(node("a"))
-    nodes.take(nodes.rows["a"], demand(with_port(taken)))
+    put(nodes, with_port(taken), "a")
     message = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
     decision = decide(with_port(wanted), nodes)
     assert (decision.node, decision.reasons and decision.message) == (("", message) if clash else ("a", ()))
@@ -222,19 +239,17 @@ def test_a_container_that_is_resized_counts_with_the_larger_amount() -> None:
 
 def test_least_allocated_leaves_out_what_a_node_has_none_of() -> None:
     nodes = table(node("a"), node("b", allocatable={"cpu": "2", "pods": "9"}), node("c", allocatable={}))
-    scores = node_resources.score_least_allocated(
-        demand(pod(containers=[container(cpu="1", memory="2Gi")])), nodes
-    )
-    assert [int(scores[nodes.rows[name]]) for name in "abc"] == [75, 50, 0]
+    wanting = pod(containers=[container(cpu="1", memory="2Gi")])
+    assert scores_of(NodeResourcesFit(), wanting, nodes) == {"a": 75, "b": 50, "c": 0}
 
 
 def test_balance_is_what_the_pod_improves() -> None:
     nodes = table(node("even"), node("uneven"))
-    nodes.take(nodes.rows["uneven"], demand(pod("x", containers=[container(memory="8Gi")])))
-    scores = node_resources.score_balanced(demand(pod(containers=[container(cpu="4")])), nodes)
-    assert scores is not None
-    assert [int(scores[nodes.rows[name]]) for name in ("even", "uneven")] == [50, 100]
-    assert node_resources.score_balanced(demand(pod()), nodes) is None
+    put(nodes, pod("x", containers=[container(memory="8Gi")]), "uneven")
+    plugin = NodeResourcesBalancedAllocation()
+    wanting = pod(containers=[container(cpu="4")])
+    assert scores_of(plugin, wanting, nodes) == {"even": 50, "uneven": 100}
+    assert scores_of(plugin, pod(), nodes) is None
 
 
 def test_preferred_terms_add_up_and_scale_over_the_candidates_alone() -> None:
@@ -245,25 +260,25 @@ def test_preferred_terms_add_up_and_scale_over_the_candidates_alone() -> None:
     )
     ssd = {"matchExpressions": [expression("disk", "In", "ssd")]}
     wanting = pod(affinity=preferred((60, in_zone("x")), (30, in_zone("y")), (100, ssd), (100, {})))
-    candidates, _, _ = filter_all(wanting, demand(wanting), nodes)
-    totals = score_all(wanting, demand(wanting), nodes, candidates)
-    assert int(totals[nodes.rows["y"]]) - int(totals[nodes.rows["z"]]) == 2 * 100
+    engine, info = Engine(default_profile(), nodes), nodes.infos.of(wanting)
+    rows = engine.feasible(info)
+    assert isinstance(rows, np.ndarray)
+    totals = dict(zip(rows.tolist(), engine.totals(info, rows).tolist(), strict=True))
+    assert totals[nodes.table.rows["y"]] - totals[nodes.table.rows["z"]] == 2 * 100
     assert decide(wanting, nodes).node == "y"
 
 
 def test_fewer_soft_taints_are_better() -> None:
     soft = [taint(key, effect="PreferNoSchedule") for key in "ab"]
     nodes = table(node("two", taints=soft), node("one", taints=soft[:1]), node("none"))
-    counts = taint_toleration.score_nodes(pod(), nodes)
-    assert counts is not None
-    assert [int(counts[nodes.rows[name]]) for name in ("two", "one", "none")] == [2, 1, 0]
+    assert scores_of(TaintToleration(), pod(), nodes) == {"two": 2, "one": 1, "none": 0}
     assert decide(pod(), nodes).node == "none"
-    assert taint_toleration.score_nodes(pod(), table(node())) is None
+    assert scores_of(TaintToleration(), pod(), table(node())) is None
 
 
 def test_explain_names_the_plugin_of_each_node() -> None:
     nodes = table(node("a"), node("b", unschedulable=True))
-    assert list(explain(pod(), demand(pod()), nodes)) == [
+    assert Engine(default_profile(), nodes).explain(nodes.infos.of(pod())) == [
         ("a", "", ""),
         ("b", "NodeUnschedulable", "node(s) were unschedulable"),
     ]
@@ -272,14 +287,14 @@ def test_explain_names_the_plugin_of_each_node() -> None:
 def test_a_resource_that_is_only_asked_for_leaves_no_column_behind() -> None:
     nodes = table(node("a"))
     decide(pod(containers=[container(**{GPU: "1"})]), nodes)
-    assert GPU not in nodes._allocatable
-    assert GPU not in nodes._requested
+    assert GPU not in nodes.table._allocatable
+    assert GPU not in nodes.table._requested
 
 
 def test_rows_are_used_again_and_the_table_grows() -> None:
     nodes = table(*(node(f"n{i}") for i in range(40)))
-    nodes.take(nodes.rows["n7"], demand(pod(containers=[container(cpu="4")])))
-    nodes.remove("n7")
-    nodes.put(node("fresh"))
-    assert nodes.count == 40
-    assert nodes.contents()["fresh"] == table(node("fresh")).contents()["fresh"]
+    put(nodes, pod(containers=[container(cpu="4")]), "n7")
+    nodes.remove_node("n7")
+    nodes.put_node(node("fresh"))
+    assert nodes.table.count == 40
+    assert nodes.table.contents()["fresh"] == table(node("fresh")).table.contents()["fresh"]

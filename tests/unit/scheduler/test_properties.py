@@ -81,7 +81,8 @@ class World:
         )
 
     def of(self, kind: type[Any]) -> Watched:
-        return self.pods if kind is api.Pod else self.nodes
+        watched = {api.Pod: self.pods, api.Node: self.nodes}
+        return watched.get(kind) or Watched()
 
     async def post(self, path: str, binding: api.Binding, answer: type[Any]) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -166,7 +167,7 @@ class World:
             row = fresh.rows.get(held.spec.nodeName or "")
             if row is not None and held.status.phase != "Succeeded":
                 fresh.take(row, demand(held))
-        assert self.scheduler.table.contents() == fresh.contents()
+        assert self.scheduler.world.table.contents() == fresh.contents()
 
 
 async def turns() -> None:

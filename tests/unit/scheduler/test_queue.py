@@ -61,9 +61,9 @@ def test_only_what_a_plugin_refused_is_freed_by_its_event() -> None:
         waiting = queue.pop(0)
         assert waiting is not None
         queue.park(waiting, refused_by, 0)
-    queue.changed(FIT)
+    queue.changed(lambda waiting: bool(waiting.refused_by & FIT))
     assert popped(queue, 0) == ["a", "c"]
-    queue.changed(TAINTS)
+    queue.changed(lambda waiting: bool(waiting.refused_by & TAINTS))
     assert popped(queue, 0) == ["b"]
 
 
@@ -115,7 +115,7 @@ def test_freed_pods_skip_their_back_off_but_not_without_limit() -> None:
         queue.add(key(str(number)), str(number), 0)
     while (waiting := queue.pop(0)) is not None:
         queue.park(waiting, FIT, 0)
-    queue.changed(FIT)
+    queue.changed(lambda waiting: bool(waiting.refused_by & FIT))
     assert len(popped(queue, 0.5)) == EARLY_TRIES_A_SECOND
     assert len(popped(queue, 1.0)) == 5
 
@@ -156,7 +156,7 @@ def test_nobody_is_lost_and_nobody_is_in_flight_twice(operations: list[tuple[str
             else:
                 queue.retry_later(waiting, now_s)
         elif what == "change":
-            queue.changed(FIT)
+            queue.changed(lambda waiting: bool(waiting.refused_by & FIT))
         elif what == "pass":
             now_s += 3
     assert len(queue) == len(known)

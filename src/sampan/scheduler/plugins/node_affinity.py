@@ -2,58 +2,129 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from sampan.kinds.core.node_selection import NAME_FIELD, required, term_matches
-from sampan.scheduler.table import Mask, NodeTable, Numbers
-from sampan.schema import api
+from sampan.kinds.core.node_selection import NAME_FIELD, Matches, required, term_matches
+from sampan.scheduler.changes import Rows
+from sampan.scheduler.framework import (
+    ADD,
+    MORE_IS_BETTER,
+    NODE,
+    NODE_EVENT,
+    UPDATE_LABELS,
+    Event,
+    Plugin,
+    Verdict,
+    nobody,
+    refuse,
+    row_list,
+)
+from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.table import Bools, Numbers
+from sampan.scheduler.world import World
+from sampan.schema import api, codec
 
 REASON: Final = "node(s) didn't match Pod's node affinity/selector"
-PINNED_REASON: Final = "node(s) didn't satisfy plugin(s) [NodeAffinity]"
+ENFORCED: Final = "node(s) didn't match scheduler-enforced node affinity"
+
+_Preferred = list[tuple[int, Matches]]
 
 
-def filter_pinned(pod: api.Pod, nodes: NodeTable) -> Mask | None:
-    """Upstream looks at no other nodes than those that a pod is pinned to, and words it in its own way."""
-    names = pinned(pod.spec)
-    if names is None:
-        return None
-    passes = np.zeros(nodes.size, dtype=np.bool_)
-    for name in names:
-        row = nodes.rows.get(name)
-        if row is not None:
-            passes[row] = True
-    return Mask(passes, ((PINNED_REASON, ~passes),))
+class NodeAffinity(Plugin):
+    """`added` is the profile's own affinity (NodeAffinityArgs.addedAffinity), for every pod of it."""
+
+    name: ClassVar[str] = "NodeAffinity"
+    reach: ClassVar[str] = NODE
+    scaling: ClassVar[str] = MORE_IS_BETTER
+    events: ClassVar[frozenset[str]] = frozenset({NODE_EVENT})
+
+    def __init__(self, added: api.NodeAffinity | None = None) -> None:
+        self._enforced: Matches | None = None
+        self._added: _Preferred = []
+        if added is not None:
+            whole = api.PodSpec(containers=[], affinity=api.Affinity(nodeAffinity=added))
+            if added.requiredDuringSchedulingIgnoredDuringExecution is not None:
+                self._enforced = required(whole)
+            self._added = _preferred(whole)
+
+    def narrow(self, pod: PodInfo, world: World) -> frozenset[str] | None:
+        return pinned(pod.spec)
+
+    def prepare(self, pod: PodInfo, world: World) -> Matches | bool | None:
+        wanted = required(pod.spec)
+        if wanted is None:
+            return self._enforced is not None or None
+        return wanted
+
+    def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
+        if self._enforced is not None:
+            out = ~_matching(self._enforced, world, rows)
+            if out.any():
+                others = ~out & ~_matching(state, world, rows) if state is not True else nobody(world, rows)
+                first = refuse(out, ENFORCED, resolvable=False)
+                second = refuse(others, REASON, resolvable=False)
+                assert first is not None
+                return Verdict(out | others, first.reasons + (second.reasons if second is not None else ()))
+        if state is True:
+            return None
+        return refuse(~_matching(state, world, rows), REASON, resolvable=False)
+
+    def prepare_score(self, pod: PodInfo, world: World) -> _Preferred | None:
+        return [*_preferred(pod.spec), *self._added] or None
+
+    def score(self, state: Any, world: World, rows: Rows) -> Numbers | None:
+        terms: _Preferred = state
+        found = row_list(world, rows)
+        totals = np.zeros(len(found), dtype=np.int64)
+        for at, row in enumerate(found):
+            node = world.table.nodes[row]
+            if node is not None:
+                name, labels = node.metadata.name or "", node.metadata.labels
+                totals[at] = sum(weight for weight, matches in terms if matches(name, labels))
+        return totals
+
+    def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
+        if not event.does(ADD, UPDATE_LABELS) or event.new is None:
+            return False
+        meta = event.new.metadata
+        if self._enforced is not None and not self._enforced(meta.name or "", meta.labels):
+            return False
+        wanted = required(pod.spec)
+        return wanted is None or wanted(meta.name or "", meta.labels)
 
 
-def filter_nodes(pod: api.Pod, nodes: NodeTable) -> Mask | None:
-    """None where the pod asks for nothing of its node."""
+def _matching(matches: Matches, world: World, rows: Rows) -> Bools:
+    nodes = world.table.nodes
+    found = [
+        node is not None and matches(node.metadata.name or "", node.metadata.labels)
+        for node in (nodes if isinstance(rows, slice) else [nodes[row] for row in rows])
+    ]
+    return np.array(found, dtype=np.bool_)
+
+
+def matching(pod: PodInfo, world: World, rows: Rows) -> Bools | None:
+    """The rows that the pod's own selector and required terms allow; None for all."""
     wanted = required(pod.spec)
-    if wanted is None:
-        return None
-    passes = np.zeros(nodes.size, dtype=np.bool_)
-    for row in nodes.live_rows():
-        node = nodes.nodes[row]
-        passes[row] = node is not None and wanted(node.metadata.name or "", node.metadata.labels)
-    return Mask(passes, ((REASON, ~passes),))
+    return _matching(wanted, world, rows) if wanted is not None else None
 
 
-def score_nodes(pod: api.Pod, nodes: NodeTable) -> Numbers | None:
-    """The sum of the weights of the preferred terms that each node matches; None where the pod has none."""
-    affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity is not None else None
-    if affinity is None or not affinity.preferredDuringSchedulingIgnoredDuringExecution:
-        return None
-    totals = np.zeros(nodes.size, dtype=np.int64)
-    for preferred in affinity.preferredDuringSchedulingIgnoredDuringExecution:
-        if preferred.preference is None:
-            continue
-        matches = term_matches(preferred.preference)
-        for row in nodes.live_rows():
-            node = nodes.nodes[row]
-            if node is not None and matches(node.metadata.name or "", node.metadata.labels):
-                totals[row] += preferred.weight
-    return totals
+def added_of(args: dict[str, Any]) -> api.NodeAffinity | None:
+    """The affinity in NodeAffinityArgs. Raises msgspec.ValidationError."""
+    added = args.get("addedAffinity")
+    return codec.from_builtins(added, api.NodeAffinity) if added else None
+
+
+def _preferred(spec: api.PodSpec) -> _Preferred:
+    affinity = spec.affinity.nodeAffinity if spec.affinity is not None else None
+    if affinity is None:
+        return []
+    return [
+        (preferred.weight, term_matches(preferred.preference))
+        for preferred in affinity.preferredDuringSchedulingIgnoredDuringExecution
+        if preferred.preference is not None and preferred.weight
+    ]
 
 
 def pinned(spec: api.PodSpec) -> frozenset[str] | None:

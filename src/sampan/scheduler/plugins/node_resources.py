@@ -1,67 +1,211 @@
-"""NodeResourcesFit and NodeResourcesBalancedAllocation: enough of everything, and evenly used."""
+"""NodeResourcesFit: enough of everything, and where there is most left, least left, or as a curve says."""
 
 from __future__ import annotations
 
-from typing import Final
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from sampan.scheduler.requests import CPU, MEMORY, PODS, Demand
-from sampan.scheduler.table import Bools, Mask, NodeTable, Numbers
+from sampan.scheduler.changes import Rows
+from sampan.scheduler.framework import (
+    ADD,
+    ASSIGNED_POD,
+    DELETE,
+    MOST_SCORE,
+    NODE_EVENT,
+    ROOM,
+    SCALE_DOWN,
+    UPDATE_ALLOCATABLE,
+    Event,
+    Plugin,
+    Reason,
+    Verdict,
+    nobody,
+)
+from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.requests import CPU, MEMORY, PODS, Demand, amount_of, demand
+from sampan.scheduler.table import Numbers
+from sampan.scheduler.world import World
 
 TOO_MANY_PODS: Final = "Too many pods"
-_HALF: Final = 50
+LEAST: Final = "LeastAllocated"
+MOST: Final = "MostAllocated"
+RATIO: Final = "RequestedToCapacityRatio"
+_NATIVE: Final = (CPU, MEMORY, "ephemeral-storage", PODS)
+# The curve's scores go to 10, a node's to 100.
+_CURVE_UNIT: Final = 10
 
 
-def filter_nodes(demand: Demand, nodes: NodeTable) -> Mask:
-    """Every resource asked for must be free; `Too many pods` and `Insufficient …` otherwise."""
-    passes = np.ones(nodes.size, dtype=np.bool_)
-    reasons: list[tuple[str, Bools]] = []
-    for resource, amount in demand.amounts.items():
-        if amount == 0:
-            continue
-        short = amount > nodes.allocatable(resource) - nodes.requested(resource)
-        if short.any():
-            passes &= ~short
-            reasons.append((TOO_MANY_PODS if resource == PODS else f"Insufficient {resource}", short))
-    return Mask(passes, tuple(reasons))
+class Strategy(msgspec.Struct, frozen=True):
+    """How NodeResourcesFit scores: the kind, weights of resources, and the curve (utilization, score)."""
+
+    kind: str = LEAST
+    weights: tuple[tuple[str, int], ...] = ((CPU, 1), (MEMORY, 1))
+    curve: tuple[tuple[int, int], ...] = ()
 
 
-def score_least_allocated(demand: Demand, nodes: NodeTable) -> Numbers:
-    """The free share of CPU and memory after placing the pod, 0..100; what a node has none of is left out."""
-    total = np.zeros(nodes.size, dtype=np.int64)
-    counted = np.zeros(nodes.size, dtype=np.int64)
-    for used, offered in (
-        (nodes.scored_cpu + demand.scored_cpu, nodes.allocatable(CPU)),
-        (nodes.scored_memory + demand.scored_memory, nodes.allocatable(MEMORY)),
-    ):
-        total += np.maximum(offered - used, 0) * 100 // np.maximum(offered, 1)
-        counted += offered > 0
-    return total // np.maximum(counted, 1)
+class NodeResourcesFit(Plugin):
+    """`ignored` are extended resources, and `ignored_groups` their prefixes, that are not looked at."""
+
+    name: ClassVar[str] = "NodeResourcesFit"
+    reach: ClassVar[str] = ROOM
+    events: ClassVar[frozenset[str]] = frozenset({NODE_EVENT, ASSIGNED_POD})
+
+    def __init__(
+        self,
+        strategy: Strategy | None = None,
+        ignored: frozenset[str] = frozenset(),
+        ignored_groups: frozenset[str] = frozenset(),
+    ) -> None:
+        self._strategy = strategy or Strategy()
+        self._ignored = ignored
+        self._ignored_groups = ignored_groups
+
+    def prepare(self, pod: PodInfo, world: World) -> list[tuple[str, int]]:
+        return [
+            (resource, amount)
+            for resource, amount in pod.demand.amounts.items()
+            if amount > 0 and not self._is_ignored(resource)
+        ]
+
+    def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
+        table = world.table
+        refused: Any = None
+        reasons: list[Reason] = []
+        for resource, amount in state:
+            offered = table.allocatable(resource)[rows]
+            short = amount > offered - table.requested(resource)[rows]
+            if short.any():
+                text = TOO_MANY_PODS if resource == PODS else f"Insufficient {resource}"
+                reasons += _split(text, short, amount > offered)
+                refused = short if refused is None else refused | short
+        return Verdict(refused, tuple(reasons)) if refused is not None else None
+
+    def prepare_score(self, pod: PodInfo, world: World) -> list[tuple[str, int, int]] | None:
+        return asked_of(self._strategy.weights, pod.demand, scored=True) or None
+
+    def score(self, state: Any, world: World, rows: Rows) -> Numbers | None:
+        total = np.zeros(len(nobody(world, rows)), dtype=np.int64)
+        counted = np.zeros(len(total), dtype=np.int64)
+        for resource, amount, weight in state:
+            offered = world.table.allocatable(resource)[rows]
+            used = used_of(world, resource)[rows] + amount
+            scores = self._score(used, offered)
+            present = offered > 0
+            if self._strategy.kind == RATIO:
+                present &= scores > 0
+            total += np.where(present, scores * weight, 0)
+            counted += np.where(present, weight, 0)
+        least = np.maximum(counted, 1)
+        if self._strategy.kind == RATIO:
+            return np.floor(total / least + 0.5).astype(np.int64)
+        shares: Numbers = total // least
+        return shares
+
+    def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
+        if event.kind == ASSIGNED_POD:
+            if not event.does(DELETE, SCALE_DOWN) or event.old is None:
+                return False
+            freed = demand(event.old).amounts
+            return any(freed.get(name) for name, amount in pod.demand.amounts.items() if amount)
+        if not event.does(ADD, UPDATE_ALLOCATABLE) or event.new is None:
+            return False
+        offered = event.new.status.allocatable or event.new.status.capacity
+        return all(
+            resource in offered and amount_of(resource, offered[resource]) >= amount
+            for resource, amount in self.prepare(pod, world)
+        )
+
+    def _score(self, used: Numbers, offered: Numbers) -> Numbers:
+        some = np.maximum(offered, 1)
+        kind = self._strategy.kind
+        if kind == LEAST:
+            left: Numbers = np.maximum(offered - used, 0) * MOST_SCORE // some
+            return left
+        if kind == MOST:
+            most: Numbers = np.minimum(used, offered) * MOST_SCORE // some
+            return most
+        utilization = np.where(used > offered, MOST_SCORE, used * MOST_SCORE // some)
+        return _on_curve(self._strategy.curve, utilization)
+
+    def _is_ignored(self, resource: str) -> bool:
+        if resource in _NATIVE or "/" not in resource:
+            return False
+        return resource in self._ignored or resource.partition("/")[0] in self._ignored_groups
 
 
-def score_balanced(demand: Demand, nodes: NodeTable) -> Numbers | None:
-    """How much the pod evens out the used shares of CPU and memory: 50 for not at all, up to 100.
-
-    None for a pod that asks for neither, which changes nothing anywhere.
-    """
-    if demand.best_effort:
-        return None
-    after = _evenness(nodes, demand.amounts.get(CPU, 0), demand.amounts.get(MEMORY, 0))
-    before = _evenness(nodes, 0, 0)
-    # Go's division, which upstream uses, cuts towards zero; the sum is never negative.
-    return _HALF + (_HALF + after - before) // 2
+def _split(text: str, short: Any, never: Any) -> list[Reason]:
+    """What evicting can mend apart from what is more than the node has altogether."""
+    lost = short & never
+    if not lost.any():
+        return [Reason(text, short)]
+    rest = short & ~never
+    reasons = [Reason(text, lost, resolvable=False)]
+    return [*reasons, Reason(text, rest)] if rest.any() else reasons
 
 
-def _evenness(nodes: NodeTable, cpu: int, memory: int) -> Numbers:
-    """How alike both shares are, 0..100; 100 where the node has only one of the two."""
-    shares: list[NDArray[np.float64]] = []
-    both = np.ones(nodes.size, dtype=np.bool_)
-    for resource, more in ((CPU, cpu), (MEMORY, memory)):
-        offered = nodes.allocatable(resource)
-        shares.append(np.minimum((nodes.requested(resource) + more) / np.maximum(offered, 1), 1.0))
-        both &= offered > 0
-    spread = np.where(both, np.abs(shares[0] - shares[1]) / 2, 0.0)
-    even: Numbers = ((1 - spread) * 100).astype(np.int64)
-    return even
+def asked_of(
+    weights: Sequence[tuple[str, int]], wanted: Demand, *, scored: bool
+) -> list[tuple[str, int, int]]:
+    """What the pod adds of each resource that counts, with its weight; extended ones only if asked for."""
+    found = []
+    for resource, weight in weights:
+        amount = wanted.amounts.get(resource, 0)
+        if scored and resource == CPU:
+            amount = wanted.scored_cpu
+        elif scored and resource == MEMORY:
+            amount = wanted.scored_memory
+        if amount or resource in _NATIVE:
+            found.append((resource, amount, weight))
+    return found
+
+
+def used_of(world: World, resource: str) -> Numbers:
+    """What scoring takes to be in use: pods that ask for no CPU or memory need a little all the same."""
+    if resource == CPU:
+        return world.table.scored_cpu
+    if resource == MEMORY:
+        return world.table.scored_memory
+    return world.table.requested(resource)
+
+
+def _on_curve(curve: Sequence[tuple[int, int]], utilization: Numbers) -> Numbers:
+    """Straight lines between the points, cut to whole numbers as Go's division does."""
+    first, last = curve[0], curve[-1]
+    scores = np.where(utilization <= first[0], first[1] * _CURVE_UNIT, last[1] * _CURVE_UNIT)
+    for (from_u, from_s), (to_u, to_s) in itertools.pairwise(curve):
+        rise = (to_s - from_s) * _CURVE_UNIT * (utilization - from_u)
+        on_line = from_s * _CURVE_UNIT + np.trunc(rise / (to_u - from_u)).astype(np.int64)
+        scores = np.where((utilization > from_u) & (utilization <= to_u), on_line, scores)
+    return scores.astype(np.int64)
+
+
+def strategy_of(args: Mapping[str, Any]) -> Strategy:
+    """The scoringStrategy of NodeResourcesFitArgs. Raises ValueError for what makes no sense."""
+    given = args.get("scoringStrategy") or {}
+    kind = given.get("type") or LEAST
+    if kind not in (LEAST, MOST, RATIO):
+        raise ValueError(f"scoringStrategy.type {kind!r} is none of {LEAST}, {MOST}, {RATIO}")
+    resources = given.get("resources") or [{"name": CPU, "weight": 1}, {"name": MEMORY, "weight": 1}]
+    weights = tuple((str(r["name"]), int(r.get("weight") or 1)) for r in resources)
+    if any(not 1 <= weight <= 100 for _, weight in weights):
+        raise ValueError("the weights of scoringStrategy.resources must be from 1 to 100")
+    points = (given.get("requestedToCapacityRatio") or {}).get("shape") or []
+    curve = tuple((int(p.get("utilization", 0)), int(p.get("score", 0))) for p in points)
+    if kind == RATIO and not curve:
+        raise ValueError("scoringStrategy.requestedToCapacityRatio.shape must have at least one point")
+    if [u for u, _ in curve] != sorted({u for u, _ in curve}):
+        raise ValueError("the utilization of the points of a shape must rise from point to point")
+    return Strategy(kind, weights, curve)
+
+
+def made_of(args: Mapping[str, Any]) -> NodeResourcesFit:
+    """The plugin that NodeResourcesFitArgs describe. Raises ValueError."""
+    return NodeResourcesFit(
+        strategy_of(args),
+        frozenset(args.get("ignoredResources") or ()),
+        frozenset(args.get("ignoredResourceGroups") or ()),
+    )

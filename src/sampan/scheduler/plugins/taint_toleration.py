@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from sampan.scheduler.table import Mask, NodeTable, Numbers
+from sampan.scheduler.changes import Rows
+from sampan.scheduler.framework import (
+    ADD,
+    LESS_IS_BETTER,
+    NODE,
+    NODE_EVENT,
+    UPDATE_TAINTS,
+    Event,
+    Plugin,
+    Verdict,
+    nobody,
+    refuse,
+)
+from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.table import Numbers
+from sampan.scheduler.world import World
 from sampan.schema import api
 
 REASON: Final = "node(s) had untolerated taint(s)"
@@ -37,36 +52,56 @@ def tolerated(taint: api.Taint, tolerations: Sequence[api.Toleration]) -> bool:
     return any(tolerates(toleration, taint) for toleration in tolerations)
 
 
-def filter_nodes(pod: api.Pod, nodes: NodeTable) -> Mask | None:
-    """None where no node has a taint that matters."""
-    refused = np.zeros(nodes.size, dtype=np.bool_)
-    # Thousands of nodes have a few different taints among them.
-    known: dict[tuple[str, str, str], bool] = {}
-    for row in np.flatnonzero(nodes.tainted):
-        node = nodes.nodes[row]
-        assert node is not None
-        for taint in node.spec.taints:
-            same = (taint.key, taint.value or "", taint.effect)
-            refuses = known.get(same)
-            if refuses is None:
-                refuses = taint.effect in _HARD and not tolerated(taint, pod.spec.tolerations)
-                known[same] = refuses
-            if refuses:
-                refused[row] = True
-                break
-    return Mask(~refused, ((REASON, refused),)) if refused.any() else None
+def untolerated(node: api.Node, tolerations: Sequence[api.Toleration]) -> bool:
+    """Whether the node has a NoSchedule or NoExecute taint that no toleration covers."""
+    return any(t.effect in _HARD and not tolerated(t, tolerations) for t in node.spec.taints)
 
 
-def score_nodes(pod: api.Pod, nodes: NodeTable) -> Numbers | None:
-    """How many PreferNoSchedule taints of each node the pod does not tolerate; None where none has any."""
-    if not nodes.less_wanted.any():
-        return None
-    counts = np.zeros(nodes.size, dtype=np.int64)
-    for row in np.flatnonzero(nodes.less_wanted):
-        node = nodes.nodes[row]
-        assert node is not None
-        counts[row] = sum(
-            taint.effect == "PreferNoSchedule" and not tolerated(taint, pod.spec.tolerations)
-            for taint in node.spec.taints
-        )
-    return counts
+class TaintToleration(Plugin):
+    name: ClassVar[str] = "TaintToleration"
+    reach: ClassVar[str] = NODE
+    scaling: ClassVar[str] = LESS_IS_BETTER
+    events: ClassVar[frozenset[str]] = frozenset({NODE_EVENT})
+
+    def prepare(self, pod: PodInfo, world: World) -> Sequence[api.Toleration]:
+        return pod.spec.tolerations
+
+    def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
+        tainted = world.table.tainted[rows]
+        if not tainted.any():
+            return None
+        out = nobody(world, rows)
+        # Thousands of nodes have a few different taints among them.
+        known: dict[tuple[str, str, str], bool] = {}
+        for at in np.flatnonzero(tainted):
+            node = world.table.nodes[at if isinstance(rows, slice) else rows[at]]
+            for taint in node.spec.taints if node is not None else ():
+                same = (taint.key, taint.value or "", taint.effect)
+                refuses = known.get(same)
+                if refuses is None:
+                    refuses = known[same] = taint.effect in _HARD and not tolerated(taint, state)
+                if refuses:
+                    out[at] = True
+                    break
+        return refuse(out, REASON, resolvable=False)
+
+    def prepare_score(self, pod: PodInfo, world: World) -> Sequence[api.Toleration]:
+        return [t for t in pod.spec.tolerations if t.effect in (None, "", "PreferNoSchedule")]
+
+    def score(self, state: Any, world: World, rows: Rows) -> Numbers | None:
+        """How many PreferNoSchedule taints of each node the pod does not tolerate."""
+        less = world.table.less_wanted[rows]
+        if not less.any():
+            return None
+        counts = np.zeros(len(less), dtype=np.int64)
+        for at in np.flatnonzero(less):
+            node = world.table.nodes[at if isinstance(rows, slice) else rows[at]]
+            if node is not None:
+                soft = [t for t in node.spec.taints if t.effect == "PreferNoSchedule"]
+                counts[at] = sum(not tolerated(taint, state) for taint in soft)
+        return counts
+
+    def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
+        if not event.does(ADD, UPDATE_TAINTS) or event.new is None:
+            return False
+        return not untolerated(event.new, pod.spec.tolerations)

@@ -1,0 +1,53 @@
+"""Carries decisions out: binds pods to their nodes, many at once, and finds out what became of each."""
+
+from __future__ import annotations
+
+import logging
+
+from sampan.base.clock import Clock
+from sampan.client.client import Client
+from sampan.client.errors import ApiError
+from sampan.kinds import registry
+from sampan.scheduler.queue import FIRST_BACKOFF_S, MAX_BACKOFF_S, Key
+from sampan.schema import api
+
+_log = logging.getLogger(__name__)
+
+
+async def post_binding(client: Client, key: Key, uid: str, node: str) -> Exception | None:
+    """Bind the pod; gives what went wrong, if anything."""
+    namespace, name = key
+    binding = api.Binding(
+        apiVersion="v1",
+        kind="Binding",
+        metadata=api.ObjectMeta(name=name, namespace=namespace, uid=uid),
+        target=api.ObjectReference(kind="Node", name=node),
+    )
+    path = registry.path(registry.by_type(api.Pod), namespace, name, "binding")
+    try:
+        await client.post(path, binding, api.Status)
+    except Exception as problem:  # whatever it is, the room must not stay taken for good
+        return problem
+    return None
+
+
+async def is_bound(client: Client, clock: Clock, key: Key, uid: str, node: str, problem: Exception) -> bool:
+    """Whether a binding that failed was made all the same, as where its answer was lost.
+
+    The room stays taken until that is certain: a pod that is bound takes it, whoever knows.
+    """
+    if isinstance(problem, ApiError) and problem.code < 500 and problem.code not in (408, 409):
+        return False
+    delay_s = FIRST_BACKOFF_S
+    while True:
+        try:
+            pod = await client.get(api.Pod, key[1], key[0])
+        except ApiError as unread:
+            if unread.code < 500 and unread.code not in (408, 429):
+                return False
+        except Exception:
+            _log.debug("reading %s/%s failed", *key, exc_info=True)
+        else:
+            return pod.metadata.uid == uid and pod.spec.nodeName == node
+        await clock.sleep(delay_s)
+        delay_s = min(delay_s * 2, MAX_BACKOFF_S)

@@ -1,0 +1,150 @@
+"""How plugins are made: what they are asked, what they answer, and which events may turn them round. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import msgspec
+import numpy as np
+
+from sampan.scheduler.changes import Rows, count_of
+from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.table import Bools, Numbers
+from sampan.schema import api
+
+if TYPE_CHECKING:
+    from sampan.scheduler.world import World
+
+MOST_SCORE: Final = 100
+
+# What a plugin's answer about a row depends on, besides the pod's shape:
+# NODE: on the row's node alone; ROOM: also on the pods of that row; CLUSTER: on anything, and on the pod's
+# labels and namespace. Answers of the first two are kept and worked out again only for rows that changed.
+NODE: Final = "node"
+ROOM: Final = "room"
+CLUSTER: Final = "cluster"
+
+# What raw scores mean: 0..100 as they are, or to be scaled to that over the nodes that passed the filters.
+AS_IS: Final = "as is"
+MORE_IS_BETTER: Final = "more is better"
+LESS_IS_BETTER: Final = "less is better"
+
+# Kinds of events (`Event.kind`), as kube-scheduler's EventResource.
+NODE_EVENT: Final = "Node"
+ASSIGNED_POD: Final = "AssignedPod"
+PENDING_POD: Final = "PendingPod"
+# Actions (`Event.actions`).
+ADD: Final = "Add"
+DELETE: Final = "Delete"
+UPDATE: Final = "Update"
+UPDATE_LABELS: Final = "UpdateLabels"
+UPDATE_TAINTS: Final = "UpdateTaints"
+UPDATE_ALLOCATABLE: Final = "UpdateAllocatable"
+SCALE_DOWN: Final = "ScaleDown"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something changed in the cluster. `kind` is one of the above or the name of the API kind."""
+
+    kind: str
+    actions: frozenset[str]
+    old: Any = None
+    new: Any = None
+
+    def does(self, *actions: str) -> bool:
+        return not self.actions.isdisjoint(actions)
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why nodes are out. `resolvable` where evicting pods could help."""
+
+    text: str
+    where: Bools
+    resolvable: bool = True
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a filter says of the rows it was asked about, in their order: who is out, and why."""
+
+    refused: Bools
+    reasons: tuple[Reason, ...] = ()
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A plugin's word that no node will do whatsoever (kube-scheduler's PreFilter refusals)."""
+
+    text: str
+    resolvable: bool = False
+
+
+def refuse(where: Bools, text: str, *, resolvable: bool = True) -> Verdict | None:
+    """The verdict with one reason; None where nobody is out."""
+    return Verdict(where, (Reason(text, where, resolvable),)) if where.any() else None
+
+
+class Plugin:
+    """One plugin of one profile. Methods are pure: what they learn is in their arguments.
+
+    A plugin overrides what it takes part in. `prepare` and `prepare_score` work out what is common to all
+    rows; None means that the plugin has nothing to say about this pod. The results of NODE and ROOM plugins
+    are kept for all pods of one shape, and must not depend on anything else of the pod.
+    """
+
+    name: ClassVar[str] = ""
+    reach: ClassVar[str] = CLUSTER
+    scaling: ClassVar[str] = AS_IS
+    # The kinds of events that `wakes` is asked about; others never make the plugin change its mind.
+    events: ClassVar[frozenset[str]] = frozenset()
+
+    def narrow(self, pod: PodInfo, world: World) -> frozenset[str] | None:
+        """The only nodes that are worth a look, by name; None for all."""
+        return None
+
+    def prepare(self, pod: PodInfo, world: World) -> Any | Rejected | None:
+        """What `filter` needs of the pod, or a `Rejected`."""
+        return None
+
+    def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
+        """Which of the rows the pod cannot run on; None where it can on all of them."""
+        return None
+
+    def prepare_score(self, pod: PodInfo, world: World) -> Any | None:
+        """What `score` needs of the pod."""
+        return None
+
+    def score(self, state: Any, world: World, rows: Rows) -> Numbers | None:
+        """A raw score for each of the rows; None where all are the same."""
+        return None
+
+    def reserve(self, pod: PodInfo, node: api.Node, world: World) -> Sequence[Any]:
+        """What has to be done for the pod before it is bound to the node: see volumes/work.py."""
+        return ()
+
+    def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
+        """Whether the event may let a pod pass that this plugin refused (kube-scheduler's queueing hints)."""
+        return True
+
+    @classmethod
+    def overrides(cls, method: str) -> bool:
+        """Whether the plugin takes part in this step."""
+        return getattr(cls, method) is not getattr(Plugin, method)
+
+
+def scaled(raw: Numbers, meaning: str) -> Numbers:
+    """To 0..100, where the most that any node has is 100 (or 0, where less is better)."""
+    if meaning == AS_IS:
+        return raw
+    most = int(raw.max(initial=0))
+    shares: Numbers = raw * MOST_SCORE // most if most else np.zeros_like(raw)
+    return shares if meaning == MORE_IS_BETTER else MOST_SCORE - shares
+
+
+def row_list(world: World, rows: Rows) -> list[int]:
+    """The rows one by one, for what cannot be asked of an array."""
+    return list(range(world.table.size)) if isinstance(rows, slice) else rows.tolist()
+
+
+def nobody(world: World, rows: Rows) -> Bools:
+    """False for each of the rows."""
+    return np.zeros(count_of(rows, world.table.size), dtype=np.bool_)

@@ -1,0 +1,283 @@
+"""PodTopologySpread: pods of a kind evenly over zones, nodes or whatever a label tells apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import msgspec
+import numpy as np
+
+from sampan.machinery import selectors
+from sampan.machinery.selectors import Requirement, Selector, from_labels
+from sampan.scheduler.changes import ALL, Rows
+from sampan.scheduler.framework import (
+    ADD,
+    ASSIGNED_POD,
+    DELETE,
+    MOST_SCORE,
+    NODE_EVENT,
+    UPDATE_LABELS,
+    UPDATE_TAINTS,
+    Event,
+    Plugin,
+    Reason,
+    Verdict,
+)
+from sampan.scheduler.groups import Selects, selector_of, with_keys
+from sampan.scheduler.plugins.node_affinity import matching
+from sampan.scheduler.plugins.taint_toleration import untolerated
+from sampan.scheduler.podinfo import PodInfo, Template
+from sampan.scheduler.table import HOSTNAME, Bools, Floats, Numbers
+from sampan.scheduler.world import World
+from sampan.schema import api
+
+REASON: Final = "node(s) didn't match pod topology spread constraints"
+NO_LABEL: Final = "node(s) didn't match pod topology spread constraints (missing required label)"
+HARD: Final = "DoNotSchedule"
+SOFT: Final = "ScheduleAnyway"
+ZONE: Final = "topology.kubernetes.io/zone"
+# What is spread where a pod says nothing of it (defaultingType: System).
+SYSTEM_DEFAULTS: Final = (
+    api.TopologySpreadConstraint(topologyKey=HOSTNAME, whenUnsatisfiable=SOFT, maxSkew=3),
+    api.TopologySpreadConstraint(topologyKey=ZONE, whenUnsatisfiable=SOFT, maxSkew=5),
+)
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """One constraint of one template."""
+
+    key: str
+    max_skew: int
+    min_domains: int
+    selects: Selects
+    matches_itself: bool
+    honors_affinity: bool
+    honors_taints: bool
+
+
+class Spread(msgspec.Struct, eq=False):
+    """A pod's constraints of one strictness, and which nodes count for each, until a node changes."""
+
+    constraints: tuple[Constraint, ...]
+    complete: bool  # whether only nodes with all the labels count
+    at: int = -1
+    size: int = 0
+    labelled: Bools = msgspec.field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    counted: tuple[tuple[Numbers, Numbers], ...] = ()  # rows that count, and their domains
+
+
+class PodTopologySpread(Plugin):
+    """`defaults` are for pods without constraints of their own; `system` where they are the built-in ones."""
+
+    name: ClassVar[str] = "PodTopologySpread"
+    events: ClassVar[frozenset[str]] = frozenset({NODE_EVENT, ASSIGNED_POD})
+
+    def __init__(
+        self, defaults: Sequence[api.TopologySpreadConstraint] = SYSTEM_DEFAULTS, *, system: bool = True
+    ) -> None:
+        self._defaults = tuple(defaults)
+        self._system = system
+
+    def prepare(self, pod: PodInfo, world: World) -> Spread | None:
+        return self._spread(pod, world, HARD)
+
+    def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
+        spread: Spread = state
+        reasons: list[Reason] = []
+        out: Any = None
+        for at, constraint in enumerate(spread.constraints):
+            ids = world.table.domains(constraint.key).ids
+            mine = ids[rows]
+            missing = mine < 0
+            counts, present = _counts(spread, at, world)
+            here = counts[present]
+            least = int(here.min()) if len(here) and len(here) >= constraint.min_domains else 0
+            most = constraint.max_skew + least - int(constraint.matches_itself)
+            for where, text, resolvable in (
+                (missing, NO_LABEL, False),
+                ((counts > most)[mine] & ~missing, REASON, True),
+            ):
+                fresh = where if out is None else where & ~out
+                if fresh.any():
+                    reasons.append(Reason(text, fresh, resolvable))
+                    out = fresh if out is None else out | fresh
+        return Verdict(out, tuple(reasons)) if out is not None else None
+
+    def prepare_score(self, pod: PodInfo, world: World) -> Spread | None:
+        return self._spread(pod, world, SOFT)
+
+    def score(self, state: Any, world: World, rows: Rows) -> Numbers | None:
+        """Already 0..100: fewer pods in the node's domains is better."""
+        spread: Spread = state
+        scored = spread.labelled[rows] if spread.complete else None
+        total: Floats | None = None
+        for at, constraint in enumerate(spread.constraints):
+            mine = world.table.domains(constraint.key).ids[rows]
+            share = self._share(spread, at, constraint, mine, scored, world, rows)
+            total = share if total is None else total + share
+        assert total is not None
+        raw = np.floor(total + 0.5).astype(np.int64)
+        if scored is not None:
+            if not scored.any():
+                return np.zeros_like(raw)
+            least, most = int(raw[scored].min()), int(raw[scored].max())
+        else:
+            least, most = int(raw.min()), int(raw.max())
+        even = MOST_SCORE * (most + least - raw) // most if most else np.full_like(raw, MOST_SCORE)
+        return even if scored is None else np.where(scored, even, 0)
+
+    def _share(
+        self,
+        spread: Spread,
+        at: int,
+        constraint: Constraint,
+        mine: Numbers,
+        scored: Bools | None,
+        world: World,
+        rows: Rows,
+    ) -> Floats:
+        eligible = mine if scored is None else mine[scored]
+        if constraint.key == HOSTNAME:
+            counts = world.counter((constraint.selects,)).per_row[: world.table.size][rows]
+            kinds = len(eligible)
+        else:
+            by_domain, _ = _counts(spread, at, world)
+            counts = by_domain[mine]
+            kinds = int(np.count_nonzero(np.bincount(eligible + 1, minlength=1)))
+        weight = math.log(kinds + 2)
+        return np.where(mine >= 0, counts * weight + (constraint.max_skew - 1), 0.0)
+
+    def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
+        constraints = self._constraints(pod, world, HARD)
+        if event.kind == NODE_EVENT:
+            if not event.does(ADD, DELETE, UPDATE_LABELS, UPDATE_TAINTS):
+                return False
+            seen = [node for node in (event.old, event.new) if node is not None]
+            return any(all(c.key in node.metadata.labels for c in constraints) for node in seen)
+        changed = event.new if event.new is not None else event.old
+        if changed is None or (changed.metadata.namespace or "") != pod.namespace:
+            return False
+        seen = [p for p in (event.old, event.new) if p is not None]
+        return any(c.selects.selector.matches(p.metadata.labels) for c in constraints for p in seen)
+
+    # -- what a pod asks for ---------------------------------------------------------------------------
+
+    def _spread(self, pod: PodInfo, world: World, strictness: str) -> Spread | None:
+        own = bool(pod.shape.spec.topologySpreadConstraints)
+        memo = pod.template.memo
+        key = (self.name, id(self), strictness)
+        if own and key in memo:
+            spread: Spread | None = memo[key]
+        else:
+            constraints = self._constraints(pod, world, strictness)
+            if not constraints:
+                spread = None
+            else:
+                kept = memo.get(key)
+                complete = strictness == HARD or own or not self._system
+                spread = kept if kept is not None and kept.constraints == constraints else None
+                spread = spread or Spread(constraints, complete)
+            memo[key] = spread
+        if spread is not None:
+            _refresh(spread, pod, world)
+        return spread
+
+    def _constraints(self, pod: PodInfo, world: World, strictness: str) -> tuple[Constraint, ...]:
+        given = pod.shape.spec.topologySpreadConstraints
+        template = pod.template
+        if given:
+            return tuple(_constraint(c, template) for c in given if c.whenUnsatisfiable == strictness)
+        wanted = [c for c in self._defaults if c.whenUnsatisfiable == strictness]
+        if not wanted:
+            return ()
+        selector = default_selector(template, world)
+        if selector.empty or selector.selects_nothing:
+            return ()
+        return tuple(_constraint(c, template, selector) for c in wanted)
+
+
+def _constraint(
+    given: api.TopologySpreadConstraint, template: Template, selector: Selector | None = None
+) -> Constraint:
+    if selector is None:
+        chosen = selector_of(given.labelSelector) if given.labelSelector is not None else selectors.NOTHING
+        selector = with_keys(chosen, template.labels, given.matchLabelKeys, [])
+    return Constraint(
+        key=given.topologyKey,
+        max_skew=given.maxSkew,
+        min_domains=given.minDomains or 1,
+        selects=Selects(frozenset((template.namespace,)), selector, terminating=False),
+        matches_itself=selector.matches(template.labels),
+        honors_affinity=given.nodeAffinityPolicy != "Ignore",
+        honors_taints=given.nodeTaintsPolicy == "Honor",
+    )
+
+
+def default_selector(template: Template, world: World) -> Selector:
+    """What the services and the controller of a pod select, all of it at once (DefaultSelector)."""
+    wanted: list[Requirement] = []
+    services = world.cache(api.Service)
+    if len(services):
+        for service in services.by_namespace(template.namespace):
+            chosen = service.spec.selector
+            if chosen and all(template.labels.get(k) == v for k, v in chosen.items()):
+                wanted += from_labels(chosen).requirements
+    wanted += _owner_selector(template, world)
+    return Selector(wanted)
+
+
+def _owner_selector(template: Template, world: World) -> Sequence[Requirement]:
+    owner = template.owner
+    kinds: Mapping[str, Any] = {
+        "ReplicaSet": api.ReplicaSet,
+        "StatefulSet": api.StatefulSet,
+        "ReplicationController": api.ReplicationController,
+    }
+    if owner is None or owner.kind not in kinds:
+        return ()
+    found = world.cache(kinds[owner.kind]).get(template.namespace, owner.name or "")
+    if found is None:
+        return ()
+    if owner.kind == "ReplicationController":
+        return from_labels(found.spec.selector).requirements
+    return selector_of(found.spec.selector).requirements
+
+
+def _refresh(spread: Spread, pod: PodInfo, world: World) -> None:
+    """Work out anew which nodes count, where any node has changed."""
+    table = world.table
+    if spread.at == table.specs.position and spread.size == table.size:
+        return
+    labelled = table.live.copy()
+    for constraint in spread.constraints:
+        labelled &= table.domains(constraint.key).ids >= 0
+    wanted = matching(pod, world, ALL)
+    tolerations = pod.spec.tolerations
+    counted = []
+    for constraint in spread.constraints:
+        counts = labelled.copy() if spread.complete else table.live.copy()
+        if not spread.complete:
+            counts &= table.domains(constraint.key).ids >= 0
+        if constraint.honors_affinity and wanted is not None:
+            counts &= wanted
+        if constraint.honors_taints:
+            for row in np.flatnonzero(table.tainted & counts):
+                node = table.nodes[row]
+                counts[row] = node is not None and not untolerated(node, tolerations)
+        rows = np.flatnonzero(counts)
+        counted.append((rows, table.domains(constraint.key).ids[rows]))
+    spread.labelled = labelled
+    spread.counted = tuple(counted)
+    spread.at, spread.size = table.specs.position, table.size
+
+
+def _counts(spread: Spread, at: int, world: World) -> tuple[Numbers, Bools]:
+    """Pods by domain, and which domains have a node that counts. The last place is for nodes without one."""
+    constraint = spread.constraints[at]
+    rows, ids = spread.counted[at]
+    size = world.table.domains(constraint.key).count + 1
+    per_row = world.counter((constraint.selects,)).per_row
+    counts = np.bincount(ids, weights=per_row[rows], minlength=size).astype(np.int64)
+    return counts, np.bincount(ids, minlength=size) > 0

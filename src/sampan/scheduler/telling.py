@@ -1,0 +1,121 @@
+"""Says why pods wait: the PodScheduled condition, the nominated node, and FailedScheduling events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sampan.base.clock import Clock, kube_time
+from sampan.client.cache import Cache
+from sampan.client.client import STRATEGIC, Client
+from sampan.client.effects import Emit, Ref
+from sampan.client.errors import ApiError
+from sampan.client.events import Recorder
+from sampan.scheduler.podinfo import Key
+from sampan.schema import api
+
+UNSCHEDULABLE = "Unschedulable"
+FAILED = "SchedulerError"
+
+_log = logging.getLogger(__name__)
+
+
+class Word(msgspec.Struct, frozen=True):
+    """What is to be said of a pod. `nominated` is a node's name, "" to take one back, None to leave it."""
+
+    pod: api.Pod
+    message: str
+    reason: str = UNSCHEDULABLE
+    nominated: str | None = None
+
+
+class Teller:
+    """Writes the latest word on each pod that waits; earlier ones that were not written yet are dropped."""
+
+    def __init__(self, client: Client, clock: Clock, pods: Cache[api.Pod], recorders: Any) -> None:
+        self._client = client
+        self._clock = clock
+        self._pods = pods
+        self._recorder_of = recorders
+        self._untold: dict[Key, Word] = {}
+        self._something = asyncio.Event()
+
+    def tell(self, key: Key, word: Word) -> None:
+        self._untold.pop(key, None)
+        self._untold[key] = word
+        self._something.set()
+
+    def forget(self, key: Key) -> None:
+        self._untold.pop(key, None)
+
+    def clear(self) -> None:
+        self._untold.clear()
+
+    async def run(self) -> None:
+        """Write one word after the other, until cancelled."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            while self._untold:
+                key = next(iter(self._untold))
+                word = self._untold.pop(key)
+                recorder: Recorder = self._recorder_of(word.pod.spec.schedulerName or "")
+                event = Emit(ref(word.pod), "Warning", "FailedScheduling", word.message, "Scheduling")
+                recorder.emit(event)
+                try:
+                    await self._write(word)
+                except (ApiError, ConnectionError, TimeoutError) as problem:  # said again at the next try
+                    _log.debug("the condition of %s/%s could not be written: %s", *key, problem)
+                except Exception:
+                    _log.exception("the condition of %s/%s could not be written", *key)
+
+    async def _write(self, word: Word) -> None:
+        metadata = word.pod.metadata
+        name, namespace = metadata.name or "", metadata.namespace or ""
+        held = self._pods.get(namespace, name)
+        if held is None or held.metadata.uid != metadata.uid or held.spec.nodeName:
+            return
+        status: dict[str, Any] = {}
+        condition = why_condition(held, word.message, kube_time(self._clock.now()), word.reason)
+        if condition is not None:
+            status["conditions"] = [condition]
+        if word.nominated is not None and (held.status.nominatedNodeName or "") != word.nominated:
+            status["nominatedNodeName"] = word.nominated or None
+        if not status:
+            return
+        patch = {"metadata": {"uid": metadata.uid}, "status": status}
+        await self._client.patch(api.Pod, name, namespace, patch, patch_type=STRATEGIC, subresource="status")
+
+
+def why_condition(
+    pod: api.Pod, message: str, now: datetime, reason: str = UNSCHEDULABLE
+) -> dict[str, Any] | None:
+    """PodScheduled=False with the reason Unschedulable, as a patch; None where the pod says so already.
+
+    lastTransitionTime stays where the status was False before (as with SchedulingGated).
+    """
+    known = next((c for c in pod.status.conditions if c.type == "PodScheduled"), None)
+    was_false = known is not None and known.status == "False"
+    if known is not None and was_false and (known.reason, known.message) == (reason, message):
+        return None
+    since = known.lastTransitionTime if known is not None and was_false else None
+    condition: dict[str, Any] = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": (since or now).isoformat().replace("+00:00", "Z"),
+    }
+    if pod.metadata.generation:
+        condition["observedGeneration"] = pod.metadata.generation
+    return condition
+
+
+def ref(pod: api.Pod) -> Ref:
+    """The pod as events name it."""
+    metadata = pod.metadata
+    return Ref("v1", "Pod", metadata.namespace or "", metadata.name or "", metadata.uid or "")

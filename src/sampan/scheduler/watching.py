@@ -1,0 +1,219 @@
+"""From what the watches show to what the scheduler believes: the world, and who is in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from sampan.client.informer import SharedInformers
+from sampan.scheduler.cycle import Engine
+from sampan.scheduler.events import node_event, object_event, pod_event, wakes
+from sampan.scheduler.framework import Event, Plugin
+from sampan.scheduler.podinfo import Key, PodInfo
+from sampan.scheduler.queue import Queue, Waiting
+from sampan.scheduler.world import World
+from sampan.schema import api
+
+# Whose objects plugins look at, besides pods and nodes.
+KINDS: Final[tuple[type[Any], ...]] = (
+    api.Namespace,
+    api.Service,
+    api.ReplicaSet,
+    api.StatefulSet,
+    api.ReplicationController,
+)
+# Of these a change can free pods that wait.
+_FREEING: Final = frozenset({"Namespace"})
+
+
+class Watching:
+    """Keeps `world` and `queue` as the watches have it. `wake` is called where there may be work."""
+
+    def __init__(
+        self,
+        informers: SharedInformers,
+        queue: Queue,
+        engines: Mapping[str, Engine],
+        world: World,
+        wake: Callable[[], None],
+        rank: Callable[[api.Pod], float],
+    ) -> None:
+        self.pods = informers.of(api.Pod)
+        self.nodes = informers.of(api.Node)
+        self.told: Callable[[Key], None] = lambda key: None  # nothing need be said of the pod any more
+        self._queue = queue
+        self._engines = engines
+        self._world = world
+        self._wake = wake
+        self._rank = rank
+        self._plugins = {name: {p.name: p for p in e.profile.filters} for name, e in engines.items()}
+
+    def start(self) -> None:
+        """Listen; what is known already comes first."""
+        self.pods.on_change(self._pod_changed)
+        self.nodes.on_change(self._node_changed)
+
+    def listen(self, kind: type[Any], informer: Any) -> None:
+        """Let changes of another kind reach the pods that wait for them."""
+        name = kind.__name__.rpartition("_")[2]
+
+        def changed(old: Any, new: Any) -> None:
+            if name == "Namespace":
+                if old is not None and new is not None and old.metadata.labels == new.metadata.labels:
+                    return
+                self._world.namespaces_changed()
+            self.happened(object_event(name, old, new))
+
+        if name in _FREEING:
+            informer.on_change(changed)
+
+    def start_over(self) -> None:
+        """Believe only what the watches have shown: bindings of an earlier run may have come to nothing."""
+        self._queue.start_over()
+        for key in list(self._world.placed):
+            self._world.unplace(key)
+        for waiting in [p for pods in self._world.nominated.values() for p in pods.values()]:
+            self._world.nominate(waiting, "")
+        for pod in self.pods.cache.items():
+            self._pod_changed(None, pod)
+
+    def is_mine(self, pod: api.Pod) -> bool:
+        """Whether the pod wants a node, and from this scheduler."""
+        return (
+            not pod.spec.nodeName
+            and pod.spec.schedulerName in self._engines
+            and pod.metadata.deletionTimestamp is None
+            and not pod.spec.schedulingGates
+            and pod.status.phase not in ("Succeeded", "Failed")
+        )
+
+    def happened(self, event: Event | None) -> None:
+        """Let the pods that the event may help try again."""
+        if event is None:
+            return
+        told: dict[Any, bool] = {}
+
+        def frees(waiting: Waiting) -> bool:
+            info = self._info(waiting.key)
+            if info is None:
+                return True
+            seen = (info.template, waiting.refused_by)
+            if seen not in told:
+                told[seen] = wakes(self._refusing(info, waiting), info, event, self._world)
+            return told[seen]
+
+        self._queue.changed(frees)
+        self._wake()
+
+    def _refusing(self, info: PodInfo, waiting: Waiting) -> list[Plugin]:
+        known = self._plugins.get(info.spec.schedulerName or "", {})
+        return [known[name] for name in waiting.refused_by if name in known]
+
+    def _info(self, key: Key) -> PodInfo | None:
+        pod = self.pods.cache.get(*key)
+        return self._world.infos.of(pod) if pod is not None else None
+
+    # -- pods ----------------------------------------------------------------------------------------
+
+    def _pod_changed(self, old: api.Pod | None, new: api.Pod | None) -> None:
+        pod = new if new is not None else old
+        assert pod is not None
+        key = (pod.metadata.namespace or "", pod.metadata.name or "")
+        uid = pod.metadata.uid or ""
+        if new is None or new.status.phase in ("Succeeded", "Failed"):
+            self._forget(key, uid, pod)
+        elif new.spec.nodeName:
+            self._seen_on(key, uid, old, new)
+        elif not self.is_mine(new):
+            self._queue.remove(key, uid)
+            self._drop_nomination(key)
+        elif old is None or key not in self._queue or _matters(old, new):
+            placed = self._world.placed.get(key)
+            if placed is None or placed.pod.uid != uid:  # else its binding is under way, or not seen yet
+                if old is None and new.status.nominatedNodeName:
+                    self._world.nominate(self._world.infos.of(new), new.status.nominatedNodeName)
+                self._queue.add(key, uid, new.spec.priority or 0, self._rank(new))
+                self._wake()
+
+    def _seen_on(self, key: Key, uid: str, old: api.Pod | None, pod: api.Pod) -> None:
+        self._queue.remove(key, uid)
+        self.told(key)
+        self._drop_nomination(key)
+        node = pod.spec.nodeName or ""
+        before = self._world.placed.get(key)
+        if (
+            before is not None
+            and before.pod.uid == uid
+            and before.node == node
+            and not _moves(before.pod, pod)
+        ):
+            before.assumed = False
+            before.pod.pod = pod
+            return
+        info = self._world.infos.of(pod)
+        event = pod_event(before.pod.pod if before is not None and before.pod.uid == uid else None, pod)
+        elsewhere = before is not None and (before.node != node or before.pod.uid != uid)
+        self._world.unplace(key)
+        self._world.place(info, node)
+        self.happened(event)
+        if elsewhere and before is not None:  # it was thought to be somewhere else: there may be room now
+            self.happened(pod_event(before.pod.pod, None))
+
+    def _forget(self, key: Key, uid: str, pod: api.Pod) -> None:
+        placed = self._world.placed.get(key)
+        if placed is not None and placed.pod.uid == uid:
+            self._world.unplace(key)
+            self.happened(pod_event(placed.pod.pod, None))
+        self._queue.remove(key, uid)
+        self.told(key)
+        if self._drop_nomination(key):
+            self.happened(pod_event(pod, None))
+
+    def _drop_nomination(self, key: Key) -> bool:
+        node = self._world.nomination(key)
+        if node:
+            self._world.nominate(self._world.nominated[node][key], "")
+        return bool(node)
+
+    # -- nodes ---------------------------------------------------------------------------------------
+
+    def _node_changed(self, old: api.Node | None, new: api.Node | None) -> None:
+        table = self._world.table
+        if new is None:
+            assert old is not None
+            self._world.remove_node(old.metadata.name or "")
+        else:
+            name = new.metadata.name or ""
+            if name in table.rows and old is not None and node_event(old, new) is None:
+                table.nodes[table.rows[name]] = new
+                return
+            self._world.put_node(new)
+        self.happened(node_event(old, new))
+
+
+def _matters(old: api.Pod, new: api.Pod) -> bool:
+    """Whether a change of a pending pod can change the decision. Its status cannot."""
+    return old.spec != new.spec or old.metadata.labels != new.metadata.labels
+
+
+def _moves(known: PodInfo, pod: api.Pod) -> bool:
+    """Whether what a placed pod takes, or how others see it, has changed."""
+    before = known.pod
+    if before is pod:
+        return False
+    return (
+        before.metadata.labels != pod.metadata.labels
+        or known.terminating != (pod.metadata.deletionTimestamp is not None)
+        or before.status.containerStatuses != pod.status.containerStatuses
+        or before.status.initContainerStatuses != pod.status.initContainerStatuses
+        or not _same_demand(before.spec, pod.spec)
+    )
+
+
+def _same_demand(before: api.PodSpec, after: api.PodSpec) -> bool:
+    """Only resources may change of the spec of a pod that has a node."""
+    return (
+        [c.resources for c in before.containers] == [c.resources for c in after.containers]
+        and [c.resources for c in before.initContainers] == [c.resources for c in after.initContainers]
+        and before.resources == after.resources
+    )
