@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -19,12 +19,15 @@ import msgspec
 from sampan.base.clock import Clock, micro_time
 from sampan.client.client import Client
 from sampan.client.errors import ApiError, is_already_exists, is_conflict, is_not_found
+from sampan.client.transport import Reply, Transport
 from sampan.schema import api
 
 DURATION_S: Final = 15
 RENEW_DEADLINE_S: Final = 10.0
 RETRY_S: Final = 2.0
 JITTER: Final = 1.2
+# The parameter of a write that names the term in which it was sent.
+FENCE: Final = "fencingLease"
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +72,13 @@ def decide(
     me: str,
     now: datetime,
     now_s: float,
+    *,
+    leads: bool = True,
 ) -> Take | Wait:
-    """Take or renew the lease `name` (namespace, name), or wait for its holder to fall silent."""
+    """Take or renew the lease `name` (namespace, name), or wait for its holder to fall silent.
+
+    Who holds it by name but does not lead (`leads`) is a new process with an old name: it begins a new term.
+    """
     stamp = micro_time(now)
     if lease is None or observed is None:
         spec = api.LeaseSpec(
@@ -92,8 +100,8 @@ def decide(
         holderIdentity=me,
         leaseDurationSeconds=DURATION_S,
         renewTime=stamp,
-        acquireTime=lease.spec.acquireTime if mine else stamp,
-        leaseTransitions=(lease.spec.leaseTransitions or 0) + (0 if mine else 1),
+        acquireTime=lease.spec.acquireTime if mine and leads else stamp,
+        leaseTransitions=(lease.spec.leaseTransitions or 0) + (0 if mine and leads else 1),
     )
     return Take(msgspec.structs.replace(lease, spec=spec), create=False)
 
@@ -113,11 +121,17 @@ class Elector:
     ) -> None:
         self.identity = identity
         self.leader = ""
+        # Our latest term, by which the API server knows whether what we write still holds; see `Fenced`.
+        self.term = ""
         self._client = client
         self._clock = clock
         self._name = (namespace, name)
         self._chance = chance or random.Random()
         self._observed: Observed | None = None
+
+    def fence(self, transport: Transport) -> Transport:
+        """The same transport for what the leader does: its writes are refused once another leads."""
+        return Fenced(transport, lambda: self.term)
 
     @property
     def is_leader(self) -> bool:
@@ -175,13 +189,16 @@ class Elector:
         lease = await self._read()
         now_s = self._clock.monotonic_s()
         self._observed = observe(lease, self._observed, now_s)
-        decision = decide(lease, self._observed, self._name, self.identity, self._clock.now(), now_s)
+        me, now = self.identity, self._clock.now()
+        decision = decide(lease, self._observed, self._name, me, now, now_s, leads=self.is_leader)
         if isinstance(decision, Wait):
             self.leader = decision.holder
             return False
         write = self._client.create if decision.create else self._client.update
-        self._observed = observe(await write(decision.lease), self._observed, now_s)
+        written = await write(decision.lease)
+        self._observed = observe(written, self._observed, now_s)
         self.leader = self.identity
+        self.term = "/".join((*self._name, str(written.spec.leaseTransitions or 0), self.identity))
         return True
 
     async def _read(self) -> api.Lease | None:
@@ -202,3 +219,33 @@ class Elector:
                 lease.spec, holderIdentity="", leaseDurationSeconds=1, renewTime=micro_time(self._clock.now())
             )
             await self._client.update(msgspec.structs.replace(lease, spec=spec))
+
+
+class Fenced:
+    """A transport whose writes are stored only while the term lasts in which they were sent."""
+
+    def __init__(self, inner: Transport, term: Callable[[], str]) -> None:
+        self._inner = inner
+        self._term = term
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Reply:
+        if method != "GET":
+            term = self._term()
+            if not term:
+                raise ConnectionError("nothing may be written before the election is won")
+            query = {**(query or {}), FENCE: term}
+        return await self._inner.request(method, path, query, body, content_type, accept)
+
+    def stream(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
+        return self._inner.stream(path, query)
+
+    async def close(self) -> None:
+        await self._inner.close()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sampan.apiserver.core.fencing import Fence, fence_of
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
@@ -34,6 +35,8 @@ class Context(msgspec.Struct, kw_only=True):
     # What has to be committed together with the object: allocations and the like.
     guards: list[Guard] = msgspec.field(default_factory=list)
     ops: list[Op] = msgspec.field(default_factory=list)
+    # The term of the elected leader that sent this.
+    fence: Fence | None = None
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -67,6 +70,7 @@ def context(request: Request, user: User, target: Target, resource: Resource, no
         dry_run=bool(dry_run),
         manager=manager_of(request),
         field_validation=validation or "Warn",
+        fence=fence_of(request.query),
     )
 
 

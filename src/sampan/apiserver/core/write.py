@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import status
+from sampan.apiserver.core import fencing, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.deletion import is_finished, mark_deleted
+from sampan.apiserver.core.fencing import Fence
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.turns import Turns
@@ -139,7 +140,8 @@ class Writer:
         if context.dry_run:
             taken = resource.cache.get(obj.metadata.namespace or "", obj.metadata.name)
             return None if taken is not None else Written(value, self._cache.revision)
-        outcome = await self._commit([Guard(key, 0), *context.guards], [Put(key, value), *context.ops])
+        guards = [Guard(key, 0), *context.guards]
+        outcome = await self._commit(guards, [Put(key, value), *context.ops], context.fence)
         if isinstance(outcome, Conflict):
             if any(entry.key == key for entry in outcome.current):
                 return None
@@ -180,6 +182,8 @@ class Writer:
         """Carry out what waits, from the first on, and note the outcomes."""
         limit = 1 if self._admission.allocates(resource.kind.kind) else MAX_TOGETHER
         batch = [edit for edit, outcome in waiting.items() if outcome is None][:limit]
+        if any(edit.context.fence is not None for edit in batch):
+            batch = batch[:1]  # each stands or falls with its own author's term
         outcomes: dict[Edit, Outcome] | None = None
         for _ in range(MAX_ATTEMPTS):
             item = resource.cache.get(namespace, name)
@@ -242,7 +246,7 @@ class Writer:
         if is_finished(new):
             return await self._erase(context, item, before, value)
         guards = [Guard(item.key, item.revision), *context.guards]
-        outcome = await self._commit(guards, [Put(item.key, value), *context.ops])
+        outcome = await self._commit(guards, [Put(item.key, value), *context.ops], context.fence)
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision)
@@ -287,7 +291,8 @@ class Writer:
             return await self._erase(context, item, old, value)
         if splice(value, item.revision) == item.data:
             return Written(item.data, item.revision)
-        outcome = await self._commit([Guard(item.key, item.revision)], [Put(item.key, value)])
+        guards = [Guard(item.key, item.revision)]
+        outcome = await self._commit(guards, [Put(item.key, value)], context.fence)
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision)
@@ -298,18 +303,35 @@ class Writer:
         context.ops.clear()
         self._admission.erase(Attributes("erase", "", item.namespace, context, None, old))
         guards = [Guard(item.key, item.revision), *context.guards]
-        outcome = await self._commit(guards, [Delete(item.key), *context.ops])
+        outcome = await self._commit(guards, [Delete(item.key), *context.ops], context.fence)
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision, deleted=True)
 
-    async def _commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> Committed | Conflict:
+    async def _commit(
+        self, guards: Sequence[Guard], ops: Sequence[Op], fence: Fence | None = None
+    ) -> Committed | Conflict:
         try:
-            outcome = await self._store.commit(guards, ops)
+            if fence is None:
+                outcome = await self._store.commit(guards, ops)
+            else:
+                outcome = await self._commit_fenced(guards, ops, fence)
             # Whoever has the answer must find the write in every later answer.
             await self._cache.reached(outcome.revision)
         except SampanError as refused:
             raise status.unavailable(str(refused)) from refused
+        return outcome
+
+    async def _commit_fenced(
+        self, guards: Sequence[Guard], ops: Sequence[Op], fence: Fence
+    ) -> Committed | Conflict:
+        """Commit while the author leads; a Lease that was only renewed meanwhile is looked at again."""
+        for _ in range(MAX_ATTEMPTS):
+            lease = fencing.guard(fence, self._cache)
+            outcome = await self._store.commit([lease, *guards], ops)
+            if isinstance(outcome, Committed) or not fencing.is_renewal(outcome, guards):
+                break
+            await self._cache.reached(outcome.revision)
         return outcome
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+from typing import Final
 
 from sampan.base.clock import SystemClock
 from sampan.base.ids import RandomIds
+from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
+from sampan.client.leases import Elector
 from sampan.cluster import addons
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts.clients import client_of
@@ -19,6 +23,9 @@ from sampan.controllers.runtime.manager import Manager
 from sampan.node.config import KUBELET_PORT
 from sampan.scheduler.shell import Scheduler
 
+# Whose holder runs the controllers and the scheduler; others stand by with their caches filled.
+LEASE: Final = "kube-controller-manager"
+
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +35,10 @@ async def run(layout: Layout, settings: Settings) -> None:
     clock = SystemClock()
     client = client_of(layout, settings, "controller-manager")
     binder = client_of(layout, settings, "scheduler")
+    # The name stays over restarts: the supervisor ends one process before it starts the next, which need not
+    # wait for the lease of its predecessor to run out.
+    elector = Elector(client, clock, f"{socket.gethostname()}_{settings.id}", LEASE)
+    leader = Client(elector.fence(client.transport))
     informers = SharedInformers(client, clock)
     # Host processes have no addresses that a balancer could lead to.
     balancing = Options(pool=settings.load_balancer_pool, reserved=frozenset({settings.port, KUBELET_PORT}))
@@ -37,13 +48,18 @@ async def run(layout: Layout, settings: Settings) -> None:
             load_balancers=None if settings.runtime == "process" else balancing,
         )
     )
-    manager = Manager(client, clock, chosen, informers=informers)
-    scheduler = Scheduler(binder, informers, clock, RandomIds())
+    manager = Manager(leader, clock, chosen, informers=informers)
+    scheduler = Scheduler(Client(elector.fence(binder.transport)), informers, clock, RandomIds())
+
+    async def lead() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(manager.run())
+            tasks.create_task(scheduler.run())
+
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(informers.run())
-            tasks.create_task(manager.run())
-            tasks.create_task(scheduler.run())
+            tasks.create_task(elector.run(lead))
             tasks.create_task(addons.ensure(client, settings))
     finally:
         await client.close()
