@@ -53,9 +53,12 @@ def test_a_balancer_has_the_nodes_address_and_is_cleaned_up(cluster: Cluster) ->
     cluster.client.create(service("late", type="LoadBalancer"))
     cluster.wait_until(lambda: "SyncLoadBalancerFailed" in reasons(cluster))
     assert get(cluster, "late").status.loadBalancer.ingress == []
-    cluster.client.delete(api.Service, "web", "default")
-    cluster.wait_until(lambda: not exists(cluster, api.Service, "web", "default"))
+    cluster.client.patch(api.Service, "web", "default", {"spec": {"type": "ClusterIP"}})
+    cluster.wait_until(lambda: get(cluster, "web").status.loadBalancer.ingress == [])
+    cluster.wait_until(lambda: get(cluster, "web").metadata.finalizers == [])
     cluster.wait_until(lambda: bool(get(cluster, "late").status.loadBalancer.ingress))
+    cluster.client.delete(api.Service, "late", "default")
+    cluster.wait_until(lambda: not exists(cluster, api.Service, "late", "default"))
 
 
 def test_an_address_that_somebody_deletes_is_taken_again_and_one_that_leaked_goes(cluster: Cluster) -> None:

@@ -28,7 +28,7 @@ from sampan.controllers.job import orphans, ttl
 from sampan.controllers.job import plan as job
 from sampan.controllers.runtime.controller import Controller
 from sampan.controllers.statefulset import plan as statefulset
-from sampan.controllers.storage import binder, ephemeral, expansion, localpath, protection
+from sampan.controllers.storage import attachment, binder, ephemeral, expansion, localpath, protection
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -76,6 +76,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         protection.CLAIMS,
         protection.VOLUMES,
         ephemeral.CONTROLLER,
+        attachment.CONTROLLER,
         garbagecollector.CONTROLLER,
         nodelifecycle.controller(settings.node_monitor_grace_s),
         tainteviction.CONTROLLER,

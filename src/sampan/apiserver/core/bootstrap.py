@@ -63,6 +63,7 @@ def objects(service_ip: str, server_address: str, server_port: int, service_cidr
     yield _service(service_ip, server_port)
     if not ipaddress.ip_address(server_address).is_loopback:  # which no pod could reach, and none may name
         yield _slice(server_address, server_port)
+        yield _endpoints(server_address, server_port)
 
 
 def _service(service_ip: str, port: int) -> api.Service:
@@ -75,6 +76,23 @@ def _service(service_ip: str, port: int) -> api.Service:
     labels = {"component": "apiserver", "provider": "kubernetes"}
     return api.Service(
         metadata=api.ObjectMeta(name="kubernetes", namespace="default", labels=labels), spec=spec
+    )
+
+
+def _endpoints(address: str, port: int) -> api.Endpoints:
+    return api.Endpoints(
+        metadata=api.ObjectMeta(
+            name="kubernetes",
+            namespace="default",
+            # The slice is made beside it, not from it.
+            labels={"endpointslice.kubernetes.io/skip-mirror": "true"},
+        ),
+        subsets=[
+            api.EndpointSubset(
+                addresses=[api.EndpointAddress(ip=address)],
+                ports=[api.EndpointPort(name="https", port=port, protocol="TCP")],
+            )
+        ],
     )
 
 
