@@ -13,6 +13,9 @@ import msgspec
 from sampan.apiserver.core import bootstrap, impersonation, paths, status, users
 from sampan.apiserver.core.admission import builtin
 from sampan.apiserver.core.admission.chain import Chain
+from sampan.apiserver.core.admission.dynamic.extension import PREFIX as DYNAMIC_PREFIX
+from sampan.apiserver.core.admission.dynamic.extension import Dynamic
+from sampan.apiserver.core.admission.dynamic.subject import Parts
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
@@ -34,6 +37,8 @@ from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.subresources import Subresources
 from sampan.apiserver.core.users import User
 from sampan.apiserver.core.watches import Watches
+from sampan.apiserver.core.webhooks.client import WebhookClient
+from sampan.apiserver.core.webhooks.services import ServiceAddresses as WebhookServices
 from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
@@ -104,6 +109,12 @@ class ApiServer:
             (ServiceAddresses(self.resources, ports, settings.service_cidr, chance),),
         )
         bodies = Bodies()
+        self._webhooks = WebhookClient()
+        self._dynamic = chain.extension = Dynamic(
+            Parts(
+                self.resources, bodies, self.authorizer, ids, self._webhooks, WebhookServices(self.resources)
+            )
+        )
         writer = Writer(store, self.cache, chain, ids)
         self._writer = writer
         self._bodies = bodies
@@ -136,7 +147,9 @@ class ApiServer:
         """Load what is stored, create what every cluster has, and begin to answer."""
         self.cache.on_batch.append(self._follow)
         self.cache.on_reload += [self.authorizer.forget, self.authenticator.forget, self.flow.forget]
+        self.cache.on_reload.append(self._dynamic.forget)
         await self.cache.start()
+        self._dynamic.forget()
         await self._bootstrap()
         self._tasks = [
             asyncio.create_task(self._compact(), name="compaction"),
@@ -154,6 +167,7 @@ class ApiServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.cache.close()
+        await self._webhooks.close()
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Never raises: what goes wrong becomes a Status."""
@@ -306,6 +320,8 @@ class ApiServer:
             elif change.key.startswith(_FLOW_PREFIX):
                 self.flow.forget()
                 self._flow_upkeep.changed.set()
+            elif change.key.startswith(DYNAMIC_PREFIX):
+                self._dynamic.forget()
             elif change.value is None and change.key.startswith(_TOKEN_PREFIXES):
                 self.authenticator.forget()
 

@@ -23,6 +23,7 @@ from sampan.machinery.cel.values import (
     Optional,
     Timestamp,
     Uint,
+    to_json,
 )
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "Uint",
     "compile",
     "resource_check",
+    "to_json",
 ]

@@ -97,6 +97,24 @@ def decode(serialized: bytes) -> Tree:
     return Tree(root, positions)
 
 
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all below it."""
+    yield node
+    below: list[Node] = []
+    if isinstance(node, Select):
+        below = [node.operand]
+    elif isinstance(node, Call):
+        below = [*([node.target] if node.target is not None else []), *node.args]
+    elif isinstance(node, ListOf):
+        below = list(node.elements)
+    elif isinstance(node, MapOf):
+        below = [part for entry in node.entries for part in (entry.key, entry.value)]
+    elif isinstance(node, Comprehension):
+        below = [node.iter_range, node.accu_init, node.condition, node.step, node.result]
+    for each in below:
+        yield from walk(each)
+
+
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
     at, end = 0, len(data)
     while at < end:

@@ -72,6 +72,8 @@ class Compiler:
         if name not in self._bound and name not in self._variables and name in TYPES:
             value = TYPES[name]
             return lambda scope: value
+        if name not in self._bound and name not in self._variables:
+            raise CelError(f"undeclared reference to '{name}' (in container '')")
 
         def variable(scope: Scope) -> Any:
             try:

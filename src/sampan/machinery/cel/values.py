@@ -6,6 +6,7 @@ dict. What Python has no match for is here. All are immutable.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -204,6 +205,24 @@ def from_python(value: Any) -> Any:
     if isinstance(value, timedelta):
         return Duration((value.days * 86400 + value.seconds) * NANOS + value.microseconds * 1000)
     return value
+
+
+def to_json(value: Any) -> Any:
+    """A value as JSON has it. Raises CelError where it has no such form."""
+    kind = type(value)
+    if kind is str or kind is bool or kind is int or kind is float or value is None:
+        return value
+    if kind is Uint:
+        return int(value)
+    if kind is list:
+        return [to_json(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(each) for key, each in value.items()}
+    if kind is bytes:
+        return base64.b64encode(value).decode()
+    if kind is Timestamp or kind is Duration:
+        return str(value)
+    raise CelError(f"unsupported conversion from '{type_name(value)}' to JSON")
 
 
 _NUMBERS: Final = frozenset({int, float, Uint})

@@ -30,10 +30,26 @@ class Allocator(Plugin, Protocol):
         ...
 
 
+class Extension(Protocol):
+    """What users configure: webhooks and policies. It acts only where `mutates` or `validates` says so."""
+
+    mutates: bool
+    validates: bool
+
+    async def mutate(self, attributes: Attributes, plugins: Sequence[Plugin]) -> bool:
+        """Change the object in place, True where it did; raise StatusError to refuse."""
+        ...
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Raise StatusError to refuse."""
+        ...
+
+
 class Chain:
-    """Runs plugins in their order."""
+    """Runs plugins in their order, and what users configured after them."""
 
     def __init__(self, plugins: Sequence[Plugin], allocators: Sequence[Allocator] = ()) -> None:
+        self.extension: Extension | None = None
         plugins = (*plugins, *allocators)
         self._allocators = {kind: each for each in allocators for kind in each.kinds}
         self._every = tuple(p for p in plugins if not p.kinds)
@@ -46,11 +62,30 @@ class Chain:
         plugins = self._plugins(attributes)
         for plugin in plugins:
             plugin.mutate(attributes)
+        extension = self.extension
+        if extension is not None and extension.mutates and await extension.mutate(attributes, plugins):
+            return True
         return plugins is not self._every
 
     async def validate(self, attributes: Attributes) -> None:
+        extension = self.extension
+        if extension is not None and extension.mutates and attributes.verb == "delete":
+            # A deletion has nothing to change, but mutating webhooks may refuse it all the same.
+            await extension.mutate(attributes, ())
         for plugin in self._plugins(attributes):
             plugin.validate(attributes)
+        if extension is not None and extension.validates:
+            await extension.validate(attributes)
+
+    async def review(self, attributes: Attributes) -> None:
+        """What users configured looks at an object that is not stored itself: a Scale, an Eviction."""
+        extension = self.extension
+        if extension is None:
+            return
+        if extension.mutates:
+            await extension.mutate(attributes, ())
+        if extension.validates:
+            await extension.validate(attributes)
 
     def erase(self, attributes: Attributes) -> None:
         allocator = self._allocators.get(attributes.context.resource.kind.kind)

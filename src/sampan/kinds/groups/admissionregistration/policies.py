@@ -1,7 +1,4 @@
-"""ValidatingAdmissionPolicy and MutatingAdmissionPolicy.
-
-Whether the CEL of a policy compiles is not decided here: this is the shape of what surrounds it.
-"""
+"""ValidatingAdmissionPolicy and MutatingAdmissionPolicy; expressions.py looks at their CEL."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any, Final
 
 from sampan.kinds.core.cells import UNSET
 from sampan.kinds.groups import checks
-from sampan.kinds.groups.admissionregistration import rules
+from sampan.kinds.groups.admissionregistration import expressions, rules
 from sampan.kinds.groups.admissionregistration.rules import API_VERSION
 from sampan.kinds.groups.cells import column
 from sampan.kinds.groups.checks import SPEC
@@ -31,7 +28,7 @@ def default(obj: Any) -> None:
 
 
 def validate_validating(obj: Any) -> list[FieldError]:
-    """Every error of a ValidatingAdmissionPolicy but those of its CEL."""
+    """Every error of a ValidatingAdmissionPolicy."""
     spec, errors = obj.spec, _common_errors(obj.spec)
     if not spec.validations and not spec.auditAnnotations:
         detail = "validations or auditAnnotations must contain at least one item"
@@ -52,7 +49,7 @@ def validate_validating(obj: Any) -> list[FieldError]:
         if annotation.key in seen:
             errors.append(field.duplicate(path["key"], annotation.key))
         seen.add(annotation.key)
-    return errors
+    return errors + expressions.validating_errors(spec)
 
 
 def _common_errors(spec: Any) -> list[FieldError]:
@@ -126,7 +123,7 @@ def _validation_errors(validation: Any, path: Path) -> list[FieldError]:
 
 
 def validate_mutating(obj: Any) -> list[FieldError]:
-    """Every error of a MutatingAdmissionPolicy but those of its CEL."""
+    """Every error of a MutatingAdmissionPolicy."""
     spec, errors = obj.spec, _common_errors(obj.spec)
     path = SPEC["reinvocationPolicy"]
     errors += checks.required_one_of(spec.reinvocationPolicy, rules.REINVOCATION_POLICIES, path)
@@ -134,7 +131,7 @@ def validate_mutating(obj: Any) -> list[FieldError]:
         errors.append(field.required(SPEC["mutations"], "mutations must contain at least one item"))
     for position, mutation in enumerate(spec.mutations):
         errors += _mutation_errors(mutation, SPEC["mutations"][position])
-    return errors
+    return errors + expressions.mutating_errors(spec)
 
 
 def _mutation_errors(mutation: Any, path: Path) -> list[FieldError]:

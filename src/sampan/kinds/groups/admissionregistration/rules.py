@@ -101,7 +101,7 @@ def _resources_errors(resources: Sequence[str], path: Path) -> list[FieldError]:
 
 
 def conditions_errors(conditions: Sequence[Any], path: Path) -> list[FieldError]:
-    """Every error of matchConditions; whether their CEL compiles is not decided here."""
+    """Every error of matchConditions; expressions.py looks at their CEL."""
     if len(conditions) > _CONDITIONS_MAX:
         return [field.too_many(path, len(conditions), _CONDITIONS_MAX)]
     errors: list[FieldError] = []

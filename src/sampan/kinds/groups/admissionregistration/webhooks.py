@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sampan.kinds.groups import checks
-from sampan.kinds.groups.admissionregistration import rules
+from sampan.kinds.groups.admissionregistration import expressions, rules
 from sampan.kinds.groups.admissionregistration.rules import API_VERSION
 from sampan.kinds.groups.cells import column
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
@@ -71,7 +71,7 @@ def _webhooks_errors(webhooks: Sequence[Any]) -> list[FieldError]:
         if webhook.name and webhook.name in seen:
             errors.append(field.duplicate(path["name"], webhook.name))
         seen.add(webhook.name)
-    return errors
+    return errors + expressions.webhooks_errors(webhooks)
 
 
 def _webhook_errors(webhook: Any, path: Path) -> list[FieldError]:

@@ -1,0 +1,1 @@
+"""Admission that the cluster's users configure: webhooks, and policies in CEL."""
