@@ -544,3 +544,67 @@ async def test_discovery_has_the_webhooks(api: Api, server: Hooks) -> None:
     assert "v1" in [each["version"] for each in group["versions"]]
     named = {each["name"] for each in (await api.get(BASE)).ok()["resources"]}
     assert {"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} <= named
+
+
+# -- subresources ----------------------------------------------------------------------------------------
+
+
+@hooked
+async def test_subresources_are_seen_as_what_they_are(api: Api, server: Hooks) -> None:
+    await api.pod("free")
+    (await api.post(DEPLOYMENTS, deployment())).ok(201)
+    server.review("/see", allow)
+    every = rule("*/*", "*", "*", "*")
+    await configure(api, VALIDATING, "see", webhook(server, "/see", every))
+
+    async def seen() -> list[tuple[str, str, str, str]]:
+        requests, server.seen["/see"] = server.seen.get("/see", []), []
+        return [
+            (r["operation"], r["resource"]["resource"], r.get("subResource", ""), r["kind"]["kind"])
+            for r in requests
+        ]
+
+    binding = {"metadata": {"name": "free"}, "target": {"kind": "Node", "name": "n1"}}
+    assert (await api.post(f"{PODS}/free/binding", binding)).code == 201
+    assert await seen() == [("CREATE", "pods", "binding", "Binding")]
+    (await api.put(f"{DEPLOYMENTS}/web/scale", {"metadata": {"name": "web"}, "spec": {"replicas": 3}})).ok()
+    scaled = server.seen["/see"][-1]
+    assert (scaled["object"]["spec"], scaled["oldObject"]["spec"]) == ({"replicas": 3}, {"replicas": 1})
+    assert await seen() == [("UPDATE", "deployments", "scale", "Scale")]
+    assert (await api.get(f"{DEPLOYMENTS}/web")).ok()["spec"]["replicas"] == 3
+    assert (await api.post(f"{PODS}/free/eviction", {"metadata": {"name": "free"}})).code == 201
+    assert await seen() == [("CREATE", "pods", "eviction", "Eviction")]
+    token = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    (await api.post(token, {"spec": {"audiences": []}})).ok(201)
+    assert await seen() == [("CREATE", "serviceaccounts", "token", "TokenRequest")]
+
+
+@hooked
+async def test_deny_attaching_pod(api: Api, server: Hooks) -> None:
+    await api.pod("web", node="n1")
+
+    def decide(request: dict[str, Any]) -> dict[str, Any]:
+        assert request["kind"]["kind"] == "PodAttachOptions"
+        assert request["object"]["stdin"] is True
+        assert request["object"]["container"] == "main"
+        return {"allowed": False, "status": {"message": "attaching to pod 'web' is not allowed"}}
+
+    server.review("/attach", decide)
+    await configure(api, VALIDATING, "attach", webhook(server, "/attach", rule("pods/attach", "CONNECT")))
+    refused = await api.post(f"{PODS}/web/attach", None, stdin="true", container="main")
+    assert "attaching to pod 'web' is not allowed" in refused.message
+    # Other connections are not its business; this pod's node is not there.
+    refused = await api.post(f"{PODS}/web/exec", None, command="ls")
+    assert "not allowed" not in refused.message
+
+
+@hooked
+async def test_a_mutated_scale_is_what_happens(api: Api, server: Hooks) -> None:
+    (await api.post(DEPLOYMENTS, deployment())).ok(201)
+    server.review("/scale", adds("/spec/replicas", 5))
+    await configure(
+        api, MUTATING, "scale", webhook(server, "/scale", rule("deployments/scale", "UPDATE", "apps"))
+    )
+    made = (await api.patch(f"{DEPLOYMENTS}/web/scale", {"spec": {"replicas": 2}})).ok()
+    assert made["spec"]["replicas"] == 5
+    assert (await api.get(f"{DEPLOYMENTS}/web")).ok()["spec"]["replicas"] == 5

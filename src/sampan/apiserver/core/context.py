@@ -34,6 +34,9 @@ class Context(msgspec.Struct, kw_only=True):
     warnings: list[str] = msgspec.field(default_factory=list)
     # What admission adds to the audit event.
     audit_annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    # Webhooks and policies have seen the request as what it is (a Scale, an Eviction), and do not look at the
+    # writes that carry it out.
+    reviewed: bool = False
     # What has to be committed together with the object: allocations and the like.
     guards: list[Guard] = msgspec.field(default_factory=list)
     ops: list[Op] = msgspec.field(default_factory=list)

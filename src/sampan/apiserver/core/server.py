@@ -109,6 +109,7 @@ class ApiServer:
             (ServiceAddresses(self.resources, ports, settings.service_cidr, chance),),
         )
         bodies = Bodies()
+        self._admission = chain
         self._webhooks = WebhookClient()
         self._dynamic = chain.extension = Dynamic(
             Parts(
@@ -125,7 +126,7 @@ class ApiServer:
         writes = Writes(self._create_obj, self._update_obj, self._delete_obj)
         self._flow_upkeep = Upkeep(schemas, levels, writes)
         self._modifier = Modifier(writer, bodies)
-        self._subresources = Subresources(writer, bodies, self.resources, self.authenticator)
+        self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)
         self._documents = Documents(self.resources.kinds, settings.version, settings.keys)
@@ -149,8 +150,9 @@ class ApiServer:
         self.cache.on_reload += [self.authorizer.forget, self.authenticator.forget, self.flow.forget]
         self.cache.on_reload.append(self._dynamic.forget)
         await self.cache.start()
-        self._dynamic.forget()
         await self._bootstrap()
+        # Not before: no webhook may keep a server from starting.
+        self._dynamic.forget()
         self._tasks = [
             asyncio.create_task(self._compact(), name="compaction"),
             asyncio.create_task(self._watches.send_bookmarks(), name="bookmarks"),
@@ -304,6 +306,8 @@ class ApiServer:
                 "pods" | "nodes" | "services",
                 "proxy",
             ):
+                if self._admission.active and target.subresource != "log":
+                    await self._subresources.connect(request, made)
                 return self._tunnels.open(request, target)
         tables = self._reader.tables(request, resource)
         if verb == "get":

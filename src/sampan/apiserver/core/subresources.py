@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from sampan.apiserver.core import evictions, status
+from sampan.apiserver.core.admission.chain import Chain
+from sampan.apiserver.core.admission.dynamic.subject import Foreign
 from sampan.apiserver.core.authn import Authenticator
 from sampan.apiserver.core.bodies import Bodies
-from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.modify import propagation_of, take_dry_run
 from sampan.apiserver.core.patches import MERGE_PATCH, STRATEGIC, edit_of, media_of
 from sampan.apiserver.core.request import Request, Response
@@ -27,6 +29,17 @@ MIN_TOKEN_S: Final = 600
 MAX_TOKEN_S: Final = 2**32
 
 
+T = TypeVar("T")
+_OWN_KINDS: Final = {
+    "scale": ("autoscaling/v1", "Scale"),
+    "binding": ("v1", "Binding"),
+    "eviction": ("policy/v1", "Eviction"),
+    "token": ("authentication.k8s.io/v1", "TokenRequest"),
+}
+_CONNECTIONS: Final = {"exec": "Exec", "attach": "Attach", "portforward": "PortForward", "proxy": "Proxy"}
+_FLAGS: Final = frozenset({"stdin", "stdout", "stderr", "tty"})
+
+
 # A Scale has no lists, so that a strategic merge is a plain one.
 MERGE_PATCH_OF: Final = {STRATEGIC: MERGE_PATCH}
 
@@ -35,8 +48,14 @@ class Subresources:
     """Answers for (plural, subresource) pairs that need more than the generic verbs."""
 
     def __init__(
-        self, writer: Writer, bodies: Bodies, resources: Resources, authenticator: Authenticator
+        self,
+        writer: Writer,
+        bodies: Bodies,
+        resources: Resources,
+        authenticator: Authenticator,
+        admission: Chain,
     ) -> None:
+        self._admission = admission
         self._writer = writer
         self._bodies = bodies
         self._resources = resources
@@ -55,6 +74,11 @@ class Subresources:
         if target.verb == "get":
             return Response(body=codec.encode(_scale_of(scale, resource.decode_stored(item.data))))
         edit = self._scale_edit(request, target.verb)
+        if self._admission.active:
+            # Shown what the request makes of the object as it is now; what they make of that is the request.
+            before = _scale_of(scale, resource.decode_stored(item.data))
+            asked = await self._reviewed(context, "update", edit(codec.copy(before)), before)
+            edit = lambda _current: asked  # noqa: E731
 
         def change(current: Any) -> Any:
             old = codec.copy(current)
@@ -101,6 +125,7 @@ class Subresources:
     async def bind(self, request: Request, context: Context) -> Response:
         """POST pods/binding: what a scheduler does. Raises 409 where the pod has a node."""
         binding = self._decode(self._bodies.json(request), api.Binding)
+        binding = await self._reviewed(context, "create", binding)
         node = binding.target.name if binding.target is not None else None
         if not node or (binding.target is not None and binding.target.kind not in (None, "", "Node")):
             raise status.bad_request("binding.target.name must name a Node")
@@ -137,8 +162,9 @@ class Subresources:
         """POST pods/eviction: a delete that disruption budgets may refuse with 429."""
         eviction = self._decode(self._bodies.json(request), api.Eviction)
         resource, target = context.resource, context.target
+        take_dry_run(eviction.deleteOptions or api.DeleteOptions(), context)
+        eviction = await self._reviewed(context, "create", eviction)
         options = eviction.deleteOptions or api.DeleteOptions()
-        take_dry_run(options, context)
         item = resource.cache.get(target.namespace, target.name)
         if item is None:
             raise status.not_found(resource.kind, target.name)
@@ -205,6 +231,7 @@ class Subresources:
         if item is None:
             raise status.not_found(resource.kind, target.name)
         account: api.ServiceAccount = resource.decode_stored(item.data)
+        asked = await self._reviewed(context, "create", asked)
         lifetime_s = asked.spec.expirationSeconds or DEFAULT_TOKEN_S
         if not MIN_TOKEN_S <= lifetime_s <= MAX_TOKEN_S:
             path = Path("spec")["expirationSeconds"]
@@ -265,6 +292,39 @@ class Subresources:
 
         written = await self._writer.update(context, change, subresource="finalize")
         return Response(body=written.data)
+
+    # -- what users configured for it ----------------------------------------------------------------
+
+    async def connect(self, request: Request, context: Context) -> None:
+        """Webhooks and policies look at a connection to a pod, node or service. Raises StatusError."""
+        target = context.target
+        subject = {"pods": "Pod", "nodes": "Node", "services": "Service"}[target.plural]
+        options: dict[str, Any] = {}
+        for name, value in request.query.items():
+            options[name] = request.query_lists.get(name, [value]) if name == "command" else value
+        for name in _FLAGS & options.keys():
+            options[name] = options[name] in ("1", "true")
+        if target.subresource == "proxy":
+            options = {"path": target.rest}
+        kind = f"{subject}{_CONNECTIONS[target.subresource]}Options"
+        foreign = Foreign("v1", kind, options)
+        await self._admission.review(
+            Attributes("connect", target.subresource, target.namespace, context, foreign, None)
+        )
+
+    async def _reviewed(self, context: Context, verb: str, obj: T, old: Any = None) -> T:
+        """The object after webhooks and policies for the subresource. Raises StatusError."""
+        if not self._admission.active:
+            return obj
+        api_version, kind = _OWN_KINDS[context.target.subresource or "binding"]
+        shown = Foreign(api_version, kind, codec.to_builtins(obj))
+        before = Foreign(api_version, kind, codec.to_builtins(old)) if old is not None else None
+        named = context.target.subresource or "binding"
+        attributes = Attributes(verb, named, context.target.namespace, context, shown, before)
+        await self._admission.review(attributes)
+        context.reviewed = True
+        made: T = self._decode(msgspec.json.encode(shown.document), type(obj))
+        return made
 
     def _decode(self, data: bytes, kind: Any) -> Any:
         try:

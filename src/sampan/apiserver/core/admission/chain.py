@@ -63,12 +63,14 @@ class Chain:
         for plugin in plugins:
             plugin.mutate(attributes)
         extension = self.extension
-        if extension is not None and extension.mutates and await extension.mutate(attributes, plugins):
-            return True
+        if extension is not None and extension.mutates and not attributes.context.reviewed:
+            return await extension.mutate(attributes, plugins) or plugins is not self._every
         return plugins is not self._every
 
     async def validate(self, attributes: Attributes) -> None:
         extension = self.extension
+        if attributes.context.reviewed:
+            extension = None
         if extension is not None and extension.mutates and attributes.verb == "delete":
             # A deletion has nothing to change, but mutating webhooks may refuse it all the same.
             await extension.mutate(attributes, ())
@@ -76,6 +78,12 @@ class Chain:
             plugin.validate(attributes)
         if extension is not None and extension.validates:
             await extension.validate(attributes)
+
+    @property
+    def active(self) -> bool:
+        """Whether users configured anything."""
+        extension = self.extension
+        return extension is not None and (extension.mutates or extension.validates)
 
     async def review(self, attributes: Attributes) -> None:
         """What users configured looks at an object that is not stored itself: a Scale, an Eviction."""

@@ -98,8 +98,8 @@ class Subject:
     def _document(
         self, obj: Any, version: Resource, known: dict[str, dict[str, Any]]
     ) -> dict[str, Any] | None:
-        if obj is None:
-            return None
+        if obj is None or isinstance(obj, Foreign):
+            return obj.document if obj is not None else None
         found = known.get(version.api_version)
         if found is None:
             own = version.from_hub(codec.copy(obj)) if version.converts else obj
