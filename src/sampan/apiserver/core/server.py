@@ -16,6 +16,7 @@ from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.extension import PREFIX as DYNAMIC_PREFIX
 from sampan.apiserver.core.admission.dynamic.extension import Dynamic
 from sampan.apiserver.core.admission.dynamic.subject import Parts
+from sampan.apiserver.core.admission.quotas import Quotas
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
@@ -116,7 +117,7 @@ class ApiServer:
                 self.resources, bodies, self.authorizer, ids, self._webhooks, WebhookServices(self.resources)
             )
         )
-        writer = Writer(store, self.cache, chain, ids)
+        writer = Writer(store, self.cache, chain, ids, Quotas(self.resources))
         self._writer = writer
         self._bodies = bodies
         self._reader = Reader(store, self.cache, clock)

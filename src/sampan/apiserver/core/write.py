@@ -16,6 +16,7 @@ import msgspec
 
 from sampan.apiserver.core import fencing, status
 from sampan.apiserver.core.admission.chain import Chain
+from sampan.apiserver.core.admission.quotas import CHANGING, Quotas
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.deletion import is_finished, mark_deleted
 from sampan.apiserver.core.fencing import Fence
@@ -53,8 +54,11 @@ Outcome = Written | StatusError
 class Writer:
     """Carries out writes for every resource."""
 
-    def __init__(self, store: Store, cache: WatchCache, admission: Chain, ids: Ids) -> None:
+    def __init__(
+        self, store: Store, cache: WatchCache, admission: Chain, ids: Ids, quotas: Quotas | None = None
+    ) -> None:
         self._store = store
+        self._quotas = quotas
         self._cache = cache
         self._admission = admission
         self._ids = ids
@@ -138,10 +142,12 @@ class Writer:
         key = resource.key(obj.metadata.namespace or "", obj.metadata.name)
         value = resource.encode(obj)
         if context.dry_run:
+            if self._quotas is not None and self._charges(context, obj):
+                self._quotas.charge(context, obj.metadata.namespace, key, None, obj)
             taken = resource.cache.get(obj.metadata.namespace or "", obj.metadata.name)
             return None if taken is not None else Written(value, self._cache.revision)
-        guards = [Guard(key, 0), *context.guards]
-        outcome = await self._commit(guards, [Put(key, value), *context.ops], context.fence)
+        guards, ops = [Guard(key, 0), *context.guards], [Put(key, value), *context.ops]
+        outcome = await self._commit_charged(context, guards, ops, None, obj)
         if isinstance(outcome, Conflict):
             if any(entry.key == key for entry in outcome.current):
                 return None
@@ -180,7 +186,12 @@ class Writer:
         self, resource: Resource, namespace: str, name: str, waiting: dict[Edit, Outcome | None]
     ) -> None:
         """Carry out what waits, from the first on, and note the outcomes."""
-        limit = 1 if self._admission.allocates(resource.kind.kind) else MAX_TOGETHER
+        alone = self._admission.allocates(resource.kind.kind) or (
+            self._quotas is not None
+            and resource.kind.kind in CHANGING
+            and self._quotas.watch(namespace, resource.kind)
+        )
+        limit = 1 if alone else MAX_TOGETHER
         batch = [edit for edit, outcome in waiting.items() if outcome is None][:limit]
         if any(edit.context.fence is not None for edit in batch):
             batch = batch[:1]  # each stands or falls with its own author's term
@@ -246,7 +257,12 @@ class Writer:
         if is_finished(new):
             return await self._erase(context, item, before, value)
         guards = [Guard(item.key, item.revision), *context.guards]
-        outcome = await self._commit(guards, [Put(item.key, value), *context.ops], context.fence)
+        ops = [Put(item.key, value), *context.ops]
+        if context.resource.kind.kind in CHANGING:
+            forced = taken[0].subresource in ("status", "binding")
+            outcome = await self._commit_charged(context, guards, ops, before, new, forced=forced)
+        else:
+            outcome = await self._commit(guards, ops, context.fence)
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision)
@@ -303,10 +319,44 @@ class Writer:
         context.ops.clear()
         self._admission.erase(Attributes("erase", "", item.namespace, context, None, old))
         guards = [Guard(item.key, item.revision), *context.guards]
-        outcome = await self._commit(guards, [Delete(item.key), *context.ops], context.fence)
+        ops: list[Op] = [Delete(item.key), *context.ops]
+        outcome = await self._commit_charged(context, guards, ops, old, None, forced=True)
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision, deleted=True)
+
+    def _charges(self, context: Context, obj: Any) -> bool:
+        quotas = self._quotas
+        return quotas is not None and quotas.watch(obj.metadata.namespace or "", context.resource.kind)
+
+    async def _commit_charged(
+        self,
+        context: Context,
+        guards: Sequence[Guard],
+        ops: Sequence[Op],
+        before: Any,
+        after: Any,
+        *,
+        forced: bool = False,
+    ) -> Committed | Conflict:
+        """Commit, and with it what the write makes used of the namespace's quotas. Raises 403.
+
+        A Conflict is about the guards given; one about a quota is run again.
+        """
+        obj = after if after is not None else before
+        if not self._charges(context, obj):
+            return await self._commit(guards, ops, context.fence)
+        quotas, namespace, key = self._quotas, obj.metadata.namespace, ops[0].key
+        assert quotas is not None
+        async with self._turns.alone(f"quotas of {namespace}"):
+            for _ in range(MAX_ATTEMPTS):
+                charged, puts = quotas.charge(context, namespace, key, before, after, forced=forced)
+                outcome = await self._commit([*guards, *charged], [*ops, *puts], context.fence)
+                if not isinstance(outcome, Conflict) or not _is_about(outcome, charged):
+                    return outcome
+        raise status.conflict(
+            context.resource.kind, obj.metadata.name or "", "its quota is written too often"
+        )
 
     async def _commit(
         self, guards: Sequence[Guard], ops: Sequence[Op], fence: Fence | None = None
@@ -333,6 +383,12 @@ class Writer:
                 break
             await self._cache.reached(outcome.revision)
         return outcome
+
+
+def _is_about(conflict: Conflict, guards: Sequence[Guard]) -> bool:
+    """Whether nothing but these guards can have failed."""
+    held = {entry.key: entry.mod_revision for entry in conflict.current}
+    return any(held.get(guard.key, 0) != guard.mod_revision for guard in guards)
 
 
 class _Taken(Exception):
