@@ -16,6 +16,7 @@ from sampan.apiserver.core.admission.storage import (
     ClaimResize,
     DefaultIngressClass,
     DefaultStorageClass,
+    StorageObjectsInUse,
 )
 from sampan.apiserver.core.authz import Authorizer
 from sampan.apiserver.core.resource import Resources
@@ -33,6 +34,7 @@ def plugins(resources: Resources, authorizer: Authorizer, ids: Ids) -> tuple[Plu
         Priority(resources),
         DefaultTolerations(),
         DefaultStorageClass(resources),
+        StorageObjectsInUse(),
         ClaimResize(resources),
         RuntimeClasses(resources),
         CertificateRequesters(),
