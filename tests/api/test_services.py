@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sampan.apiserver.core.admission.services import PORTS_PREFIX
+from sampan.store.backend import Delete, KeyRange, Put
 from tests.api.server import MERGE, SERVICES, Api, run, served
 
 ADDRESSES = "/apis/networking.k8s.io/v1/ipaddresses"
@@ -218,3 +220,21 @@ def test_two_servers_of_one_store_never_give_the_same_address() -> None:
         assert len({answer.json["spec"]["clusterIP"] for answer in answers}) == 20
 
     asyncio.run(run(check))
+
+
+@served
+async def test_node_ports_that_the_store_lost_or_kept_are_put_right(api: Api) -> None:
+    spec = {"type": "NodePort", "ports": [{"port": 80}]}
+    made = (await api.post(SERVICES, {"metadata": {"name": "web"}, "spec": spec})).ok(201)
+    port = made["spec"]["ports"][0]["nodePort"]
+    leaked = 30000 if port != 30000 else 30001
+    await api.store.commit([], [Delete(f"{PORTS_PREFIX}{port}")])
+    await api.store.commit([], [Put(f"{PORTS_PREFIX}{leaked}", b'{"metadata":{"resourceVersion":""}}')])
+    await api.clock.advance(181)
+    held = (await api.store.read(KeyRange.prefix(PORTS_PREFIX))).entries
+    assert [entry.key for entry in held] == [f"{PORTS_PREFIX}{port}"]
+    (event,) = (await api.get("/api/v1/namespaces/default/events")).ok()["items"]
+    assert (event["reason"], event["involvedObject"]["name"]) == ("PortNotAllocated", "web")
+    taken = {"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}
+    answer = await api.post(SERVICES, {"metadata": {"name": "other"}, "spec": taken})
+    assert "provided port is already allocated" in answer.refused(422, "Invalid")

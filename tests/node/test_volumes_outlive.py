@@ -30,9 +30,10 @@ spec:
 """
 
 
-def test_of_containers() -> None:
+@pytest.mark.parametrize("runtime", ["containerd", "process"])
+def test_data_of_claims(runtime: str) -> None:
     with own_network() as machine, sampan_in(machine) as sampan:
-        sampan.up()
+        sampan.up("--runtime", runtime)
         assert [one["metadata"]["name"] for one in sampan.get("sc")] == ["local-path"]
         assert sampan.kubectl("apply", "-f", "-", text=MANIFEST).status == 0
 

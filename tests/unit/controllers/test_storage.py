@@ -355,6 +355,28 @@ def test_binding_may_break_off_anywhere() -> None:
     run(main())
 
 
+def test_claims_that_wait_cost_nothing_and_say_so_once() -> None:
+    async def main() -> None:
+        async with managed([binder.CONTROLLER, localpath.PROVISION, expansion.CONTROLLER]) as running:
+            for obj in (
+                claim("a", storageClassName=""),
+                claim("b", storageClassName="none"),
+                storage_class(),
+            ):
+                running.server.put(obj)
+            running.server.put(claim("c", storageClassName="local-path"))
+            await running.clock.advance(5)
+            await running.quiet()
+            told = [event["reason"] for event in running.server.of_kind("Event")]
+            assert sorted(told) == ["FailedBinding", "ProvisioningFailed", "WaitForFirstConsumer"]
+            running.server.requests.clear()
+            await running.clock.advance(3600)
+            await running.quiet()
+            assert [r for r in running.server.requests if r[0] != "GET"] == []
+
+    run(main())
+
+
 def test_volumes_that_are_refused_are_tried_less_and_less_often() -> None:
     async def main() -> None:
         def refuse(method: str, path: str, _body: Any) -> None:

@@ -410,7 +410,8 @@ def test_only_directories_of_its_own_are_made_by_the_node(
             await disk.manager.prepare(pod, NODE)
             assert stat.S_IMODE(path.stat().st_mode) == 0o777
         else:
-            with pytest.raises(VolumeError, match="does not exist"):
+            why = "does not exist" if node == "node-1" else "NodeAffinity check failed"
+            with pytest.raises(VolumeError, match=why):
                 await disk.manager.prepare(pod, NODE)
             assert not path.exists()
 

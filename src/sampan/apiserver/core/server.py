@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import bootstrap, impersonation, paths, status, users
+from sampan.apiserver.core import bootstrap, impersonation, paths, portrepair, status, users
 from sampan.apiserver.core.admission import builtin
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.extension import PREFIX as DYNAMIC_PREFIX
@@ -104,7 +104,7 @@ class ApiServer:
             anonymous=settings.anonymous,
         )
         self.authorizer = Authorizer(self._find_rbac)
-        ports = self.cache.kind(PORTS_PREFIX)
+        self._ports = ports = self.cache.kind(PORTS_PREFIX)
         chain = Chain(
             builtin.plugins(self.resources, self.authorizer, ids),
             (ServiceAddresses(self.resources, ports, settings.service_cidr, chance),),
@@ -156,6 +156,7 @@ class ApiServer:
         self._dynamic.forget()
         self._tasks = [
             asyncio.create_task(self._compact(), name="compaction"),
+            asyncio.create_task(self._repair_ports(), name="repair of node ports"),
             asyncio.create_task(self._watches.send_bookmarks(), name="bookmarks"),
             asyncio.create_task(self.flow.adjust(), name="flow control"),
             asyncio.create_task(self._keep_flow_objects(), name="upkeep of flow control"),
@@ -395,6 +396,17 @@ class ApiServer:
             finally:
                 for wait in waits:
                     wait.cancel()
+
+    async def _repair_ports(self) -> None:
+        services = self.resources.of(api.Service)
+        while True:
+            held = {int(item.name): item.revision for item in self._ports}
+            found = portrepair.repairs(map(services.decode_stored, (i.data for i in services.cache)), held)
+            for repair in await portrepair.mend(self.store, found):
+                event = repair.event(self.clock.now().replace(microsecond=0))
+                if event is not None:
+                    await self._create_missing(event)
+            await self.clock.sleep(portrepair.EVERY_S)
 
     async def _compact(self) -> None:
         """Keep one to two periods of history."""

@@ -164,6 +164,10 @@ def _persistent(task: VolumeTask, volume: api.PersistentVolume, *, readonly: boo
         check_host_path(spec.hostPath.path, spec.hostPath.type or "")
         return Prepared(spec.hostPath.path, readonly)
     if spec.local is not None:
+        home = volume.metadata.annotations.get(localpath.VOLUME_NODE)
+        if home is not None and home != task.node.name:
+            why = "no matching NodeSelectorTerms"
+            raise VolumeError(f'NodeAffinity check failed for volume "{volume.metadata.name}" : {why}')
         _own_directory(task, volume)
         if not Path(spec.local.path).exists():
             raise VolumeError(f'path "{spec.local.path}" does not exist')

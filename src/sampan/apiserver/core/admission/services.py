@@ -62,7 +62,7 @@ class ServiceAddresses:
         return None
 
     def erase(self, attributes: Attributes) -> None:
-        self._free(attributes.context, _addresses(attributes.old), _node_ports(attributes.old))
+        self._free(attributes.context, _addresses(attributes.old), node_ports(attributes.old))
 
     def _take_addresses(self, context: Context, new: Any, old: Any, errors: list[FieldError]) -> None:
         spec = new.spec
@@ -157,7 +157,7 @@ class ServiceAddresses:
 
     def _take_ports(self, context: Context, new: Any, old: Any, errors: list[FieldError]) -> None:
         spec = new.spec
-        held = _node_ports(old) if old is not None else set()
+        held = node_ports(old) if old is not None else set()
         allocate = spec.type == "NodePort" or (
             spec.type == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is not False
         )
@@ -180,12 +180,12 @@ class ServiceAddresses:
         if check and check not in held and check not in taken:
             errors += self._port_errors(_SPEC["healthCheckNodePort"], check)
             self._take_port(context, new, check)
-        self._free(context, set(), held - _node_ports(new))
+        self._free(context, set(), held - node_ports(new))
 
     def _take_port(self, context: Context, service: Any, port: int) -> None:
         key = f"{PORTS_PREFIX}{port}"
         context.guards.append(Guard(key, 0))
-        context.ops.append(Put(key, _owner(service.metadata)))
+        context.ops.append(Put(key, owner_of_ports(service.metadata)))
 
     def _port_errors(self, path: Path, port: int) -> Iterator[FieldError]:
         if port not in NODE_PORTS:
@@ -211,7 +211,8 @@ class ServiceAddresses:
         context.ops.extend(Delete(f"{PORTS_PREFIX}{port}") for port in ports)
 
 
-def _owner(metadata: Any) -> bytes:
+def owner_of_ports(metadata: Any) -> bytes:
+    """The value of a port's key: whose it is."""
     # The shape of an object, because everything in the registry has its revision put in.
     holder = {"metadata": {"resourceVersion": ""}, "service": f"{metadata.namespace}/{metadata.name}"}
     return msgspec.json.encode(holder)
@@ -223,7 +224,8 @@ def _addresses(service: Any) -> set[str]:
     return {ip for ip in (service.spec.clusterIPs or [service.spec.clusterIP]) if ip and ip != "None"}
 
 
-def _node_ports(service: Any) -> set[int]:
+def node_ports(service: Any) -> set[int]:
+    """The node ports that the Service holds, that of its health check included."""
     ports = {port.nodePort for port in service.spec.ports if port.nodePort}
     if service.spec.healthCheckNodePort:
         ports.add(service.spec.healthCheckNodePort)
