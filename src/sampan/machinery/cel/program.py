@@ -8,6 +8,7 @@ its errors as cel-go does.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -130,7 +131,27 @@ def _worded(text: str) -> str:
     if "recursion" in text and ("recursion limit" in text or "recursion depth" in text):
         return "ERROR: <input>:-1:0: expression recursion limit exceeded: 32"
     text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-    return text if text.startswith("ERROR:") else f"ERROR: <input>:1:1: {text}"
+    if not text.startswith("ERROR:"):
+        return f"ERROR: <input>:1:1: {text}"
+    return _UNDECLARED.sub(_root, text)
+
+
+# cel-cpp names all of `params.limits.max` at its last dot; cel-go names `params`, where it begins.
+_UNDECLARED = re.compile(
+    r"ERROR: <input>:(\d+):(\d+): undeclared reference to '(\w+)((?:\.\w+)+)' \(in container ''\)"
+    r"\n \| (.*)\n \| \.*\^"
+)
+
+
+def _root(match: re.Match[str]) -> str:
+    line, column, root, rest, text = match.groups()
+    start = int(column) - 1 - len(root + rest) + len(rest.rpartition(".")[2]) + 1
+    if not text.startswith(root + rest, max(start, 0)):
+        return match[0]
+    return (
+        f"ERROR: <input>:{line}:{start + 1}: undeclared reference to '{root}' (in container '')\n"
+        f" | {text}\n | {'.' * start}^"
+    )
 
 
 def _type_text(name: str) -> str:

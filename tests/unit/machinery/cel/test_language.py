@@ -143,6 +143,11 @@ def test_errors(expression: str, message: str) -> None:
             "compilation failed: ERROR: <input>:1:14: found no matching overload for '_&&_' applied to "
             "'(bool, string)'\n | object.a > 1 && 'x'\n | .............^",
         ),
+        (
+            "object.a > 1 && params.limits.max > 2",
+            "ERROR: <input>:1:17: undeclared reference to 'params' (in container '')\n"
+            " | object.a > 1 && params.limits.max > 2\n | ................^",
+        ),
         ("1 + ", "Syntax error: mismatched input '<EOF>'"),
         ("object.foo()", "undeclared reference to 'foo' (in container '')"),
         ("1 == 1.0", "found no matching overload for '_==_' applied to '(int, double)'"),
