@@ -74,6 +74,15 @@ def test_what_a_pod_writes_the_next_one_reads_until_the_claim_goes(
     cluster.until(lambda: not cluster.has(api.PersistentVolume, name), "the volume is gone")
 
 
+def test_a_volume_belongs_to_the_pods_group(cluster: Cluster, claims: list[str]) -> None:
+    claim(cluster, claims, "grouped")
+    cluster.output("mkdir /data/d; echo x > /data/d/f; chmod 600 /data/d/f", **mounting("grouped"))
+    group = {"runAsUser": 1234, "runAsGroup": 1234, "fsGroup": 4321}
+    script = "stat -c '%a %g' /data /data/d /data/d/f; echo more >> /data/d/f; cat /data/d/f"
+    said = cluster.output(script, securityContext=group, **mounting("grouped"))
+    assert said.splitlines() == ["2777 4321", "2775 4321", "660 4321", "x", "more"]
+
+
 def test_data_that_is_to_be_retained_is(cluster: Cluster, claims: list[str]) -> None:
     claim(cluster, claims, "precious")
     cluster.output("echo gold > /data/file", **mounting("precious"))

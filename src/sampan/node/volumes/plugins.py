@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from sampan.node.model import NodeFacts
 from sampan.node.references import get_or_none
 from sampan.node.volumes.localpath import directory_of
 from sampan.node.volumes.mounting import can_mount, mount_tmpfs
+from sampan.node.volumes.ownership import own
 from sampan.node.volumes.plan import Objects, volume_files
 from sampan.node.volumes.writer import write_files
 from sampan.schema import api
@@ -144,7 +146,13 @@ async def _claim(task: VolumeTask) -> Prepared:
     reference = volume.spec.claimRef
     if reference is None or reference.uid != claim.metadata.uid:
         raise ClaimError(f"error processing PVC {namespace}/{name}: PVC is not bound")
-    return _persistent(task, volume, readonly=bool(source.readOnly) if source is not None else False)
+    prepared = _persistent(task, volume, readonly=bool(source.readOnly) if source is not None else False)
+    # As in Kubernetes a hostPath is the host's own, and what may not be written is left alone.
+    if task.fs_group is not None and volume.spec.local is not None and not prepared.readonly and can_mount():
+        security = task.pod.spec.securityContext
+        policy = security.fsGroupChangePolicy if security is not None else None
+        await asyncio.to_thread(own, Path(prepared.path), task.fs_group, policy)
+    return prepared
 
 
 def _check_use(claim: api.PersistentVolumeClaim) -> None:
