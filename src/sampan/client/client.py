@@ -21,6 +21,8 @@ STRATEGIC: Final = "application/strategic-merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
 
+# What a struct is encoded to has no unknown or repeated fields: the server need not look for them.
+_TRUST: Final = "Ignore"
 ADDED: Final = "ADDED"
 MODIFIED: Final = "MODIFIED"
 DELETED: Final = "DELETED"
@@ -100,7 +102,7 @@ class Client:
     async def create(self, obj: T, namespace: str = "", *, dry_run: bool = False, manager: str = "") -> T:
         resource = resource_of(type(obj))
         path = resource.path(namespace or _meta(obj).namespace or "")
-        query = _query(dryRun="All" if dry_run else "", fieldManager=manager)
+        query = _query(dryRun="All" if dry_run else "", fieldManager=manager, fieldValidation=_TRUST)
         reply = await self._ask("POST", path, query, _encode(obj, resource))
         return _decode(reply.body, resource)
 
@@ -109,7 +111,7 @@ class Client:
         resource = resource_of(type(obj))
         meta = _meta(obj)
         path = resource.path(meta.namespace or "", meta.name or "", subresource)
-        reply = await self._ask("PUT", path, None, _encode(obj, resource))
+        reply = await self._ask("PUT", path, {"fieldValidation": _TRUST}, _encode(obj, resource))
         return _decode(reply.body, resource)
 
     async def update_status(self, obj: T) -> T:
@@ -128,7 +130,7 @@ class Client:
     ) -> T:
         resource = resource_of(kind)
         path = resource.path(namespace, name, subresource)
-        query = _query(fieldManager=manager)
+        query = _query(fieldManager=manager, fieldValidation=_TRUST)
         reply = await self._ask("PATCH", path, query, codec.encode(patch), patch_type)
         return _decode(reply.body, resource)
 

@@ -68,7 +68,8 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     if subresource == "status":
         errors += kind.validate_status_update(new, old)
     else:
-        errors += kind.validate(new)
+        if subresource != "binding":  # which sets the node of a pod that was valid, and nothing else
+            errors += kind.validate(new)
         if not subresource:
             errors += kind.validate_update(new, old)
     if own is not None and own.validate is not None:
