@@ -13,6 +13,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from sampan.client.errors import ApiError, error_from
 from sampan.client.transport import Reply
@@ -127,6 +128,7 @@ class FakeServer:
     # -- verbs -------------------------------------------------------------------------------------
 
     def _serve(self, method: str, path: str, query: Json, body: Json) -> tuple[int, Json]:
+        path = unquote(path)
         base, subresource = _split(path)
         if method == "GET":
             return 200, self._read(path, query)

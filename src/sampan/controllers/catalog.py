@@ -9,9 +9,12 @@ from sampan.controllers import (
     cronjob,
     disruption,
     garbagecollector,
+    leasecleanup,
     loadbalancer,
     namespace,
+    nodeipam,
     nodelifecycle,
+    nodettl,
     podgc,
     replicaset,
     replicationcontroller,
@@ -20,6 +23,7 @@ from sampan.controllers import (
     servicecidr,
     staledisruption,
     tainteviction,
+    trustbundle,
 )
 from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
@@ -37,7 +41,11 @@ class Settings(msgspec.Struct, frozen=True):
 
     # PEM certificates of the authorities that sign the API server's certificate.
     ca_bundle: str = ""
+    # The same to be published as a ClusterTrustBundle; "" where the API server has no such kind.
+    trust_bundle: str = ""
     node_monitor_grace_s: float = nodelifecycle.GRACE_S
+    # Where nodes get the addresses of their pods from; None: they bring them, or need none.
+    node_ranges: nodeipam.Ranges | None = None
     finished_pods_most: int = podgc.FINISHED_MOST
     # None: Services of type LoadBalancer are left to somebody else.
     load_balancers: loadbalancer.Options | None = msgspec.field(default_factory=loadbalancer.Options)
@@ -52,6 +60,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         serviceaccount.ACCOUNTS,
         serviceaccount.root_ca(settings.ca_bundle),
         resourcequota.CONTROLLER,
+        *((trustbundle.controller(settings.trust_bundle),) if settings.trust_bundle else ()),
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         replicationcontroller.CONTROLLER,
@@ -81,6 +90,9 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         attachment.CONTROLLER,
         garbagecollector.CONTROLLER,
         nodelifecycle.controller(settings.node_monitor_grace_s),
+        nodettl.CONTROLLER,
+        *((nodeipam.controller(settings.node_ranges),) if settings.node_ranges is not None else ()),
+        leasecleanup.CONTROLLER,
         tainteviction.CONTROLLER,
         podgc.ORPHANS,
         podgc.UNSCHEDULED,

@@ -15,7 +15,7 @@ import msgspec
 
 from sampan.client.client import Client
 from sampan.client.discovery import Discovery, UnknownKind
-from sampan.client.effects import Effect, Patch, Plan, Ref, Remove
+from sampan.client.effects import Effect, Emit, Patch, Plan, Ref, Remove
 from sampan.client.errors import ApiError, is_not_found
 from sampan.client.everything import Entry, Everything
 from sampan.client.resources import Partial, Resource
@@ -44,6 +44,8 @@ class Owner(msgspec.Struct, frozen=True):
     reference: api.OwnerReference
     state: str
     resource: Resource[Any] | None = None
+    # It exists, but in another namespace, where it can own nothing of this one.
+    foreign: bool = False
 
 
 class View(msgspec.Struct, frozen=True):
@@ -64,7 +66,12 @@ def gather(caches: Caches, uid: str) -> View | None:
     if item.meta.deletionTimestamp is not None and not set(item.meta.finalizers) & {ORPHAN, FOREGROUND}:
         return None
     owners = tuple(
-        Owner(one, _state(graph, entry, one), graph.resource(one.apiVersion, one.kind))
+        Owner(
+            one,
+            _state(graph, entry, one),
+            graph.resource(one.apiVersion, one.kind),
+            _is_foreign(graph, entry, one),
+        )
         for one in item.meta.ownerReferences
     )
     if item.meta.deletionTimestamp is None and all(owner.state == SOLID for owner in owners):
@@ -95,7 +102,9 @@ def plan(view: View, now: datetime) -> Plan:
         if ORPHAN in finalizers:
             return _orphan(view)
         return _foreground(view) if FOREGROUND in finalizers else Plan()
-    return _collect(view)
+    found = _collect(view)
+    foreign = [_tell_foreign(view.item, owner.reference) for owner in view.owners if owner.foreign]
+    return msgspec.structs.replace(found, effects=(*foreign, *found.effects)) if foreign else found
 
 
 def _collect(view: View) -> Plan:
@@ -181,11 +190,33 @@ def _item(entry: Entry) -> Item:
     return Item(ref, meta, entry.resource)
 
 
+def _lost(owner: Entry, namespace: str | None) -> bool:
+    """Whether an owner that exists is going away, or is in another namespace, and so no owner at all."""
+    meta = owner.obj.metadata
+    return meta.deletionTimestamp is not None or (owner.resource.namespaced and meta.namespace != namespace)
+
+
+def _is_foreign(graph: Everything, entry: Entry, reference: api.OwnerReference) -> bool:
+    owner = graph.by_uid(reference.uid)
+    return (
+        owner is not None
+        and owner.resource.namespaced
+        and owner.obj.metadata.namespace != entry.obj.metadata.namespace
+    )
+
+
+def _tell_foreign(item: Item, owner: api.OwnerReference) -> Emit:
+    namespace = item.ref.namespace
+    named = f"{owner.apiVersion}/{owner.kind}, namespace: {namespace}, name: {owner.name}, uid: {owner.uid}"
+    message = f'ownerRef [{named}] does not exist in namespace "{namespace}"'
+    return Emit(item.ref, "Warning", "OwnerRefInvalidNamespace", message)
+
+
 def _state(graph: Everything, entry: Entry, reference: api.OwnerReference) -> str:
     owner = graph.by_uid(reference.uid)
     if owner is None:
         return ""
-    if owner.resource.namespaced and owner.obj.metadata.namespace != entry.obj.metadata.namespace:
+    if _is_foreign(graph, entry, reference):
         return ABSENT  # an owner in another namespace is none
     return WAITING if _is_waiting(owner.obj.metadata) else SOLID
 
@@ -207,7 +238,7 @@ async def _live(client: Client, resource: Resource[Any], ref: Ref) -> Partial | 
 
 async def _look_up(client: Client, ref: Ref, known: Owner, reference: api.OwnerReference) -> Owner:
     if known.state:
-        return Owner(reference, known.state)
+        return msgspec.structs.replace(known, reference=reference)
     where = Ref(reference.apiVersion, reference.kind, ref.namespace, reference.name)
     try:
         resource = known.resource or await Discovery(client).resource(where.api_version, where.kind)
@@ -226,7 +257,7 @@ def _concerned(caches: Caches, obj: Any) -> Iterable[str]:
     uid = meta.uid or ""
     going = meta.deletionTimestamp is not None
     owners = [graph.by_uid(reference.uid) for reference in meta.ownerReferences]
-    if going or any(owner is None or owner.obj.metadata.deletionTimestamp for owner in owners):
+    if going or any(owner is None or _lost(owner, meta.namespace) for owner in owners):
         yield uid
     if going or graph.by_uid(uid) is None:
         for dependent in graph.dependents(uid):

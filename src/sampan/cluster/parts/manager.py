@@ -19,9 +19,11 @@ from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging,
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
 from sampan.controllers.loadbalancer import Options
+from sampan.controllers.nodeipam import Ranges
 from sampan.controllers.runtime.manager import Manager
 from sampan.node.config import KUBELET_PORT
 from sampan.scheduler.shell import Scheduler
+from sampan.schema.definitions import NEWEST
 
 # Whose holder runs the controllers and the scheduler; others stand by with their caches filled.
 LEASE: Final = "kube-controller-manager"
@@ -42,9 +44,13 @@ async def run(layout: Layout, settings: Settings) -> None:
     informers = SharedInformers(client, clock)
     # Host processes have no addresses that a balancer could lead to.
     balancing = Options(pool=settings.load_balancer_pool, reserved=frozenset({settings.port, KUBELET_PORT}))
+    authority = layout.authority.read_text()
     chosen = controllers(
         ControllerSettings(
-            ca_bundle=layout.authority.read_text(),
+            ca_bundle=authority,
+            # Older versions have no such kind, or another version of it.
+            trust_bundle=authority if settings.kubernetes_version == NEWEST else "",
+            node_ranges=node_ranges(settings),
             load_balancers=None if settings.runtime == "process" else balancing,
         )
     )
@@ -64,6 +70,14 @@ async def run(layout: Layout, settings: Settings) -> None:
     finally:
         await client.close()
         await binder.close()
+
+
+def node_ranges(settings: Settings) -> Ranges | None:
+    """What containerd's networks on the nodes were set up with; host processes have no such addresses."""
+    if settings.runtime != "containerd":
+        return None
+    fixed = {name: (settings.pod_subnet(n),) for n, name in enumerate(settings.node_names())}
+    return Ranges((settings.pod_range,), fixed=fixed)
 
 
 def main(layout: Layout, settings: Settings) -> None:
