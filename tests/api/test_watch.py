@@ -222,3 +222,24 @@ async def test_tables_and_metadata_alone(api: Api) -> None:
     assert "data" not in shown
     await table.close()
     await partial.close()
+
+
+@served
+async def test_a_revision_that_has_yet_to_happen_is_waited_for(api: Api) -> None:
+    now = int(await _make(api, "a"))
+    watch = await api.watch(CONFIG_MAPS, resourceVersion=str(now + 2), allowWatchBookmarks="true")
+    await _make(api, "b")
+    await _make(api, "c")
+    await api.clock.advance(61)  # a bookmark must not take the watcher back
+    await _make(api, "d")
+    assert await watch.take(1) == [("ADDED", "d")]
+    await watch.close()
+
+
+@served
+async def test_the_state_of_a_revision_that_has_yet_to_happen(api: Api) -> None:
+    now = int(await _make(api, "a"))
+    query = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "watch": "true"}
+    answer = await api.get(CONFIG_MAPS, resourceVersion=str(now + 9), **query)
+    assert answer.refused(504, "Timeout") == f"Too large resource version: {now + 9}, current: {now}"
+    assert answer.headers["Retry-After"] == "1"

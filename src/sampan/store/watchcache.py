@@ -53,11 +53,13 @@ class Watcher:
         self.ended = False
         # Makes the line that says how far the watcher has seen; None for clients that want none.
         self.bookmark: Callable[[int], bytes] | None = None
-        # The last revision this watcher has been told of, by event or bookmark.
+        # The last revision this watcher has been told of, by event or bookmark. Later ones alone are news.
         self.revision = 0
 
     def offer(self, event: Event) -> None:
         """Queue the line that this watcher gets for the event, if any."""
+        if event.revision <= self.revision:
+            return  # it asked for what comes after a revision that has yet to happen
         try:
             event_type = self._type_for(event)
             if event_type is not None:
@@ -285,7 +287,7 @@ class WatchCache:
         """Tell watchers that have heard of nothing for a while how far they have seen."""
         for kind in self._kinds.values():
             for watcher in kind.watchers():
-                if watcher.bookmark is not None and watcher.revision != self.revision:
+                if watcher.bookmark is not None and watcher.revision < self.revision:
                     watcher.push(watcher.bookmark(self.revision), self.revision)
 
     async def _load(self) -> None:

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from sampan.machinery.patch.apply import engine, fieldset, managers
@@ -378,3 +379,17 @@ def test_entries_survive_the_structs() -> None:
     applied = apply(EMPTY, deployment({"replicas": 1}), "me")
     entry = codec.from_builtins(managers.encode(applied.managed)[0], api.ManagedFieldsEntry)
     assert managers.decode([entry]) == applied.managed
+
+
+def test_what_kubectl_applied_before_the_first_apply_is_kubectls() -> None:
+    """So that it finds itself among the managers, and takes over what it set, and nothing else."""
+    applied = deployment({"replicas": 2})
+    live = stored(deployment({"replicas": 2, "paused": True}))
+    live["metadata"]["annotations"] = {LAST: msgspec.json.encode(applied).decode()}
+    taken = apply(live, deployment({"replicas": 2}), "kubectl")
+    assert owned(taken.managed, "kubectl-client-side-apply") == [
+        ".metadata.annotations",
+        f".metadata.annotations.{LAST}",
+        ".spec.replicas",
+    ]
+    assert owned(taken.managed, "before-first-apply") == [".spec.paused"]

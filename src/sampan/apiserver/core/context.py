@@ -18,6 +18,12 @@ from sampan.store.backend import Guard, Op
 FIELD_VALIDATION: Final = frozenset({"", "Ignore", "Warn", "Strict"})
 
 
+def quoted_warning(text: str) -> str:
+    """One value of a Warning header."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    return f'299 - "{escaped}"'
+
+
 class Context(msgspec.Struct, kw_only=True):
     """One write request on its way through admission, validation and commit."""
 
@@ -53,10 +59,7 @@ class Context(msgspec.Struct, kw_only=True):
 
     def warning_headers(self) -> dict[str, str]:
         """RFC 7234 Warning headers, as client-go prints them."""
-        if not self.warnings:
-            return {}
-        quoted = (w.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for w in self.warnings)
-        return {"Warning": ", ".join(f'299 - "{text}"' for text in quoted)}
+        return {"Warning": ", ".join(map(quoted_warning, self.warnings))} if self.warnings else {}
 
 
 def context(request: Request, user: User, target: Target, resource: Resource, now: datetime) -> Context:

@@ -12,7 +12,7 @@ from sampan.apiserver.core.formats import Form, Tables
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource
-from sampan.apiserver.core.status import StatusError, bad_request, expired, not_found
+from sampan.apiserver.core.status import bad_request, expired, not_found, too_large_revision
 from sampan.base.clock import Clock
 from sampan.store.backend import Compacted, FutureRevision, KeyRange, Page, Store
 from sampan.store.items import Item
@@ -94,9 +94,7 @@ class Reader:
                 raise bad_request("specifying resource version is not allowed when using continue")
             return None
         if revision > self._cache.revision:
-            message = f"Too large resource version: {revision}, current: {self._cache.revision}"
-            cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-            raise StatusError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
+            raise too_large_revision(revision, self._cache.revision)
         exact = request.query.get("resourceVersionMatch", "") == options.EXACT
         return revision if exact and revision != self._cache.revision else None
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.kinds import registry
+from sampan.kinds import deprecations, registry
 from sampan.kinds.groups import conversion
 from sampan.kinds.kind import AGE, NAME, Column, Kind
 from sampan.machinery.field_selectors import FieldSelector
@@ -54,6 +54,8 @@ class Resource:
             self.subresources["scale"] = _PART_VERBS
         self._to_hub = to_hub
         self._from_hub = from_hub
+        # What users of a deprecated version are warned of; "" for most.
+        self.deprecation = ""
         self._renderings: dict[Render, Render] = {}
 
     @cached_property
@@ -163,6 +165,8 @@ class Resources:
         for kind in listed:
             for resource in self._other_versions(kind):
                 self._add(resource)
+        for resource in self._by_url.values():
+            resource.deprecation = deprecations.warning(resource.kind.gvk, version)
         # In the order given, each followed by its further versions.
         every = (kind for given in listed for kind in (given, *_same_shapes(given)))
         self.kinds = tuple(kind for kind in every if kind.gvk in self._published)

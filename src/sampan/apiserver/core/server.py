@@ -21,7 +21,7 @@ from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddres
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
 from sampan.apiserver.core.bodies import Bodies
-from sampan.apiserver.core.context import Context, context
+from sampan.apiserver.core.context import Context, context, quoted_warning
 from sampan.apiserver.core.discovery import Discovery
 from sampan.apiserver.core.documents import Documents
 from sampan.apiserver.core.flowcontrol.control import FlowControl, list_seats
@@ -220,7 +220,12 @@ class ApiServer:
         if target.subresource in _STREAMS and target.verb == "get":
             # A websocket begins with a GET, but runs a command: reading rights are not enough.
             self._authorize(user, msgspec.structs.replace(target, verb="create"))
-        return await self._verb(request, user, target, resource)
+        response = await self._verb(request, user, target, resource)
+        if resource.deprecation:
+            also = response.headers.get("Warning")
+            quoted = quoted_warning(resource.deprecation)
+            response.headers["Warning"] = f"{quoted}, {also}" if also else quoted
+        return response
 
     def _authorize(self, user: User, target: Target) -> None:
         if users.MASTERS in user.groups:

@@ -139,6 +139,13 @@ def expired(message: str, goes_on: str = "") -> StatusError:
     return StatusError(410, "Expired", message, metadata={"continue": goes_on} if goes_on else None)
 
 
+def too_large_revision(revision: int, current: int) -> StatusError:
+    """The client has seen more than this server has; it may ask again in a moment."""
+    message = f"Too large resource version: {revision}, current: {current}"
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    return StatusError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
+
+
 def too_large(message: str) -> StatusError:
     return StatusError(413, "RequestEntityTooLarge", message)
 

@@ -16,7 +16,7 @@ from sampan.apiserver.core.formats import Tables
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource
-from sampan.apiserver.core.status import expired_watch_line
+from sampan.apiserver.core.status import expired_watch_line, too_large_revision
 from sampan.base.clock import Clock
 from sampan.store.backend import Compacted
 from sampan.store.items import ADDED, BOOKMARK, Match, Render
@@ -39,7 +39,7 @@ class Watches:
         self._chance = chance
 
     def watch(self, request: Request, target: Target, resource: Resource) -> Response:
-        """A stream of events, one JSON document a line. Raises 400, 406, 422."""
+        """A stream of events, one JSON document a line. Raises 400, 406, 422, 504."""
         form = formats.negotiate(request.accept)
         options.check(request, watch=True)
         chosen = options.selection(request, resource, target.name)
@@ -52,13 +52,14 @@ class Watches:
         # Without a revision, or at 0, a watch begins with everything there is as ADDED.
         with_state = request.flag("sendInitialEvents") if initial else not revision
         after = None if with_state or not revision else revision
-        if after is not None and after > self._cache.revision:
-            after = None  # nothing later has happened yet
+        if with_state and revision > self._cache.revision:
+            raise too_large_revision(revision, self._cache.revision)
         try:
             watcher = resource.cache.watch(after, target.namespace, match, render)
         except Compacted as gone:
             return Response(chunks=_one(expired_watch_line(revision, gone.floor)))
-        watcher.revision = self._cache.revision
+        # A revision that has yet to happen is waited for: nothing up to it is told.
+        watcher.revision = max(revision, self._cache.revision)
         if request.flag("allowWatchBookmarks"):
             watcher.bookmark = partial(_bookmark, resource)
         state: list[bytes] = []

@@ -27,6 +27,8 @@ from sampan.apiserver.http.relay import Relay
 from sampan.base.errors import SampanError
 
 _READING: Final = frozenset({"GET", "HEAD"})
+# kube-apiserver compresses what is larger than that, at the cheapest level.
+COMPRESS_ABOVE_BYTES: Final = 128 * 1024
 _BACKLOG: Final = 1024
 _SHUTDOWN_S: Final = 2.0
 _HEADERS: Final = {"Cache-Control": "no-cache, private"}
@@ -89,6 +91,8 @@ class HttpServer:
             return await _stream(http, response)
         if response.tunnel is not None:
             return await self._relay.carry(http, request, response.tunnel)
+        if len(response.body) > COMPRESS_ABOVE_BYTES and request.method == "GET":
+            await _compress(request, response)
         return _plain(response)
 
     async def _answer(self, request: Request) -> Response:
@@ -158,6 +162,21 @@ def _request(
 ) -> web.BaseRequest:
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES + 1)
+
+
+async def _compress(request: Request, response: Response) -> None:
+    """Compress a large answer for clients that take gzip, in a thread: the loop has others to serve."""
+    accepted = request.headers.get("Accept-Encoding") or request.headers.get("accept-encoding", "")
+    if "gzip" in accepted and "Content-Encoding" not in response.headers:
+        response.body = await asyncio.to_thread(_gzip, response.body)
+        response.headers["Content-Encoding"] = "gzip"
+
+
+def _gzip(body: bytes) -> bytes:
+    from isal import isal_zlib  # late: most clients ask for less than that at a time
+
+    compressed: bytes = isal_zlib.compress(body, 0, wbits=16 + isal_zlib.MAX_WBITS)
+    return compressed
 
 
 def _plain(response: Response) -> web.Response:

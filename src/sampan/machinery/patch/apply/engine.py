@@ -143,8 +143,13 @@ def _before_first_apply(live: JsonObject, empty: JsonObject, schema: SchemaNode,
     difference = typed.compare(empty, live, schema)
     fields = (difference.added | difference.modified) - STRIPPED
     version = str(live.get("apiVersion", ""))
-    entry = ManagedEntry(BEFORE_FIRST_APPLY, UPDATE, version, fields, managers.stamp(now))
-    return (entry,) if fields else ()
+    # What kubectl has applied on its own side is kubectl's, so that it finds itself and takes over.
+    kubectls = fields & last_applied.fields(live, schema)
+    entries = (
+        ManagedEntry(last_applied.CLIENT_SIDE, UPDATE, version, kubectls, managers.stamp(now)),
+        ManagedEntry(BEFORE_FIRST_APPLY, UPDATE, version, fields - kubectls, managers.stamp(now)),
+    )
+    return tuple(entry for entry in entries if entry.fields)
 
 
 def _pruned(
