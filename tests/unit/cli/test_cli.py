@@ -20,6 +20,8 @@ from sampan.cluster.config import Layout, Settings
         ["up", "--nodes", "²"],
         ["up", "--port", "65536"],
         ["up", "--runtime", "docker"],
+        ["up", "--load-balancer-pool", "10.0.0.9-10.0.0.1"],
+        ["up", "--load-balancer-pool", "nonsense"],
         ["up", "--kubernetes-version", "0.9"],
         ["up", "--what"],
         ["down", "now"],

@@ -16,7 +16,8 @@ from sampan.network.proxy.health import health_page
 from sampan.network.proxy.rules import HealthCheck
 from sampan.network.proxy.shell import COALESCE_S, RESYNC_S, RETRY_FIRST_S, ServiceProxy
 from sampan.network.proxy.userspace import UserspaceProxy
-from tests.unit.network.objects import NODE, Held, endpoint_slice, service
+from sampan.schema import api
+from tests.unit.network.objects import NODE, Held, endpoint_slice, remote, service
 
 DEADLINE_S = 20.0
 
@@ -59,13 +60,14 @@ class Notes:
 class World:
     def __init__(self) -> None:
         self.kernel, self.clock = Notes(), SimulatedClock()
-        self.services, self.slices = Held(), Held()
+        self.services, self.slices, self.nodes = Held(), Held(), Held()
         self.proxy = ServiceProxy(
             self.services,  # type: ignore[arg-type]
             self.slices,  # type: ignore[arg-type]
             NODE,
             self.kernel,
             self.clock,
+            nodes=self.nodes,  # type: ignore[arg-type]
             table_name="sampan-test",
         )
 
@@ -267,6 +269,35 @@ def test_userspace_forwards_tcp_and_udp_in_turn() -> None:
         await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(steps(), DEADLINE_S))
+
+
+def test_hints_go_by_the_zone_that_the_node_has_now() -> None:
+    def node(name: str, zone: str) -> api.Node:
+        return api.Node(metadata=api.ObjectMeta(name=name, labels={"topology.kubernetes.io/zone": zone}))
+
+    async def steps(world: World) -> None:
+        hinted = [remote(f"10.88.1.{n}", hints={"forZones": [{"name": f"zone-{n}"}]}) for n in (1, 2)]
+        world.slices.put(endpoint_slice(*hinted))
+        await world.clock.advance(1)
+
+        def used() -> set[str]:
+            assert world.proxy.applied is not None
+            (rule,) = world.proxy.applied.services
+            return {endpoint.ip for endpoint in rule.endpoints.cluster}
+
+        assert used() == {"10.88.1.1"}
+        world.nodes.put(node("node-b", "zone-2"))
+        await world.clock.advance(1)
+        assert used() == {"10.88.1.1"}  # another node's zone is nothing to us
+        world.nodes.put(node("node-a", "zone-2"))
+        await world.clock.advance(1)
+        assert used() == {"10.88.1.2"}
+        written = len(world.kernel.scripts)
+        world.nodes.put(node("node-a", "zone-2"))
+        await world.clock.advance(1)
+        assert len(world.kernel.scripts) == written
+
+    run(steps)
 
 
 async def ask_udp(port: int, count: int) -> list[bytes]:

@@ -121,6 +121,7 @@ async def proxy(client: Client, settings: Settings, clock: Clock) -> None:
     services = Informer(client, api.Service, clock)
     slices = Informer(client, api.EndpointSlice, clock)
     pods: list[Informer[api.Pod]] = []
+    watching: list[Informer[Any]] = []
     facts = NodeFacts(
         name=settings.node_names()[0],
         pod_cidrs=tuple(settings.pod_subnet(number) for number in range(settings.nodes)),
@@ -138,12 +139,16 @@ async def proxy(client: Client, settings: Settings, clock: Clock) -> None:
 
         # Host ports of every node of this machine: this is its only proxy.
         pods = [Informer(client, api.Pod, clock, fields=f"spec.nodeName={n}") for n in settings.node_names()]
+        nodes = Informer(client, api.Node, clock, fields=f"metadata.name={facts.name}")
         table = f"sampan-{settings.id}"
-        work = ServiceProxy(services, slices, facts, LinuxKernel(), clock, pods=pods, table_name=table).run()
+        work = ServiceProxy(
+            services, slices, facts, LinuxKernel(), clock, pods=pods, nodes=nodes, table_name=table
+        ).run()
+        watching += [*pods, nodes]
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(services.run())
         tasks.create_task(slices.run())
-        for informer in pods:
+        for informer in watching:
             tasks.create_task(informer.run())
         tasks.create_task(work)
 

@@ -22,6 +22,10 @@ class RuleBook:
         self._pages: dict[Key, RuleSet] = {}
         self._claims: dict[Key, Claims] = {}
 
+    def is_on(self, node: NodeFacts) -> None:
+        """The node is like this now. Every service has to be put again."""
+        self._node = node
+
     def put(self, key: Key, service: api.Service | None, slices: Iterable[api.EndpointSlice]) -> None:
         """What is now known of the service `(namespace, name)`; None where it is gone."""
         page = rule_set([service] if service else [], slices, self._node)

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from sampan.base.clock import Clock
 from sampan.base.errors import SampanError
 from sampan.network.proxy.book import RuleBook
@@ -36,6 +38,7 @@ _FORWARDING_V6: Final = "net/ipv6/conf/all/forwarding"
 _LOOPBACK: Final = "net/ipv4/conf/all/route_localnet"
 _BRIDGED: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 
+_ZONE: Final = "topology.kubernetes.io/zone"
 _BY_SERVICE: Final = "service"
 
 _log = logging.getLogger(__name__)
@@ -45,7 +48,8 @@ class ServiceProxy:
     """Carries out services, and host ports of pods, on one node until cancelled.
 
     `services`, `slices` and `pods` are run by whoever made them. `pods` are those of this machine, in one
-    informer for each of its nodes: a pod elsewhere has its host ports elsewhere. `table_name` is the nftables
+    informer for each of its nodes: a pod elsewhere has its host ports elsewhere. `nodes`, where it is given,
+    tells the node's zone, which topology hints go by. `table_name` is the nftables
     table (inet family): one for each cluster on the machine. `cleanup` removes every trace.
     """
 
@@ -58,6 +62,7 @@ class ServiceProxy:
         clock: Clock,
         *,
         pods: Sequence[Informer[api.Pod]] = (),
+        nodes: Informer[api.Node] | None = None,
         table_name: str = "sampan",
         health_host: str = "",
     ) -> None:
@@ -83,6 +88,8 @@ class ServiceProxy:
         slices.on_change(lambda old, new: self._mark(*(_owner(item) for item in (old, new) if item)))
         for informer in self._pods:
             informer.on_change(self._pod_changed)
+        if nodes is not None:
+            nodes.on_change(self._node_changed)
 
     async def run(self) -> None:
         """Apply everything, then every change. Raises SampanError where the node cannot forward at all."""
@@ -186,6 +193,14 @@ class ServiceProxy:
         # Most changes of a pod are none of its host ports, and then cost nothing further.
         if self._book.put_pod(_key(new or old), new):
             self._changed.set()
+
+    def _node_changed(self, _old: api.Node | None, new: api.Node | None) -> None:
+        zone = new.metadata.labels.get(_ZONE, "") if new is not None else self._node.zone
+        if new is None or new.metadata.name != self._node.name or zone == self._node.zone:
+            return
+        self._node = msgspec.structs.replace(self._node, zone=zone)
+        self._book.is_on(self._node)
+        self._mark(*map(_key, self._services.cache.items()))
 
     def _mark(self, *keys: tuple[str, str]) -> None:
         self._dirty.update(keys)
