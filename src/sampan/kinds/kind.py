@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.machinery.field import FieldError
+from sampan.machinery.schema_node import SchemaNode
 from sampan.schema import codec
 from sampan.schema.definitions import GroupVersionKind
 
@@ -113,6 +114,16 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     subresources: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     # An object that the verbs never store: reviews, bindings, evictions.
     virtual: bool = False
+    # A finalizer that a delete sets, for what has to be done before the object may go.
+    delete_finalizer: str = ""
+    # The type of its objects where it is no published one.
+    own_type: Any = None
+    # Removes, in place, what the schema does not specify, and gives the paths of that.
+    prune: Callable[[Any], list[str]] | None = None
+    # Everything that a change makes wrong, in place of `validate` and `validate_update`.
+    validate_change: Callable[[Any, Any], list[FieldError]] | None = None
+    # The schema as server-side apply asks it, where it is no published one.
+    merging: Callable[[], SchemaNode] | None = None
 
     @property
     def group(self) -> str:
@@ -134,7 +145,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def type(self) -> Any:
         """The struct of the kind."""
-        return codec.types().of_kind(self.gvk)
+        return self.own_type if self.own_type is not None else codec.types().of_kind(self.gvk)
 
 
 def age(obj: Any, now: datetime) -> str:

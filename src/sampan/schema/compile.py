@@ -55,7 +55,7 @@ _ZERO: Final[Mapping[Any, Callable[[], Any]]] = {
     _INT32: lambda: 0,
     _INT64: lambda: 0,
     bool: lambda: False,
-    float: lambda: 0.0,
+    int | float: lambda: 0,
     bytes: lambda: b"",
     int | str: lambda: 0,
 }
@@ -204,7 +204,8 @@ def scalar_of(schema: Schema) -> Any:
     kind = schema_type(schema)
     if kind == "string":
         return bytes if schema.get("format") == "byte" else str
-    return {"integer": int, "number": float, "boolean": bool}.get(kind or "", Any)
+    # A number is written as it came: 1 must not come back as 1.0.
+    return {"integer": int, "number": int | float, "boolean": bool}.get(kind or "", Any)
 
 
 def _identifier(full: str) -> str:
@@ -219,6 +220,9 @@ def decode_custom(expected: type, value: Any) -> Any:
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             return quantity(value)
         raise ValueError(f"a quantity is a string or a number, not {type(value).__name__}")
+    from_json = getattr(expected, "from_json", None)
+    if from_json is not None:  # a type that says itself what it is in JSON: CustomObject
+        return from_json(value)
     raise NotImplementedError(expected)
 
 
@@ -226,4 +230,7 @@ def encode_custom(value: Any) -> Any:
     """msgspec's `enc_hook`."""
     if isinstance(value, Quantity):
         return value.text
+    to_json = getattr(value, "to_json", None)
+    if to_json is not None:
+        return to_json()
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from sampan.schema.compile import container_of, is_embedded, scalar_of
 from sampan.schema.definitions import Definitions, Schema, load, ref_of
@@ -67,7 +67,9 @@ def _annotation(schema: Schema, shorts: dict[str, str]) -> str:
     if kind is dict:
         return f"builtins.dict[builtins.str, {_annotation(schema.get('additionalProperties', {}), shorts)}]"
     scalar = scalar_of(schema)
-    return "Any" if scalar is Any else f"builtins.{scalar.__name__}"
+    if scalar is Any:
+        return "Any"
+    return " | ".join(f"builtins.{one.__name__}" for one in get_args(scalar) or (scalar,))
 
 
 def main() -> None:

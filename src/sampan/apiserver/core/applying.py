@@ -21,7 +21,6 @@ from sampan.machinery.patch.apply import engine, fieldset, managers
 from sampan.machinery.patch.apply.conflicts import ApplyConflict
 from sampan.machinery.patch.errors import PatchError
 from sampan.schema import api, codec
-from sampan.schema.nodes import of_kind
 
 _STATUS_ONLY = fieldset.of((fieldset.field("status"),))
 
@@ -51,7 +50,7 @@ def apply_change(
                 live,
                 config,
                 context.manager,
-                schema=of_kind(resource.kind.gvk),
+                schema=resource.node,
                 managed=managed,
                 now=context.now,
                 force=force,
@@ -89,7 +88,7 @@ def track(new: Any, old: Any, context: Context, subresource: str, now: datetime)
             codec.to_builtins(new),
             context.manager,
             api_version=context.resource.kind.api_version,
-            schema=of_kind(context.resource.kind.gvk),
+            schema=context.resource.node,
             managed=managers.for_update(old_entries, entries, subresource),
             now=now,
             subresource=subresource,

@@ -35,6 +35,9 @@ class Bodies:
         except DecodeFailure as failure:
             what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
             raise status.bad_request(f"{what}: {failure}") from None
+        if kind.prune is not None:
+            unknown = [f'unknown field "{path}"' for path in kind.prune(obj)]
+            problems = problems + unknown if strict else problems
         if problems and context.field_validation == "Strict":
             raise status.bad_request(f"strict decoding error: {', '.join(problems)}")
         if context.field_validation == "Warn":

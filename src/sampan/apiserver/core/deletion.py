@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.kinds.kind import Kind
+from sampan.schema.custom import CustomObject
 
 # Kinds whose dependents stay where a delete does not say otherwise, as in their first versions.
 _ORPHANING: Final = frozenset({"replicationcontrollers", "jobs.batch"})
@@ -30,7 +31,10 @@ def mark_deleted(kind: Kind, old: Any, now: datetime, grace_s: int | None, propa
 
     `old` stays as it is; the two share what does not change.
     """
-    new = msgspec.structs.replace(old, metadata=msgspec.structs.replace(old.metadata))
+    if isinstance(old, CustomObject):
+        new: Any = old.shallow()
+    else:
+        new = msgspec.structs.replace(old, metadata=msgspec.structs.replace(old.metadata))
     metadata = new.metadata
     _set_propagation(metadata, propagation or _default_propagation(kind, metadata))
     default_s = kind.grace_period_s(old) if kind.grace_period_s is not None else 0
@@ -38,6 +42,8 @@ def mark_deleted(kind: Kind, old: Any, now: datetime, grace_s: int | None, propa
     if wanted_s < 0:
         wanted_s = 1
     if metadata.deletionTimestamp is None:
+        if kind.delete_finalizer and kind.delete_finalizer not in metadata.finalizers:
+            metadata.finalizers = [*metadata.finalizers, kind.delete_finalizer]
         metadata.deletionTimestamp = now + timedelta(seconds=wanted_s)
         metadata.deletionGracePeriodSeconds = wanted_s
         if kind.generation:

@@ -10,6 +10,7 @@ import msgspec
 
 from sampan.apiserver.core.request import Request, Response
 from sampan.kinds import registry
+from sampan.kinds.custom.definition import version_rank
 from sampan.kinds.kind import Kind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -20,12 +21,15 @@ _encode = msgspec.json.Encoder().encode
 class Discovery:
     """Answers below /api and /apis. Documents are made once, when first asked for."""
 
-    def __init__(self, kinds: Sequence[Kind]) -> None:
-        self._kinds = kinds
+    def __init__(self, kinds: Sequence[Kind], custom: Sequence[Kind] = ()) -> None:
+        kinds = (*kinds, *custom)
         self._served: dict[str, bytes] = {}
         self._versions: dict[str, dict[str, list[Kind]]] = {}
         for kind in kinds:
             self._versions.setdefault(kind.group, {}).setdefault(kind.version, []).append(kind)
+        known = [group.name for group in registry.groups() if group.name in self._versions]
+        # Groups of Kubernetes first, in their order, and then those that definitions add.
+        self._groups = [*known, *sorted(self._versions.keys() - set(known))]
 
     def answer(self, request: Request) -> Response | None:
         """The discovery document at the path; None where it is not one."""
@@ -45,9 +49,7 @@ class Discovery:
             case ["api", "v1"]:
                 return self._resource_list("", "v1")
             case ["apis"]:
-                groups = [
-                    self._group(g.name) for g in registry.groups() if g.name in self._versions and g.name
-                ]
+                groups = [self._group(name) for name in self._groups if name]
                 return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
             case ["apis", group] if group in self._versions:
                 return {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
@@ -57,7 +59,9 @@ class Discovery:
 
     def _ordered_versions(self, group: str) -> list[str]:
         known = next((g.versions for g in registry.groups() if g.name == group), ())
-        return [v for v in known if v in self._versions[group]]
+        served = self._versions[group]
+        added = sorted(served.keys() - set(known), key=version_rank)
+        return [*(version for version in known if version in served), *added]
 
     def _group(self, group: str) -> dict[str, Any]:
         versions = [
@@ -82,8 +86,7 @@ class Discovery:
     def _aggregated(self, root: str, request: Request) -> Response:
         body = self._served.get(root)
         if body is None:
-            groups = [g.name for g in registry.groups() if g.name in self._versions]
-            names = [""] if root == "api" else [g for g in groups if g]
+            names = [""] if root == "api" else [name for name in self._groups if name]
             document = {
                 "kind": "APIGroupDiscoveryList",
                 "apiVersion": "apidiscovery.k8s.io/v2",

@@ -24,7 +24,7 @@ class Documents:
     def __init__(self, kinds: Sequence[Kind], version: str, keys: TokenKeys) -> None:
         self._version = version
         self._keys = keys
-        self._openapi = OpenApi(kinds, version)
+        self.openapi = OpenApi(kinds, version)
 
     def answer(self, request: Request, *, ready: bool) -> Response | None:
         """The document at the path; None where there is none."""
@@ -34,7 +34,7 @@ class Documents:
         if path == "/version":
             return Response(body=_encode(self._version_info()))
         if path.startswith("/openapi/"):
-            return self._openapi.answer(request)
+            return self.openapi.answer(request)
         if path == "/openid/v1/jwks":
             return Response(body=_encode(self._jwks()), content_type="application/jwk-set+json")
         if path == "/.well-known/openid-configuration":

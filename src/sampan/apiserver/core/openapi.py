@@ -7,7 +7,7 @@ version; the index names each with a hash, so that clients may keep what they ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,7 +16,7 @@ from sampan.apiserver.core import status
 from sampan.apiserver.core.request import JSON, Request, Response
 from sampan.kinds.kind import Kind
 from sampan.schema import openapi_protobuf, openapi_v2, openapi_v3
-from sampan.schema.definitions import Definitions, load
+from sampan.schema.definitions import Definitions, GroupVersionKind, Schema, load
 from sampan.schema.openapi_resources import of_kinds
 
 _V2: Final = "/openapi/v2"
@@ -35,10 +35,20 @@ class OpenApi:
     """Answers below /openapi/."""
 
     def __init__(self, kinds: Sequence[Kind], version: str) -> None:
+        self._kinds = kinds
         self._resources = of_kinds(kinds)
         self._version = version
         self._roots = frozenset(openapi_v3.roots(self._resources))
         self._made: dict[str, _Document] = {}
+
+    def replace_custom(self, kinds: Sequence[Kind], schemas: Mapping[GroupVersionKind, Schema]) -> None:
+        """Document these custom kinds, in place of those before; what does not depend on them is kept."""
+        before = {resource.root for resource in self._resources if resource.custom is not None}
+        self._resources = of_kinds((*self._kinds, *kinds), schemas)
+        self._roots = frozenset(openapi_v3.roots(self._resources))
+        changed = before | {resource.root for resource in self._resources if resource.custom is not None}
+        for name in (_V2, _V3, "protobuf", *changed):
+            self._made.pop(name, None)
 
     def answer(self, request: Request) -> Response | None:
         """The document at the path; None where there is none. Raises 406."""

@@ -16,7 +16,6 @@ from sampan.apiserver.core.resource import Resource
 from sampan.machinery.patch import json_patch, merge_patch, strategic
 from sampan.machinery.patch.errors import PatchError
 from sampan.schema import codec
-from sampan.schema.nodes import of_kind
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -69,9 +68,9 @@ def _edit(request: Request, content_type: str, resource: Resource | None) -> Cha
         if content_type == MERGE_PATCH:
             patch = merge_patch.decode(request.body)
             return lambda document: merge_patch.apply(document, patch)
-        if content_type == STRATEGIC and resource is not None:
+        if content_type == STRATEGIC and resource is not None and resource.kind.own_type is None:
             patch = merge_patch.decode(request.body)
-            node = of_kind(resource.kind.gvk)
+            node = resource.node
             return lambda document: strategic.apply(document, patch, node)
     except PatchError as problem:
         raise refusal(problem) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -17,9 +17,11 @@ from sampan.kinds import deprecations, registry
 from sampan.kinds.groups import conversion
 from sampan.kinds.kind import AGE, NAME, Column, Kind
 from sampan.machinery.field_selectors import FieldSelector
+from sampan.machinery.schema_node import SchemaNode
 from sampan.machinery.selectors import Selector
 from sampan.schema import codec
 from sampan.schema.definitions import NEWEST, load
+from sampan.schema.nodes import of_kind
 from sampan.store.items import Item, Match, Render
 from sampan.store.watchcache import KindCache, WatchCache
 
@@ -62,6 +64,11 @@ class Resource:
     def struct(self) -> Any:
         """The type of its objects, compiled at its first use: all of them at once would delay the start."""
         return self.kind.type
+
+    @cached_property
+    def node(self) -> SchemaNode:
+        """Its schema as patches ask it."""
+        return of_kind(self.kind.gvk) if self.kind.merging is None else self.kind.merging()
 
     @property
     def converts(self) -> bool:
@@ -146,6 +153,12 @@ def _remembered(
     return lambda item: item.fields(describe)
 
 
+class Finds(Protocol):
+    """Whoever has further resources."""
+
+    def find(self, group: str, version: str, plural: str) -> Resource | None: ...
+
+
 class Resources:
     """All resources, and by their URLs those that the Kubernetes `version` has.
 
@@ -157,6 +170,8 @@ class Resources:
         self._cache = cache
         self._published = load(version).by_gvk
         self._by_url: dict[tuple[str, str, str], Resource] = {}
+        # Finds what definitions add to the built-in kinds.
+        self.custom: Finds | None = None
         self._by_struct: dict[type[msgspec.Struct], Resource] = {}
         listed = tuple(kinds)
         for kind in listed:
@@ -174,6 +189,8 @@ class Resources:
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         """What the URL names; None where this version of Kubernetes has no such resource."""
         found = self._by_url.get((group, version, plural))
+        if found is None:
+            return self.custom.find(group, version, plural) if self.custom is not None else None
         return found if found is not None and found.kind.gvk in self._published else None
 
     def of(self, struct: type[msgspec.Struct]) -> Resource:

@@ -22,6 +22,8 @@ from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context, context, quoted_warning
+from sampan.apiserver.core.custom.follower import Follower
+from sampan.apiserver.core.custom.registry import CustomKinds
 from sampan.apiserver.core.discovery import Discovery
 from sampan.apiserver.core.documents import Documents
 from sampan.apiserver.core.flowcontrol.control import FlowControl, list_seats
@@ -96,6 +98,7 @@ class ApiServer:
         self.settings = settings
         self.cache = WatchCache(store)
         self.resources = Resources(kinds, self.cache, settings.version)
+        self.resources.custom = self._custom = CustomKinds(self.cache)
         self.authenticator = Authenticator(
             clock,
             settings.keys,
@@ -119,6 +122,7 @@ class ApiServer:
         )
         writer = Writer(store, self.cache, chain, ids, Quotas(self.resources))
         self._writer = writer
+        self._follower = Follower(self.resources, self._custom, writer, clock)
         self._bodies = bodies
         self._reader = Reader(store, self.cache, clock)
         self._watches = Watches(self.cache, clock, chance)
@@ -130,6 +134,8 @@ class ApiServer:
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)
+        # The generation of custom kinds that discovery and OpenAPI tell of.
+        self._documented = 0
         self._documents = Documents(self.resources.kinds, settings.version, settings.keys)
         self._tunnels = NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods)
         self._tasks: list[asyncio.Task[None]] = []
@@ -147,10 +153,11 @@ class ApiServer:
 
     async def start(self) -> None:
         """Load what is stored, create what every cluster has, and begin to answer."""
-        self.cache.on_batch.append(self._follow)
+        self.cache.on_batch += [self._follow, self._follower.follow]
         self.cache.on_reload += [self.authorizer.forget, self.authenticator.forget, self.flow.forget]
-        self.cache.on_reload.append(self._dynamic.forget)
+        self.cache.on_reload += [self._dynamic.forget, self._follower.reload]
         await self.cache.start()
+        self._follower.reload()
         await self._bootstrap()
         # Not before: no webhook may keep a server from starting.
         self._dynamic.forget()
@@ -160,6 +167,7 @@ class ApiServer:
             asyncio.create_task(self._watches.send_bookmarks(), name="bookmarks"),
             asyncio.create_task(self.flow.adjust(), name="flow control"),
             asyncio.create_task(self._keep_flow_objects(), name="upkeep of flow control"),
+            asyncio.create_task(self._follower.run(), name="definitions"),
         ]
         self.ready = True
 
@@ -244,12 +252,21 @@ class ApiServer:
         access = Access(request.method.lower(), path=request.path)
         if not self.authorizer.allows(user, access):
             raise StatusError(403, "Forbidden", refusal(user, access))
+        if self._documented != self._custom.generation:
+            self._document_custom()
         answer = self._discovery.answer(request) or self._documents.answer(
             request, ready=self.ready and not self.cache.failed
         )
         if answer is None:
             raise status.no_such_path()
         return answer
+
+    def _document_custom(self) -> None:
+        """Tell in discovery and OpenAPI of the custom kinds that there are now."""
+        self._documented = self._custom.generation
+        kinds = self._custom.kinds()
+        self._discovery = Discovery(self.resources.kinds, kinds)
+        self._documents.openapi.replace_custom(kinds, self._custom.schemas())
 
     async def _verb(self, request: Request, user: User, target: Target, resource: Resource) -> Response:
         verb, kind = target.verb, resource.kind

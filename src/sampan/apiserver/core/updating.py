@@ -12,6 +12,7 @@ from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.kinds.kind import Kind
 from sampan.machinery import meta
+from sampan.schema.custom import CustomObject
 
 Change = Callable[[Any], Any]
 
@@ -48,9 +49,7 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     kind = context.resource.kind
     own = kind.subresource_updates.get(subresource)
     if subresource == "status":
-        for field in new.__struct_fields__:
-            if field not in ("status", "metadata"):
-                setattr(new, field, getattr(old, field))
+        _keep_all_but_status(new, old)
     elif not subresource:
         if kind.status:
             new.status = old.status
@@ -61,11 +60,13 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     attributes = Attributes("update", subresource, new.metadata.namespace or "", context, new, old)
     if await admission.mutate(attributes):
         kind.default(new)
-    if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old):
+    if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old, kind):
         new.metadata.generation = (old.metadata.generation or 0) + 1
     applying.track(new, old, context, subresource, context.now)
     errors = meta.validate_object_meta_update(new.metadata, old.metadata)
-    if subresource == "status":
+    if kind.validate_change is not None:
+        errors += kind.validate_change(new, old)
+    elif subresource == "status":
         errors += kind.validate_status_update(new, old)
     else:
         if subresource != "binding":  # which sets the node of a pod that was valid, and nothing else
@@ -108,10 +109,23 @@ def carry_metadata(new: Any, old: Any) -> None:
     fresh.selfLink = None
 
 
-def same_intent(new: Any, old: Any) -> bool:
+def same_intent(new: Any, old: Any, kind: Kind) -> bool:
     """Whether two objects differ in nothing but metadata and status."""
+    if isinstance(new, CustomObject):
+        return bool(new.intent(status=kind.status) == old.intent(status=kind.status))
     return all(
         getattr(new, field) == getattr(old, field)
         for field in new.__struct_fields__
         if field not in ("metadata", "status", "kind", "apiVersion")
     )
+
+
+def _keep_all_but_status(new: Any, old: Any) -> None:
+    if isinstance(new, CustomObject):
+        status = new.status
+        new.content = dict(old.content)
+        new.status = status
+        return
+    for field in new.__struct_fields__:
+        if field not in ("status", "metadata"):
+            setattr(new, field, getattr(old, field))

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sampan.kinds.custom.definition import CLEANUP
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.admissionregistration.webhooks import client_config_errors
 from sampan.kinds.groups.apiextensions.versions import versions_errors
@@ -183,6 +184,7 @@ def validate_update(new: Any, old: Any) -> list[FieldError]:
 
 
 KIND: Final = Kind(
+    delete_finalizer=CLEANUP,
     api_version="apiextensions.k8s.io/v1",
     kind="CustomResourceDefinition",
     plural="customresourcedefinitions",

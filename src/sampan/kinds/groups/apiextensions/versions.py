@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sampan.kinds.custom import rules
+from sampan.kinds.custom.structural import VALIDATIONS
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import codec
@@ -120,8 +122,32 @@ def schema_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
     return errors + _members_errors(schema, path)
 
 
+def _rules_errors(entries: list[Any], path: Path) -> list[FieldError]:
+    """Rules that cannot be compiled, as ValidateCustomResourceDefinition reports them."""
+    errors: list[FieldError] = []
+    for position, entry in enumerate(entries):
+        at, text = path[position], entry.get("rule") or ""
+        if not text.strip():
+            errors.append(field.required(at["rule"], "rule is not specified"))
+            continue
+        optional = bool(entry.get("optionalOldSelf"))
+        for name in ("rule", "messageExpression"):
+            problem = rules.compile_error(entry[name], optional_old_self=optional) if entry.get(name) else ""
+            if problem:
+                errors.append(field.invalid(at[name], entry[name], problem))
+        if "\n" in (entry.get("message") or "").strip():
+            detail = "message must not contain line breaks"
+            errors.append(field.invalid(at["message"], entry["message"], detail))
+        reason = entry.get("reason")
+        if reason and reason not in rules.REASONS:
+            errors.append(field.not_supported(at["reason"], reason, sorted(rules.REASONS)))
+    return errors
+
+
 def _members_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
+    if schema.get(VALIDATIONS):
+        errors += _rules_errors(schema[VALIDATIONS], path[VALIDATIONS])
     for name, member in schema.get("properties", {}).items():
         errors += _member_errors(member, path["properties"].key(name), "object fields")
     items = schema.get("items")

@@ -1,0 +1,118 @@
+"""Which custom kinds are served now: follows the definitions as they are committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sampan.apiserver.core.custom.resource import CustomResource
+from sampan.kinds.custom import definition as definitions
+from sampan.kinds.custom.compile import outline
+from sampan.kinds.custom.definition import PREFIX, Definition
+from sampan.kinds.kind import Kind
+from sampan.schema.definitions import GroupVersionKind, Schema
+from sampan.store.items import Item
+from sampan.store.watchcache import WatchCache
+
+Url = tuple[str, str, str]
+
+
+class CustomKinds:
+    """The definitions there are, and the resources of those that are established.
+
+    A resource is made, and its schema read, when somebody first asks for it: of thousands of definitions few
+    are used. `generation` grows with every change of what is served.
+    """
+
+    def __init__(self, cache: WatchCache) -> None:
+        self._cache = cache
+        self._definitions: dict[str, Definition] = {}
+        self._resources: dict[Url, CustomResource] = {}
+        self._places: dict[Url, tuple[Definition, str]] = {}
+        self.generation = 0
+
+    def __iter__(self) -> Iterator[Definition]:
+        return iter(self._definitions.values())
+
+    def get(self, name: str) -> Definition | None:
+        return self._definitions.get(name)
+
+    def load(self) -> None:
+        """Take in all that is stored."""
+        present = {item.name: item for item in self._cache.kind(PREFIX)}
+        for name in self._definitions.keys() - present.keys():
+            self.remove(name)
+        for item in present.values():
+            self.put(item)
+
+    def put(self, item: Item) -> None:
+        """Serve a definition as it is now."""
+        new = definitions.decode(item.data)
+        old = self._definitions.get(new.name)
+        if old is not None and (old.spec, old.status, old.terminating) == (
+            new.spec,
+            new.status,
+            new.terminating,
+        ):
+            self._definitions[new.name] = new
+            return
+        before = self._urls(old)
+        self._definitions[new.name] = new
+        after = self._urls(new)
+        for url in before:
+            self._places.pop(url, None)
+            self._resources.pop(url, None)
+        for url in after:
+            self._places[url] = (new, url[1])
+        if set(before) - set(after) and old is not None:
+            self._end_watches(old)
+        self.generation += 1
+
+    def remove(self, name: str) -> None:
+        """Serve a definition no longer; its watches end."""
+        old = self._definitions.pop(name, None)
+        if old is None:
+            return
+        for url in self._urls(old):
+            self._places.pop(url, None)
+            self._resources.pop(url, None)
+        self._end_watches(old)
+        self.generation += 1
+
+    def find(self, group: str, version: str, plural: str) -> CustomResource | None:
+        """The resource at a URL; None where no established definition serves it."""
+        url = (group, version, plural)
+        found = self._resources.get(url)
+        if found is None and url in self._places:
+            definition, name = self._places[url]
+            described = definition.version(name)
+            assert described is not None
+            found = CustomResource(definition, described, self._cache.kind(definition.prefix))
+            self._resources[url] = found
+        return found
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """All served kinds, for discovery."""
+        return tuple(
+            outline(definition, described)
+            for definition, name in self._places.values()
+            if (described := definition.version(name)) is not None
+        )
+
+    def schemas(self) -> dict[GroupVersionKind, Schema]:
+        """The schemas of all served kinds, for OpenAPI."""
+        return {
+            definition.gvk(name): described.parsed_schema()
+            for definition, name in self._places.values()
+            if (described := definition.version(name)) is not None
+        }
+
+    @staticmethod
+    def _urls(definition: Definition | None) -> list[Url]:
+        if definition is None or not definition.established:
+            return []
+        group, plural = definition.spec.group, definition.names.plural
+        return [(group, version.name, plural) for version in definition.served]
+
+    def _end_watches(self, definition: Definition) -> None:
+        for watcher in list(self._cache.kind(definition.prefix).watchers()):
+            watcher.end()
