@@ -223,20 +223,23 @@ def _part(text: str) -> Iterator[str]:
 
 
 def _holds(service: api.Service) -> Iterable[str]:
-    return ("yes",) if service.spec.type == TYPE and ingress_of(service) else ()
+    """For the index `HOLDS`: whether a balancer has addresses."""
+    if service.spec.type == TYPE:
+        yield "yes" if ingress_of(service) else "no"
 
 
 def _without(caches: Caches, service: api.Service) -> Iterable[Key]:
     """Whoever waits for an address or a port, when another Service gives some back."""
     if service.spec.type != TYPE:
         return
-    for one in caches.of(api.Service).items():
-        if _is_ours(one) and not ingress_of(one):
+    for one in caches.of(api.Service).by_index(HOLDS, "no"):
+        if _is_ours(one):
             yield Key(one.metadata.namespace or "", one.metadata.name or "")
 
 
 def _every(caches: Caches, _node: api.Node) -> Iterable[Key]:
-    for one in caches.of(api.Service).items():
+    services = caches.of(api.Service)
+    for one in (*services.by_index(HOLDS, "yes"), *services.by_index(HOLDS, "no")):
         if _is_ours(one):
             yield Key(one.metadata.namespace or "", one.metadata.name or "")
 

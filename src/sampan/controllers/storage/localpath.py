@@ -28,6 +28,7 @@ from sampan.schema import api
 
 HOSTNAME: Final = "kubernetes.io/hostname"
 ON_NODE: Final = "local-path-node"
+WAITING: Final = "local-path-waiting"
 
 
 class ClaimView(msgspec.Struct, frozen=True):
@@ -208,9 +209,14 @@ def _claims_of_class(caches: Caches, found: api.StorageClass) -> Iterable[Key]:
 
 
 def _claims_for_node(caches: Caches, _node: api.Node) -> Iterable[Key]:
-    for claim in caches.of(api.PersistentVolumeClaim).items():
-        if not claim.spec.volumeName and claim.metadata.annotations.get(PROVISIONER) == localpath.PROVISIONER:
-            yield Key(claim.metadata.namespace or "", claim.metadata.name or "")
+    for claim in caches.of(api.PersistentVolumeClaim).by_index(WAITING, "yes"):
+        yield Key(claim.metadata.namespace or "", claim.metadata.name or "")
+
+
+def _waits(claim: api.PersistentVolumeClaim) -> Iterable[str]:
+    """For the index `WAITING`: whether a volume of ours is still to be made for it."""
+    if not claim.spec.volumeName and claim.metadata.annotations.get(PROVISIONER) == localpath.PROVISIONER:
+        yield "yes"
 
 
 def _node_matters(old: api.Node, new: api.Node) -> bool:
@@ -240,7 +246,7 @@ PROVISION: Final = Controller(
         mapped(api.Node, _claims_for_node, _node_matters),
         cached(api.PersistentVolume),
     ),
-    indexes={api.PersistentVolume: {ON_NODE: _home}},
+    indexes={api.PersistentVolume: {ON_NODE: _home}, api.PersistentVolumeClaim: {WAITING: _waits}},
     gather=gather,
     plan=plan,
 )

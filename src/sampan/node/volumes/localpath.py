@@ -83,6 +83,11 @@ class LocalPathKeeper:
                 _log.warning("the data of volume %s was not removed: %s", name, error)
                 self._tell(volume, str(error))
                 self._queue.retry(name)
+            except Exception as error:
+                # One volume that is not understood must not end the node's agent.
+                _log.exception("the data of volume %s was not removed", name)
+                self._tell(volume, f"{type(error).__name__}: {error}")
+                self._queue.retry(name)
             finally:
                 self._queue.done(name)
 
