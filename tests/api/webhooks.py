@@ -36,7 +36,7 @@ class Hooks:
         self.port = 0
         self.answers: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {}
         self.seen: dict[str, list[dict[str, Any]]] = {}
-        self.connections = 0
+        self.transports: set[asyncio.Transport] = set()
         # Set to let webhooks that hang end with the test.
         self.over = asyncio.Event()
 
@@ -70,6 +70,8 @@ class Hooks:
         self.answers[path] = handle
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.transport is not None:
+            self.transports.add(request.transport)
         answer = self.answers.get(request.path)
         return web.Response(status=404) if answer is None else await answer(request)
 
@@ -95,6 +97,8 @@ async def hooks() -> AsyncIterator[Hooks]:
         yield made
     finally:
         made.over.set()
+        for transport in made.transports:
+            transport.abort()  # a farewell over TLS would outlive the loop
         await runner.cleanup()
 
 

@@ -191,7 +191,8 @@ class Writer:
             and resource.kind.kind in CHANGING
             and self._quotas.watch(namespace, resource.kind)
         )
-        limit = 1 if alone else MAX_TOGETHER
+        # What webhooks and policies see must be revisions that clients can know.
+        limit = 1 if alone or self._admission.active else MAX_TOGETHER
         batch = [edit for edit, outcome in waiting.items() if outcome is None][:limit]
         if any(edit.context.fence is not None for edit in batch):
             batch = batch[:1]  # each stands or falls with its own author's term

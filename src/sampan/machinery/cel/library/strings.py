@@ -50,11 +50,11 @@ def index_of(value: Any, part: Any, offset: int | None = None) -> int:
     if type(value) is list:
         return next((at for at, each in enumerate(value) if equal(each, part)), -1)
     start = 0 if offset is None else offset
-    if part == "" and offset is None:
-        return 0
-    if not 0 <= start <= len(_text(value)) or (start == len(value) and value and offset is not None):
+    if _text(part) == "":
+        return start
+    if not 0 <= start <= len(_text(value)):
         raise CelError(f"index out of range: {start}")
-    return int(value.find(_text(part), start))
+    return int(_text(value).find(part, start))
 
 
 def last_index_of(value: Any, part: Any, offset: int | None = None) -> int:
@@ -64,7 +64,7 @@ def last_index_of(value: Any, part: Any, offset: int | None = None) -> int:
     _text(part)
     if offset is None:
         return int(_text(value).rfind(part))
-    if not 0 <= offset < len(_text(value)):
+    if not 0 <= offset <= len(_text(value)):
         raise CelError(f"index out of range: {offset}")
     return int(value.rfind(part, 0, offset + len(part)))
 
