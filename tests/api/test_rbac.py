@@ -251,10 +251,10 @@ async def test_a_node_may_do_its_work_and_no_more(api: Api) -> None:
     (await api.patch("/api/v1/nodes/n1", {"metadata": {"labels": {"a": "b"}}}, user=node)).ok()
     ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     (await api.patch("/api/v1/nodes/n1/status", ready, user=node)).ok()
-    await api.pod(node="n1")
+    made = await api.pod(node="n1")
     (await api.get("/api/v1/pods", user=node, fieldSelector="spec.nodeName=n1")).ok()
     (await api.patch(f"{PODS}/web/status", {"status": {"phase": "Running"}}, user=node)).ok()
-    ref = {"kind": "Pod", "apiVersion": "v1", "name": "web"}
+    ref = {"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": made["metadata"]["uid"]}
     path = "/api/v1/namespaces/default/serviceaccounts/default/token"
     (await api.post(path, {"spec": {"boundObjectRef": ref}}, user=node)).ok(201)
     leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"

@@ -18,6 +18,7 @@ _CLIENTS: Final = (
     ("admin", "kubernetes-admin", (MASTERS,)),
     ("controller-manager", "system:kube-controller-manager", ()),
     ("scheduler", "system:kube-scheduler", ()),
+    ("kube-proxy", "system:kube-proxy", ()),
     ("apiserver-kubelet-client", "kube-apiserver-kubelet-client", (MASTERS,)),
 )
 

@@ -6,6 +6,7 @@ import msgspec
 
 from sampan.controllers import (
     addressrepair,
+    clusterroleaggregation,
     cronjob,
     disruption,
     garbagecollector,
@@ -61,6 +62,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         serviceaccount.root_ca(settings.ca_bundle),
         resourcequota.CONTROLLER,
         *((trustbundle.controller(settings.trust_bundle),) if settings.trust_bundle else ()),
+        clusterroleaggregation.CONTROLLER,
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         replicationcontroller.CONTROLLER,

@@ -6,48 +6,17 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from sampan.apiserver.core import roles
+from sampan.apiserver.core.admission.escalation import lacking
 from sampan.apiserver.core.admission.services import DEFAULT_CIDR
-from sampan.schema import api
+from sampan.apiserver.core.authz import compile_rule
+from sampan.schema import api, codec
 
 NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
-_ALL: Final = ["*"]
-_READ: Final = ["get", "list", "watch"]
-_WRITE: Final = ["create", "delete", "deletecollection", "patch", "update"]
+AUTOUPDATE: Final = "rbac.authorization.kubernetes.io/autoupdate"
 _BOOTSTRAP: Final = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+_AGGREGATE: Final = "rbac.authorization.k8s.io/aggregate-to-"
 _RBAC: Final = "rbac.authorization.k8s.io"
-
-_WORKLOADS: Final = (
-    ("", ["pods", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "pods/eviction", "configmaps",
-          "endpoints", "events", "persistentvolumeclaims", "replicationcontrollers",
-          "replicationcontrollers/scale", "secrets", "serviceaccounts", "services", "services/proxy"]),
-    ("apps", ["daemonsets", "deployments", "deployments/rollback", "deployments/scale", "replicasets",
-              "replicasets/scale", "statefulsets", "statefulsets/scale", "controllerrevisions"]),
-    ("autoscaling", ["horizontalpodautoscalers"]),
-    ("batch", ["cronjobs", "jobs"]),
-    ("policy", ["poddisruptionbudgets"]),
-    ("networking.k8s.io", ["ingresses", "networkpolicies"]),
-    ("coordination.k8s.io", ["leases"]),
-    ("discovery.k8s.io", ["endpointslices"]),
-)  # fmt: skip
-_NOT_FOR_VIEWERS: Final = frozenset(
-    {"secrets", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "pods/eviction",
-     "services/proxy", "deployments/rollback"}
-)  # fmt: skip
-_STATUS: Final = (
-    ("", ["pods/log", "pods/status", "services/status", "namespaces", "namespaces/status", "bindings",
-          "limitranges", "resourcequotas", "resourcequotas/status", "persistentvolumeclaims/status",
-          "replicationcontrollers/status"]),
-    ("apps", ["daemonsets/status", "deployments/status", "replicasets/status", "statefulsets/status"]),
-    ("autoscaling", ["horizontalpodautoscalers/status"]),
-    ("batch", ["cronjobs/status", "jobs/status"]),
-    ("policy", ["poddisruptionbudgets/status"]),
-    ("networking.k8s.io", ["ingresses/status"]),
-)  # fmt: skip
-_DISCOVERY_PATHS: Final = [
-    "/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz",
-    "/version", "/version/",
-]  # fmt: skip
-_PUBLIC_PATHS: Final = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 
 
 def objects(service_ip: str, server_address: str, server_port: int, service_cidr: str) -> Iterator[Any]:
@@ -55,6 +24,7 @@ def objects(service_ip: str, server_address: str, server_port: int, service_cidr
     for name in NAMESPACES:
         yield api.Namespace(metadata=api.ObjectMeta(name=name))
     yield from _cluster_roles()
+    yield from _roles()
     yield from _bindings()
     yield from _priority_classes()
     yield api.ServiceCIDR(
@@ -107,146 +77,96 @@ def _slice(address: str, port: int) -> api.EndpointSlice:
     )
 
 
-def _rule(groups: list[str], resources: list[str], verbs: list[str]) -> api.PolicyRule:
-    return api.PolicyRule(apiGroups=groups, resources=resources, verbs=verbs)
-
-
-def _role(name: str, rules: Sequence[api.PolicyRule], **labels: str) -> api.ClusterRole:
-    marks = {key.replace("_to_", "rbac.authorization.k8s.io/aggregate-to-"): v for key, v in labels.items()}
-    return api.ClusterRole(
-        metadata=api.ObjectMeta(
-            name=name,
-            labels=_BOOTSTRAP | marks,
-            annotations={"rbac.authorization.kubernetes.io/autoupdate": "true"},
-        ),
-        rules=list(rules),
+def _metadata(name: str, namespace: str = "", **labels: str) -> api.ObjectMeta:
+    marks = {_AGGREGATE + key: value for key, value in labels.items()}
+    return api.ObjectMeta(
+        name=name, namespace=namespace or None, labels=_BOOTSTRAP | marks, annotations={AUTOUPDATE: "true"}
     )
 
 
 def _cluster_roles() -> Iterator[api.ClusterRole]:
-    everything = api.PolicyRule(nonResourceURLs=_ALL, verbs=_ALL)
-    yield _role("cluster-admin", [_rule(_ALL, _ALL, _ALL), everything])
-    write = [_rule([group], names, [*_READ, *_WRITE]) for group, names in _WORKLOADS]
-    read_status = [_rule([group], names, _READ) for group, names in _STATUS]
-    view = [
-        _rule([group], [n for n in names if n not in _NOT_FOR_VIEWERS], _READ) for group, names in _WORKLOADS
-    ]
-    rbac = _rule([_RBAC], ["roles", "rolebindings"], [*_READ, *_WRITE])
-    reviews = _rule(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"])
-    yield _role("admin", [*write, *read_status, rbac, reviews])
-    yield _role("edit", [*write, *read_status])
-    yield _role("view", [*view, *read_status])
-    yield _role("system:discovery", [api.PolicyRule(nonResourceURLs=_DISCOVERY_PATHS, verbs=["get"])])
-    yield _role("system:public-info-viewer", [api.PolicyRule(nonResourceURLs=_PUBLIC_PATHS, verbs=["get"])])
-    yield _role(
-        "system:basic-user",
-        [
-            _rule(
-                ["authorization.k8s.io"],
-                ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-                ["create"],
-            ),
-            _rule(["authentication.k8s.io"], ["selfsubjectreviews"], ["create"]),
-        ],
-    )
-    yield _role("system:service-account-issuer-discovery", [
-        api.PolicyRule(nonResourceURLs=["/.well-known/openid-configuration", "/openid/v1/jwks"],
-                       verbs=["get"])])  # fmt: skip
-    yield _role(
-        "system:kube-dns",
-        [_rule([""], ["endpoints", "services", "pods", "namespaces"], _READ),
-         _rule(["discovery.k8s.io"], ["endpointslices"], _READ)],
-    )  # fmt: skip
-    yield _role(
-        "system:auth-delegator",
-        [
-            _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
-            _rule(["authorization.k8s.io"], ["subjectaccessreviews"], ["create"]),
-        ],
-    )
-    yield from _component_roles()
+    for name, text in roles.CLUSTER_ROLES.items():
+        part = roles.PARTS.get(name)
+        marks = {part: "true"} if part else {}
+        yield api.ClusterRole(metadata=_metadata(name, **marks), rules=list(roles.rules_of(text)))
+    for name, text in roles.CONTROLLERS.items():
+        metadata = _metadata(f"system:controller:{name}")
+        yield api.ClusterRole(metadata=metadata, rules=list(roles.rules_of(text)))
+    for name, label in roles.AGGREGATED.items():
+        part = roles.PARTS.get(name)
+        marks = {part: "true"} if part else {}
+        selector = api.LabelSelector(matchLabels={_AGGREGATE + label: "true"})
+        yield api.ClusterRole(
+            metadata=_metadata(name, **marks),
+            aggregationRule=api.AggregationRule(clusterRoleSelectors=[selector]),
+            # What the controller would make of it, so that a server without controllers has these roles too.
+            rules=list(_aggregated(label)),
+        )
 
 
-def _component_roles() -> Iterator[api.ClusterRole]:
-    events = _rule(["", "events.k8s.io"], ["events"], ["create", "patch", "update"])
-    leases = _rule(["coordination.k8s.io"], ["leases"], [*_READ, "create", "update", "patch"])
-    yield _role(
-        "system:node",
-        [
-            _rule([""], ["services", "configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes",
-                         "namespaces", "endpoints"], _READ),
-            _rule([""], ["nodes"], [*_READ, "create", "patch", "update"]),
-            _rule([""], ["nodes/status"], ["patch", "update"]),
-            _rule([""], ["pods"], [*_READ, "create", "delete"]),
-            _rule([""], ["pods/status"], ["patch", "update"]),
-            _rule([""], ["serviceaccounts"], ["get"]),
-            _rule([""], ["serviceaccounts/token"], ["create"]),
-            _rule(["discovery.k8s.io"], ["endpointslices"], _READ),
-            _rule(["node.k8s.io"], ["runtimeclasses"], _READ),
-            _rule(["storage.k8s.io"], ["csidrivers", "csinodes", "volumeattachments"], _READ),
-            _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
-            _rule(["authorization.k8s.io"], ["subjectaccessreviews"], ["create"]),
-            leases,
-            events,
-        ],
-    )  # fmt: skip
-    yield _role(
-        "system:kube-scheduler",
-        [
-            _rule([""], ["nodes", "pods", "namespaces", "services", "persistentvolumes",
-                         "persistentvolumeclaims", "replicationcontrollers"], _READ),
-            _rule([""], ["pods"], ["delete"]),
-            _rule([""], ["bindings", "pods/binding"], ["create"]),
-            _rule([""], ["pods/status"], ["patch", "update"]),
-            _rule(["apps"], ["replicasets", "statefulsets"], _READ),
-            _rule(["policy"], ["poddisruptionbudgets"], _READ),
-            _rule(["storage.k8s.io"], _ALL, _READ),
-            leases,
-            events,
-        ],
-    )  # fmt: skip
-    # A node lets go of a local-path volume once it has removed the data.
-    yield _role("sampan:local-path", [_rule([""], ["persistentvolumes"], ["get", "patch"])])
-    # The garbage and namespace controllers delete whatever there is, so the manager may do anything.
-    paths = api.PolicyRule(nonResourceURLs=_ALL, verbs=["get"])
-    yield _role("system:kube-controller-manager", [_rule(_ALL, _ALL, _ALL), paths])
+def _aggregated(label: str) -> Iterator[api.PolicyRule]:
+    for name, part in roles.PARTS.items():
+        if part == label:
+            text = roles.CLUSTER_ROLES.get(name)
+            yield from roles.rules_of(text) if text else _aggregated(roles.AGGREGATED[name])
 
 
-def _binding(role: str, name: str, *subjects: api.RbacSubject) -> api.ClusterRoleBinding:
+def _roles() -> Iterator[api.Role]:
+    for namespace, name, text in roles.ROLES:
+        yield api.Role(metadata=_metadata(name, namespace), rules=list(roles.rules_of(text)))
+
+
+def _bindings() -> Iterator[Any]:
+    for name, role, subjects in roles.CLUSTER_BINDINGS:
+        yield _cluster_binding(name, role, subjects)
+    for controller in roles.CONTROLLERS:
+        name = f"system:controller:{controller}"
+        yield _cluster_binding(name, name, (f"ServiceAccount {controller}",))
+    for namespace, name, role, subjects in roles.BINDINGS:
+        yield api.RoleBinding(
+            metadata=_metadata(name, namespace),
+            roleRef=api.RoleRef(apiGroup=_RBAC, kind="Role", name=role),
+            subjects=[_subject(text) for text in subjects],
+        )
+
+
+def _cluster_binding(name: str, role: str, subjects: Sequence[str]) -> api.ClusterRoleBinding:
     return api.ClusterRoleBinding(
-        metadata=api.ObjectMeta(name=name, labels=dict(_BOOTSTRAP)),
+        metadata=_metadata(name),
         roleRef=api.RoleRef(apiGroup=_RBAC, kind="ClusterRole", name=role),
-        subjects=list(subjects),
+        subjects=[_subject(text) for text in subjects],
     )
 
 
-def _group(name: str) -> api.RbacSubject:
-    return api.RbacSubject(kind="Group", name=name, apiGroup=_RBAC)
+def _subject(text: str) -> api.RbacSubject:
+    kind, name = text.split()
+    if kind == "ServiceAccount":
+        return api.RbacSubject(kind=kind, name=name, namespace="kube-system")
+    return api.RbacSubject(kind=kind, name=name, apiGroup=_RBAC)
 
 
-def _user(name: str) -> api.RbacSubject:
-    return api.RbacSubject(kind="User", name=name, apiGroup=_RBAC)
+def reconciled(wanted: Any, found: Any) -> Any | None:
+    """A default role or binding that is there, with what it lacks; None where nothing is to be done.
 
-
-def _bindings() -> Iterator[api.ClusterRoleBinding]:
-    yield _binding("cluster-admin", "cluster-admin", _group("system:masters"))
-    yield _binding("system:discovery", "system:discovery", _group("system:authenticated"))
-    yield _binding("system:basic-user", "system:basic-user", _group("system:authenticated"))
-    yield _binding(
-        "system:public-info-viewer",
-        "system:public-info-viewer",
-        _group("system:authenticated"),
-        _group("system:unauthenticated"),
-    )
-    accounts = _group("system:serviceaccounts")
-    role = "system:service-account-issuer-discovery"
-    yield _binding(role, role, accounts)
-    dns = api.RbacSubject(kind="ServiceAccount", name="kube-dns", namespace="kube-system")
-    yield _binding("system:kube-dns", "system:kube-dns", dns)
-    yield _binding("system:node", "system:node", _group("system:nodes"))
-    yield _binding("sampan:local-path", "sampan:local-path", _group("system:nodes"))
-    for name in ("system:kube-scheduler", "system:kube-controller-manager"):
-        yield _binding(name, name, _user(name))
+    As in Kubernetes, what was added stays, and objects with autoupdate=false stay as they are.
+    """
+    if found.metadata.annotations.get(AUTOUPDATE) == "false":
+        return None
+    changed = codec.copy(found)
+    metadata = changed.metadata
+    metadata.labels = wanted.metadata.labels | metadata.labels
+    metadata.annotations = wanted.metadata.annotations | metadata.annotations
+    if isinstance(wanted, api.ClusterRole | api.Role):
+        held = tuple(map(compile_rule, found.rules))
+        if isinstance(wanted, api.ClusterRole) and wanted.aggregationRule is not None:
+            changed.aggregationRule = found.aggregationRule or wanted.aggregationRule
+        missing = [rule for rule in wanted.rules if any(lacking([compile_rule(rule)], held))]
+        changed.rules = [*found.rules, *missing]
+    else:
+        known = {(s.kind, s.namespace, s.name) for s in found.subjects}
+        missing = [s for s in wanted.subjects if (s.kind, s.namespace, s.name) not in known]
+        changed.subjects = [*found.subjects, *missing]
+    return None if changed == found else changed
 
 
 def _priority_classes() -> Iterator[api.PriorityClass]:

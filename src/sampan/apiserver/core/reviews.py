@@ -79,10 +79,12 @@ class Reviews:
                 f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource or "",
                 asked.namespace or "",
                 asked.name or "",
+                fields=_selector(asked.fieldSelector),
             )
         )
         allowed = self._authorizer.allows(user, access)
-        return api.SubjectAccessReviewStatus(allowed=allowed)
+        reason = self._authorizer.reason(user, access) if allowed else ""
+        return api.SubjectAccessReviewStatus(allowed=allowed, reason=reason or None)
 
     def _self_rules(self, review: api.SelfSubjectRulesReview, context: Context) -> None:
         found = api.SubjectRulesReviewStatus(incomplete=False)
@@ -114,3 +116,16 @@ class Reviews:
         extra = {key: list(values) for key, values in user.extra.items()}
         info = api.UserInfo(username=user.name, groups=list(user.groups), uid=user.uid or None, extra=extra)
         review.status = api.TokenReviewStatus(authenticated=True, user=info, audiences=audiences)
+
+
+def _selector(selector: Any | None) -> str:
+    """A field selector as a query would say it; what it says beside equality narrows nothing here."""
+    if selector is None:
+        return ""
+    if selector.rawSelector:
+        return str(selector.rawSelector)
+    return ",".join(
+        f"{each.key}={each.values[0]}"
+        for each in selector.requirements
+        if each.operator == "In" and len(each.values) == 1
+    )

@@ -30,6 +30,8 @@ from sampan.apiserver.core.flowcontrol.control import FlowControl, list_seats
 from sampan.apiserver.core.flowcontrol.upkeep import UPKEEP_EVERY_S, Upkeep, Writes
 from sampan.apiserver.core.list_options import selection
 from sampan.apiserver.core.modify import Modifier, creates
+from sampan.apiserver.core.nodeauthz import PODS_PREFIX, NodeGraph
+from sampan.apiserver.core.nodeauthz import PREFIX as NODE_USERS
 from sampan.apiserver.core.nodes import NodeTunnels
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.read import Reader
@@ -50,6 +52,7 @@ from sampan.kinds.kind import Kind
 from sampan.schema import api, codec
 from sampan.schema.definitions import NEWEST
 from sampan.store.backend import Batch, Store
+from sampan.store.items import Item
 from sampan.store.watchcache import WatchCache
 
 # How much of the store's past stays readable, for paged lists and resumed watches (as kube-apiserver).
@@ -106,7 +109,8 @@ class ApiServer:
             self._find_token_holder,
             anonymous=settings.anonymous,
         )
-        self.authorizer = Authorizer(self._find_rbac)
+        self._graph = NodeGraph(self._find_any)
+        self.authorizer = Authorizer(self._find_rbac, self._graph)
         self._ports = ports = self.cache.kind(PORTS_PREFIX)
         chain = Chain(
             builtin.plugins(self.resources, self.authorizer, ids),
@@ -146,6 +150,11 @@ class ApiServer:
         assert found is not None
         return found
 
+    def _find_any(self, group: str, plural: str) -> Resource:
+        found = self.resources.find(group, "v1", plural)
+        assert found is not None
+        return found
+
     def _find_rbac(self, plural: str) -> Resource:
         found = self.resources.find("rbac.authorization.k8s.io", "v1", plural)
         assert found is not None
@@ -156,6 +165,7 @@ class ApiServer:
         self.cache.on_batch += [self._follow, self._follower.follow]
         self.cache.on_reload += [self.authorizer.forget, self.authenticator.forget, self.flow.forget]
         self.cache.on_reload += [self._dynamic.forget, self._follower.reload]
+        self.cache.on_reload.append(self._graph.forget)
         await self.cache.start()
         self._follower.reload()
         await self._bootstrap()
@@ -224,7 +234,8 @@ class ApiServer:
         if target.namespace and not resource.kind.namespaced:
             # Rights in a namespace must not reach what belongs to none.
             raise status.no_such_path()
-        self._authorize(user, target)
+        of_many = target.verb in _BY_SELECTOR
+        self._authorize(user, target, request.query.get("fieldSelector", "") if of_many else "")
         if target.subresource in _STREAMS and target.verb == "get":
             # A websocket begins with a GET, but runs a command: reading rights are not enough.
             self._authorize(user, msgspec.structs.replace(target, verb="create"))
@@ -235,13 +246,19 @@ class ApiServer:
             response.headers["Warning"] = f"{quoted}, {also}" if also else quoted
         return response
 
-    def _authorize(self, user: User, target: Target) -> None:
+    def _authorize(self, user: User, target: Target, fields: str = "") -> None:
         if users.MASTERS in user.groups:
             return
         named = f"{target.plural}/{target.subresource}" if target.subresource else target.plural
         # A namespace lies in itself: who may read things in it may read it.
         namespace = target.name if target.plural == "namespaces" and not target.group else target.namespace
-        access = Access(target.verb, target.group, named, namespace, target.name)
+        name = target.name
+        if fields and not name:
+            # Who may read one object by its name may list and watch just that one.
+            name = next((t[14:].lstrip("=") for t in fields.split(",") if t.startswith("metadata.name=")), "")
+        if fields and not user.name.startswith(NODE_USERS):
+            fields = ""  # decides nothing, and would only make every decision be remembered apart
+        access = Access(target.verb, target.group, named, namespace, name, fields=fields)
         if not self.authorizer.allows(user, access):
             resource = self.resources.find(target.group, target.version, target.plural)
             assert resource is not None
@@ -343,7 +360,11 @@ class ApiServer:
     def _follow(self, batch: Batch) -> None:
         """What must be forgotten at once when its ground changes."""
         for change in batch.changes:
-            if change.key.startswith(_RBAC_PREFIX):
+            if change.key.startswith(PODS_PREFIX):
+                self._graph.note(change.key)
+                if change.value is None:
+                    self.authenticator.forget()
+            elif change.key.startswith(_RBAC_PREFIX):
                 self.authorizer.forget()
             elif change.key.startswith(_FLOW_PREFIX):
                 self.flow.forget()
@@ -368,8 +389,20 @@ class ApiServer:
     async def _create_missing(self, obj: Any) -> None:
         resource = self.resources.of(type(obj))
         namespace = obj.metadata.namespace or ""
-        if resource.cache.get(namespace, obj.metadata.name) is None:
+        item = resource.cache.get(namespace, obj.metadata.name)
+        if item is None:
             await self._create(resource, namespace, obj)
+        elif resource.kind.group == "rbac.authorization.k8s.io":
+            await self._reconcile(resource, namespace, obj, item)
+
+    async def _reconcile(self, resource: Resource, namespace: str, wanted: Any, item: Item) -> None:
+        """Give a default role or binding what it lacks of the present version's."""
+        changed = bootstrap.reconciled(wanted, resource.decode_stored(item.data))
+        if changed is None:
+            return
+        made = self._own(resource, "update", wanted.metadata.name, namespace)
+        with contextlib.suppress(StatusError):  # somebody else was writing it; there is another start
+            await self._writer.update(made, lambda _old: codec.copy(changed))
 
     async def _create(self, resource: Resource, namespace: str, obj: Any) -> None:
         try:
@@ -439,6 +472,7 @@ class ApiServer:
             upto = self.cache.revision
 
 
+_BY_SELECTOR: Final = frozenset({"list", "watch", "deletecollection"})
 _OF_ONE: Final = frozenset({"update", "patch"})
 _STREAMS: Final = frozenset({"exec", "attach", "portforward"})
 _ALL_NAMESPACES: Final = frozenset({"list", "watch"})

@@ -14,6 +14,7 @@ from sampan.apiserver.core.authn import Authenticator
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.modify import propagation_of, take_dry_run
+from sampan.apiserver.core.nodeauthz import node_of
 from sampan.apiserver.core.patches import MERGE_PATCH, STRATEGIC, edit_of, media_of
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource, Resources
@@ -241,6 +242,9 @@ class Subresources:
                 else "may not specify a duration larger than 2^32 seconds"
             )
             raise status.invalid(resource.kind, target.name, [field.invalid(path, lifetime_s, why)])
+        node = node_of(context.user)
+        if node:
+            self._check_node(node, asked.spec.boundObjectRef, context)
         token, expires = self._authenticator.issue(
             target.namespace,
             target.name,
@@ -257,16 +261,30 @@ class Subresources:
         asked.status = api.TokenRequestStatus(token=token, expirationTimestamp=expires)
         return Response(status=201, body=codec.encode(asked))
 
+    def _check_node(self, node: str, ref: api.BoundObjectReference | None, context: Context) -> None:
+        """A node asks for tokens of pods that are placed on it (NodeRestriction)."""
+        kind, target = context.resource.kind, context.target
+        if ref is None or ref.kind != "Pod" or not ref.name:
+            raise status.forbidden(kind, target.name, "node requested token not bound to a pod")
+        if not ref.uid:
+            raise status.forbidden(kind, target.name, "node requested token with a pod binding without a uid")
+        pods = self._resources.of(api.Pod)
+        item = pods.cache.get(target.namespace, ref.name)
+        pod = pods.decode_stored(item.data) if item is not None else None
+        if pod is None or pod.spec.nodeName != node:
+            why = "node requested token bound to a pod scheduled on a different node"
+            raise status.forbidden(kind, target.name, why)
+
     def _bound(
         self, ref: api.BoundObjectReference | None, namespace: str, account: str
     ) -> dict[str, Any] | None:
         if ref is None:
             return None
-        kinds: dict[str, Any] = {"Pod": api.Pod, "Secret": api.Secret}
+        kinds: dict[str, Any] = {"Pod": api.Pod, "Secret": api.Secret, "Node": api.Node}
         if ref.kind not in kinds:
             raise status.bad_request(f"cannot bind token for serviceaccount to object of type {ref.kind}")
         resource = self._resources.of(kinds[ref.kind])
-        item = resource.cache.get(namespace, ref.name or "")
+        item = resource.cache.get(namespace if resource.kind.namespaced else "", ref.name or "")
         if item is None:
             raise status.not_found(resource.kind, ref.name or "")
         live = resource.decode_stored(item.data)

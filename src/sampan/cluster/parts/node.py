@@ -35,7 +35,10 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
     number = settings.node_names().index(name)
     runtime, upkeep = await _runtime(layout, settings, number, clock)
     await until_listening("127.0.0.1", settings.port)
-    async with _client(layout, settings, name) as client:
+    async with (
+        _client(layout, settings, name) as client,
+        _client(layout, settings, "kube-proxy") as proxy_client,
+    ):
         recorder = Recorder(client, clock, "kubelet", name)
         address = settings.node_ip(number)
         port = free_port(address, KUBELET_PORT)
@@ -49,7 +52,8 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
             tasks.create_task(recorder.run())
             tasks.create_task(agent.run())
             if number == 0:
-                tasks.create_task(proxy(client, settings, clock))
+                # The proxy asks for more than a node may see, under a name of its own.
+                tasks.create_task(proxy(proxy_client, settings, clock))
 
 
 @contextlib.asynccontextmanager

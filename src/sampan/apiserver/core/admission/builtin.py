@@ -8,6 +8,7 @@ from sampan.apiserver.core.admission.chain import Plugin
 from sampan.apiserver.core.admission.escalation import RightsOfWriters
 from sampan.apiserver.core.admission.limits import LimitRanger
 from sampan.apiserver.core.admission.namespaces import NamespaceLifecycle
+from sampan.apiserver.core.admission.noderestriction import NodeRestriction
 from sampan.apiserver.core.admission.nodes import TaintNodes
 from sampan.apiserver.core.admission.pods import DefaultTolerations, Priority, ServiceAccounts
 from sampan.apiserver.core.admission.podsecurity.plugin import PodSecurity
@@ -29,6 +30,7 @@ def plugins(resources: Resources, authorizer: Authorizer, ids: Ids) -> tuple[Plu
         NamespaceLifecycle(resources),
         LimitRanger(resources),
         ServiceAccounts(resources, ids),
+        NodeRestriction(resources),
         TaintNodes(),
         PodSecurity(resources),
         Priority(resources),

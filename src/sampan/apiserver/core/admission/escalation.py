@@ -22,6 +22,12 @@ _ROLES: Final = frozenset({"Role", "ClusterRole"})
 _BINDINGS: Final = frozenset({"RoleBinding", "ClusterRoleBinding"})
 
 
+_EVERYTHING: Final = [
+    api.PolicyRule(apiGroups=["*"], resources=["*"], verbs=["*"]),
+    api.PolicyRule(nonResourceURLs=["*"], verbs=["*"]),
+]
+
+
 class RightsOfWriters:
     """Refuses roles and bindings that hold more than their writer has."""
 
@@ -41,10 +47,13 @@ class RightsOfWriters:
             return
         old, new = attributes.old, attributes.obj
         if kind.kind in _ROLES:
-            if old is not None and old.rules == new.rules:
+            aggregation = getattr(new, "aggregationRule", None)
+            same = old is not None and getattr(old, "aggregationRule", None) == aggregation
+            if same and old.rules == new.rules:
                 return
             asked = Access("escalate", _GROUP, kind.plural, attributes.namespace, new.metadata.name or "")
-            rules = new.rules
+            # Whatever a rule of aggregation may come to select.
+            rules = new.rules if same or aggregation is None else [*new.rules, *_EVERYTHING]
         else:
             if old is not None and (old.roleRef, old.subjects) == (new.roleRef, new.subjects):
                 return
@@ -72,8 +81,7 @@ class RightsOfWriters:
         asked = Access("bind", _GROUP, plural, namespace, ref.name)
         if item is None:
             # A role that comes later could hold anything.
-            everything = api.PolicyRule(apiGroups=["*"], resources=["*"], verbs=["*"])
-            return asked, [everything]
+            return asked, _EVERYTHING[:1]
         resource = self._cluster_roles if is_cluster else self._roles
         return asked, resource.decode_stored(item.data).rules
 
