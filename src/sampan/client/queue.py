@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
@@ -17,17 +18,35 @@ BACKOFF_FIRST_S: Final = 0.005
 BACKOFF_MOST_S: Final = 1000.0
 
 
+# The upper bounds of what durations are counted in: ten times each the one before, as in client-go.
+DURATION_BUCKETS_S: Final = tuple(10.0**power for power in range(-8, 4))
+
+
+class Durations:
+    """How many durations there were, by length."""
+
+    __slots__ = ("buckets", "total_s")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(DURATION_BUCKETS_S) + 1)  # the last is for what is longer than all bounds
+        self.total_s = 0.0
+
+    def add(self, duration_s: float) -> None:
+        self.buckets[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+        self.total_s += duration_s
+
+
 class Counts:
     """What a queue has done so far, for metrics."""
 
-    __slots__ = ("adds", "done", "queued_s", "retries", "work_s")
+    __slots__ = ("adds", "done", "queued", "retries", "worked")
 
     def __init__(self) -> None:
         self.adds = 0
         self.done = 0
         self.retries = 0
-        self.queued_s = 0.0  # how long keys waited, all together
-        self.work_s = 0.0  # how long they were worked on, all together
+        self.queued = Durations()  # how long keys waited
+        self.worked = Durations()  # how long they were worked on
 
 
 class WorkQueue(Generic[K]):
@@ -67,6 +86,11 @@ class WorkQueue(Generic[K]):
     @property
     def working(self) -> int:
         return len(self._working)
+
+    def running_s(self) -> list[float]:
+        """For how long each key that is worked on now has been."""
+        now_s = self._clock.monotonic_s()
+        return [now_s - began_s for began_s in self._working.values()]
 
     @property
     def idle(self) -> bool:
@@ -130,7 +154,7 @@ class WorkQueue(Generic[K]):
                 raise
         key, since_s = self._ready.popitem(last=False)
         now_s = self._clock.monotonic_s()
-        self.counts.queued_s += now_s - since_s
+        self.counts.queued.add(now_s - since_s)
         self._working[key] = now_s
         return key
 
@@ -138,7 +162,7 @@ class WorkQueue(Generic[K]):
         """The key is no longer worked on."""
         began_s = self._working.pop(key)
         self.counts.done += 1
-        self.counts.work_s += self._clock.monotonic_s() - began_s
+        self.counts.worked.add(self._clock.monotonic_s() - began_s)
         if key in self._again:
             self._again.discard(key)
             self.add(key)

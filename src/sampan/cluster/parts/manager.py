@@ -15,6 +15,7 @@ from sampan.client.leases import Elector
 from sampan.cluster import addons
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts.clients import client_of
+from sampan.cluster.parts.manager_metrics import MetricsServer
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
@@ -62,12 +63,15 @@ async def run(layout: Layout, settings: Settings) -> None:
             tasks.create_task(manager.run())
             tasks.create_task(scheduler.run())
 
+    metrics = MetricsServer(manager.metrics_text, layout.run)
+    await metrics.start()
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(informers.run())
             tasks.create_task(elector.run(lead))
             tasks.create_task(addons.ensure(client, settings))
     finally:
+        await metrics.close()
         await client.close()
         await binder.close()
 

@@ -22,6 +22,7 @@ from sampan.client.informer import SharedInformers
 from sampan.client.queue import WorkQueue
 from sampan.client.resources import Resource, resource_of
 from sampan.controllers.runtime.controller import Controller, Key, Watch, root_of
+from sampan.controllers.runtime.metrics import render
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -98,8 +99,8 @@ class Running:
             done=counts.done,
             retries=counts.retries,
             failures=self.failed,
-            queued_s=counts.queued_s,
-            work_s=counts.work_s,
+            queued_s=counts.queued.total_s,
+            work_s=counts.worked.total_s,
         )
 
     async def run(self) -> None:
@@ -247,3 +248,7 @@ class Manager:
     def metrics(self) -> dict[str, Metrics]:
         """Per controller, by name."""
         return {name: running.metrics for name, running in self.controllers.items()}
+
+    def metrics_text(self) -> str:
+        """The work queues in Prometheus' text format."""
+        return render({name: running.queue for name, running in self.controllers.items()})
