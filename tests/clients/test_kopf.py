@@ -10,6 +10,7 @@ from typing import Any
 import kopf
 import pytest
 
+from sampan.client.errors import ApiError
 from sampan.schema import api
 from sampan.testing.cluster import Cluster
 
@@ -81,18 +82,49 @@ def operator(seen: Seen) -> kopf.OperatorRegistry:
     return registry
 
 
+def with_admission(registry: kopf.OperatorRegistry, live: Cluster) -> None:
+    """Give the operator webhooks, served over HTTPS with a certificate of the cluster's authority."""
+
+    @kopf.on.startup(registry=registry)
+    def serve(settings: kopf.OperatorSettings, **_: Any) -> None:
+        folder = live.kubeconfig.parent
+        settings.admission.server = kopf.WebhookServer(
+            addr="127.0.0.1",
+            host="127.0.0.1",
+            certfile=str(folder / "server.crt"),
+            pkeyfile=str(folder / "server.key"),
+            cafile=str(folder / "ca.crt"),
+        )
+        settings.admission.managed = "operator.example.com"
+
+    @kopf.on.validate("configmaps", labels={"checked": "yes"}, registry=registry)
+    def check(body: kopf.Body, warnings: list[str], **_: Any) -> None:
+        warnings.append("the operator has looked at it")
+        if dict(body.get("data") or {}).get("x") == "bad":
+            raise kopf.AdmissionError("x must not be bad", code=400)
+
+    @kopf.on.mutate("configmaps", labels={"checked": "yes"}, registry=registry)
+    def change(patch: kopf.Patch, **_: Any) -> None:
+        patch.metadata.annotations["mutated-by"] = "operator"
+
+
 @pytest.fixture
-def seen(live: Cluster, own: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
+def seen(
+    live: Cluster, own: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Seen]:
     """What a running operator sees in the namespace `own`."""
     monkeypatch.setenv("KUBECONFIG", str(live.kubeconfig))
     noted, stop, ready = Seen(), threading.Event(), threading.Event()
     failures: list[BaseException] = []
+    registry = operator(noted)
+    if getattr(request, "param", "") == "admission":
+        with_admission(registry, live)
 
     def run() -> None:
         try:
             asyncio.run(
                 kopf.operator(
-                    registry=operator(noted), namespaces=[own], stop_flag=stop, ready_flag=ready,
+                    registry=registry, namespaces=[own], stop_flag=stop, ready_flag=ready,
                     standalone=True,
                 )
             )  # fmt: skip
@@ -137,3 +169,23 @@ def test_nothing_is_left_in_the_way(live: Cluster, own: str, seen: Seen) -> None
     live.client.delete(api.ConfigMap, "other", own)
     assert all(m.metadata.name != "other" for m in live.client.list(api.ConfigMap, own))
     assert seen.calls == []
+
+
+@pytest.mark.parametrize("seen", ["admission"], indirect=True)
+def test_an_operator_with_admission(live: Cluster, own: str, seen: Seen) -> None:
+    """kopf writes its own webhook configurations, for its own server."""
+    for kind in (api.ValidatingWebhookConfiguration, api.MutatingWebhookConfiguration):
+        live.wait_until(lambda kind=kind: any(hook.webhooks for hook in live.client.list(kind)))
+    checked = {"checked": "yes"}
+    good = api.ConfigMap(metadata=api.ObjectMeta(name="good", namespace=own, labels=checked), data={"x": "1"})
+    assert live.client.create(good).metadata.annotations["mutated-by"] == "operator"
+    bad = api.ConfigMap(metadata=api.ObjectMeta(name="bad", namespace=own, labels=checked), data={"x": "bad"})
+    with pytest.raises(ApiError, match="x must not be bad") as refused:
+        live.client.create(bad)
+    assert refused.value.code == 400
+    plain = api.ConfigMap(metadata=api.ObjectMeta(name="plain", namespace=own), data={"x": "bad"})
+    assert not live.client.create(plain).metadata.annotations
+    # Whoever comes next must not wait for this operator's webhooks.
+    for kind in (api.ValidatingWebhookConfiguration, api.MutatingWebhookConfiguration):
+        for hook in live.client.list(kind):
+            live.client.delete(kind, hook.metadata.name or "")

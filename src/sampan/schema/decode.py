@@ -54,7 +54,7 @@ def decode_object(
 def problems(data: bytes, kind: Any) -> list[str]:
     """The unknown and duplicate fields of a body that decodes; at most MAX_PROBLEMS of them."""
     found = unknown_fields(data, kind)
-    if _may_repeat_keys(data):
+    if may_repeat_keys(data):
         found += duplicate_fields(data)
     return found[:MAX_PROBLEMS]
 
@@ -142,7 +142,8 @@ def _fill(obj: Any, kind: Any, gvk: GroupVersionKind) -> None:
         obj.kind = gvk.kind
 
 
-def _may_repeat_keys(data: bytes) -> bool:
+def may_repeat_keys(data: bytes) -> bool:
+    """A quick look at JSON: False where surely no object of it has a key twice."""
     # Written again, a body with a repeated key is shorter. Other ways to write the same JSON (escapes,
     # floats) differ in length too; those bodies are rare and only cost the slow look.
     compact = msgspec.json.format(data, indent=-1)

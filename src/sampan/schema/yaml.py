@@ -35,6 +35,7 @@ _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?
 _INFINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 # From here on, Go's JSON writes floats with an exponent.
 _WRITTEN_WITH_EXPONENT: Final = 1e21
+MAX_REPEATS: Final = 100
 _UNSET: Final = object()
 _MERGE: Final = object()
 
@@ -55,8 +56,14 @@ def yaml_to_json(data: bytes) -> bytes:
 
 def load(data: bytes) -> Any:
     """The first document of `data` as plain values. Raises ValueError."""
+    return load_with_repeats(data)[0]
+
+
+def load_with_repeats(data: bytes) -> tuple[Any, list[str]]:
+    """The first document, and the keys that a map of it has more than once, as goyaml tells of them."""
+    builder = _Builder()
     try:
-        return _Builder().build(pyyaml.parse(data, Loader=pyyaml.CSafeLoader))
+        return builder.build(pyyaml.parse(data, Loader=pyyaml.CSafeLoader)), builder.repeats
     except pyyaml.YAMLError as error:
         raise ValueError(f"yaml: {_told(error)}") from None
 
@@ -91,6 +98,8 @@ class _Builder:
         self._nodes = 0
         self._expanded = 0
         self._result: Any = None
+        # `line 4: key "x" already set in map`; the last value wins all the same.
+        self.repeats: list[str] = []
 
     def build(self, events: Iterator[Any]) -> Any:
         for event in events:
@@ -165,6 +174,9 @@ class _Builder:
                 # Of several, the first to name a key wins; the mapping's own keys win over all.
                 holder.merged = {**_merged(value), **holder.merged}
             else:
+                if holder.key in holder.value and len(self.repeats) < MAX_REPEATS:
+                    line = event.start_mark.line + 1
+                    self.repeats.append(f'line {line}: key "{holder.key}" already set in map')
                 holder.value[holder.key] = value
             holder.key = _UNSET
 

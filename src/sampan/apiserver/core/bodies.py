@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.request import JSON, Request
 from sampan.apiserver.core.resource import Resource
+from sampan.kinds.kind import Kind
+from sampan.machinery import field
+from sampan.machinery.field import Path
 from sampan.schema import protobuf
 from sampan.schema.decode import DecodeFailure, decode_object
 
 # kube-apiserver's limit for JSON bodies and patches.
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
-_YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 
 T = TypeVar("T")
 
@@ -26,9 +30,21 @@ class Bodies:
 
         Raises 400, 413, 415; adds warnings to the context.
         """
-        return self.decode_data(self.json(request), context, resource)
+        repeats: Sequence[str] = ()
+        if context.field_validation != "Ignore" and media_of(request) in YAML:
+            repeats = repeated_keys(request.body)
+        return self.decode_data(self.json(request), context, resource, repeats=repeats)
 
-    def decode_data(self, data: bytes, context: Context, resource: Resource) -> Any:
+    def decode_data(
+        self,
+        data: bytes,
+        context: Context,
+        resource: Resource,
+        *,
+        repeats: Sequence[str] = (),
+        patch: bytes | None = None,
+    ) -> Any:
+        """The object in JSON that is a body, or what a `patch` has made."""
         kind, strict = resource.kind, context.field_validation != "Ignore"
         try:
             obj, problems = decode_object(data, resource.struct, kind.gvk, strict=strict)
@@ -38,8 +54,9 @@ class Bodies:
         if kind.prune is not None:
             unknown = [f'unknown field "{path}"' for path in kind.prune(obj)]
             problems = problems + unknown if strict else problems
+        problems = [*repeats, *problems]
         if problems and context.field_validation == "Strict":
-            raise status.bad_request(f"strict decoding error: {', '.join(problems)}")
+            raise _strict_refusal(kind, ", ".join(problems), patch)
         if context.field_validation == "Warn":
             for problem in problems:
                 context.warn(problem)
@@ -60,7 +77,7 @@ class Bodies:
         if len(request.body) > MAX_BODY_BYTES:
             raise status.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
         media = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
-        if media in _YAML:
+        if media in YAML:
             try:
                 from sampan.schema.yaml import yaml_to_json  # late: few clients send it
 
@@ -77,6 +94,32 @@ class Bodies:
         if media not in (JSON, ""):
             raise status.unsupported_media(media, "application/json, application/yaml")
         return request.body
+
+
+def media_of(request: Request) -> str:
+    """The media type of the body, in lower case and without parameters."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def repeated_keys(data: bytes) -> list[str]:
+    """What is wrong with the maps of a YAML body that goyaml would refuse to decode strictly."""
+    from sampan.schema.yaml import load_with_repeats  # late: few clients send it
+
+    try:
+        repeats = load_with_repeats(data)[1]
+    except ValueError:
+        return []  # what it is not told here, it will be when it is decoded
+    return [f"yaml: unmarshal errors:\n  {line}" for line in repeats]
+
+
+def _strict_refusal(kind: Kind, problems: str, patch: bytes | None) -> status.StatusError:
+    text = f"strict decoding error: {problems}"
+    if patch is None:
+        what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+        return status.bad_request(f"{what}: {text}")
+    error = field.invalid(Path("patch"), patch.decode(errors="replace"), text)
+    cause = {"reason": error.type, "message": error.body(), "field": error.field}
+    return status.StatusError(422, "Invalid", f' "" is invalid: {error}', {"causes": [cause]})
 
 
 def _check_type(obj: Any, resource: Resource) -> None:

@@ -51,6 +51,12 @@ def negotiate(accept: str) -> Form:
     raise not_acceptable("application/json, application/yaml")
 
 
+def negotiate_whole(accept: str) -> None:
+    """Raises 406 where a client takes nothing but a table, or metadata, of what has neither: a review."""
+    if "as=" in accept:
+        negotiate(",".join(clause for clause in accept.split(",") if "as=" not in clause) or "none")
+
+
 class _Partial(msgspec.Struct):
     metadata: msgspec.Raw
 

@@ -9,13 +9,14 @@ import msgspec
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.applying import apply_change, refusal
-from sampan.apiserver.core.bodies import MAX_BODY_BYTES, Bodies
+from sampan.apiserver.core.bodies import MAX_BODY_BYTES, Bodies, repeated_keys
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
 from sampan.machinery.patch import json_patch, merge_patch, strategic
 from sampan.machinery.patch.errors import PatchError
 from sampan.schema import codec
+from sampan.schema.decode import may_repeat_keys
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -37,7 +38,8 @@ def patched(request: Request, context: Context, content_type: str, bodies: Bodie
 
     def change(old: Any) -> Any:
         document = edit(codec.to_builtins(served.from_hub(old)))
-        return served.to_hub(bodies.decode_data(msgspec.json.encode(document), context, served))
+        data = msgspec.json.encode(document)
+        return served.to_hub(bodies.decode_data(data, context, served, patch=request.body))
 
     return change
 
@@ -77,6 +79,13 @@ def _edit(request: Request, content_type: str, resource: Resource | None) -> Cha
     raise status.unsupported_media(content_type, _SUPPORTED)
 
 
+def _tell_of_repeats(request: Request, context: Context) -> None:
+    for problem in repeated_keys(request.body):
+        if context.field_validation == "Strict":
+            raise status.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {problem}")
+        context.warn(problem)
+
+
 def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
     if not request.query.get("fieldManager"):
         raise status.bad_request(
@@ -86,9 +95,12 @@ def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
     try:
         from sampan.schema.yaml import yaml_to_json  # late: few clients send it
 
-        config = msgspec.json.decode(yaml_to_json(request.body))
+        data = yaml_to_json(request.body)
+        config = msgspec.json.decode(data)
     except ValueError as problem:
         raise status.bad_request(f"error decoding YAML: {problem}") from None
+    if context.field_validation != "Ignore" and (data is not request.body or may_repeat_keys(data)):
+        _tell_of_repeats(request, context)
     if not isinstance(config, dict):
         raise status.bad_request("error decoding patch: an applied configuration is an object")
     return apply_change(config, context, request.flag("force"), bodies)

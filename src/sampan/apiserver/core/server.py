@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import bootstrap, impersonation, paths, portrepair, status, users
+from sampan.apiserver.core import bootstrap, formats, impersonation, paths, portrepair, status, users
 from sampan.apiserver.core.admission import builtin
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.extension import PREFIX as DYNAMIC_PREFIX
@@ -303,6 +303,7 @@ class ApiServer:
             return await self._reader.list_objects(request, target, resource)
         made = context(request, user, target, resource, self.clock.now())
         if self._reviews.answers(kind.kind):
+            formats.negotiate_whole(request.accept)
             return self._reviews.review(self._bodies.decode(request, made, resource), made)
         if kind.virtual:
             return await self._subresources.bind_named(request, made)
