@@ -72,6 +72,10 @@ class Profile(msgspec.Struct, frozen=True):
     name: str = "default-scheduler"
     filters: tuple[Plugin, ...] = ()
     scorers: tuple[tuple[Plugin, int], ...] = ()
+    preempts: bool = True
+    preemption_share: float = 0.10
+    preemption_least: int = 100
+    by_deadline: bool = False
 
 
 class _Kept(msgspec.Struct, eq=False):
@@ -111,8 +115,11 @@ class Engine:
         return self.pick(pod, found, choose, extra)
 
     def feasible(self, pod: PodInfo) -> RowIndex | Decision:
-        """The rows that will do; or, where there are none, why."""
+        """The rows that will do; or, where there are none, why. A node that was promised comes first."""
         world = self.world
+        promised = world.table.rows.get(world.nomination(pod.key))
+        if promised is not None and not self.refusal(pod, promised):
+            return np.array([promised], dtype=np.intp)
         rows, wide = self._start(pod)
         if isinstance(wide, Rejected) or rows is not None:
             passing = self._among(pod, rows, wide)
@@ -175,21 +182,25 @@ class Engine:
                 found[plugin.name] = weight * scaled(raw, plugin.scaling)
         return found
 
-    def fits(self, pod: PodInfo, row: int, states: Sequence[tuple[Plugin, Any]] | None = None) -> bool:
-        """Whether every filter lets the pod onto one row, as the world is at this instant."""
+    def looks_around(self, pod: PodInfo) -> bool:
+        """Whether what is on other rows has a say on where the pod can run."""
+        return any(plugin.prepare(pod, self.world) is not None for plugin in self._wide)
+
+    def refusal(self, pod: PodInfo, row: int) -> str:
+        """Why the first filter keeps the pod off one row, as the world is now; "" if none does."""
         rows = np.array([row], dtype=np.intp)
         for plugin in self.profile.filters:
             if not plugin.overrides("filter"):
                 continue
             state = plugin.prepare(pod, self.world)
             if isinstance(state, Rejected):
-                return False
+                return state.text
             if state is None:
                 continue
             verdict = plugin.filter(state, self.world, rows)
             if verdict is not None and verdict.refused[0]:
-                return False
-        return bool(self.world.table.live[row])
+                return next(r.text for r in verdict.reasons if r.where[0])
+        return ""
 
     # -- saying why ----------------------------------------------------------------------------------
 
@@ -221,9 +232,9 @@ class Engine:
             self._tell_promised(found, pod, left)
         return found
 
-    def explain_failure(self, pod: PodInfo) -> Decision:
+    def explain_failure(self, pod: PodInfo, found: Diagnosis | None = None) -> Decision:
         """The decision that there is no node, with its reasons."""
-        found = self.diagnose(pod)
+        found = found or self.diagnose(pod)
         return Decision(
             nodes=self.world.table.count,
             reasons=tuple((count, reason) for reason, count in found.reasons.items()),
@@ -371,7 +382,7 @@ class Engine:
         with self.world.without(name, ()) as trial:
             for rival in rivals:
                 trial.add(rival)
-            return self.fits(pod, row)
+            return not self.refusal(pod, row)
 
     def _tell(self, found: Diagnosis, plugin: Plugin, verdict: Verdict, left: Bools) -> None:
         for reason in verdict.reasons:

@@ -12,16 +12,20 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
 from sampan.client.client import Client
-from sampan.client.effects import Emit
+from sampan.client.effects import Emit, Ref
 from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
-from sampan.scheduler.binding import is_bound, post_binding
+from sampan.scheduler.binding import is_bound, post_binding, preempt
 from sampan.scheduler.cycle import Decision, Engine, Profile
+from sampan.scheduler.deadlines import rank_of
 from sampan.scheduler.events import pod_event
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.preemption import Outcome, Preemption, Victims
 from sampan.scheduler.queue import Queue, Waiting
 from sampan.scheduler.registry import DEFAULT_NAME, default_profile
 from sampan.scheduler.telling import FAILED, Teller, Word, ref
@@ -54,7 +58,13 @@ class Scheduler:
         others = {kind: informers.of(kind) for kind in KINDS}
         self.queue = Queue()
         self.world = World({kind: informer.cache for kind, informer in others.items()})
-        self.engines = {p.name: Engine(p, self.world) for p in profiles or (default_profile(),)}
+        profiles = profiles or (default_profile(),)
+        self.engines = {p.name: Engine(p, self.world) for p in profiles}
+        self._preemptions = {
+            p.name: Preemption(self.engines[p.name], share=p.preemption_share, least=p.preemption_least)
+            for p in profiles
+            if p.preempts
+        }
         self._client = client
         self._clock = clock
         self._chance = chance or random.Random()
@@ -63,12 +73,11 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(BINDINGS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watching = Watching(
-            informers, self.queue, self.engines, self.world, self._wake.set, lambda pod: 0.0
-        )
+        self._watching = Watching(informers, self.queue, self.engines, self.world, self._wake.set, self._rank)
         self._pods = self._watching.pods
         self._teller = Teller(client, clock, self._pods.cache, self._recorder)
         self._watching.told = self._teller.forget
+        self._watching.budgets_changed = self._budgets_changed
         self._watching.start()
         for kind, informer in others.items():
             self._watching.listen(kind, informer)
@@ -140,8 +149,58 @@ class Scheduler:
         task.add_done_callback(self._tasks.discard)
 
     def _refused(self, waiting: Waiting, pod: PodInfo, decision: Decision) -> None:
+        """No node will do: see whether less important pods can make room, and say what came of it."""
+        name = pod.spec.schedulerName or ""
+        preemption = self._preemptions.get(name)
+        outcome = Outcome()
+        if preemption is not None and decision.nodes:
+            found = self.engines[name].diagnose(pod)
+            outcome = preemption.find(pod, found, lambda count: self._chance.randrange(count) if count else 0)
+        nominated: str | None = None
+        if outcome.victims is not None:
+            nominated = outcome.victims.node
+            self._promise(pod, outcome.victims)
+        elif self.world.nomination(pod.key) and "terminating" not in outcome.message:
+            nominated = ""
+            self.world.nominate(pod, "")
         self.queue.park(waiting, decision.refused_by, self._clock.monotonic_s())
-        self._teller.tell(waiting.key, Word(pod.pod, decision.message))
+        told = msgspec.structs.replace(decision, after=outcome.message)
+        self._teller.tell(waiting.key, Word(pod.pod, told.message, nominated=nominated))
+
+    def _promise(self, pod: PodInfo, victims: Victims) -> None:
+        """Promise the node to the pod and send its victims away; less important promises end."""
+        for other in list(self.world.nominated.get(victims.node, {}).values()):
+            if other.priority < pod.priority:
+                self.world.nominate(other, "")
+                self._teller.tell_nomination(other.pod, "")
+        self.world.nominate(pod, victims.node)
+        for victim in victims.pods:
+            task = asyncio.create_task(self._send_away(victim, pod, victims.node))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _send_away(self, victim: PodInfo, pod: PodInfo, node: str) -> None:
+        name = pod.spec.schedulerName or ""
+        message = f"Preempted by pod {pod.uid} on node {node}"
+        try:
+            if not victim.terminating:
+                await preempt(self._client, self._clock, victim, name)
+        except Exception as problem:  # the pod is tried again and finds the victim still there
+            _log.warning("preempting %s/%s failed: %s", *victim.key, problem)
+            self.world.nominate(pod, "")
+            self.queue.activate(pod.key)
+            self._wake.set()
+            return
+        about: Ref = ref(victim.pod)
+        self._recorder(name).emit(Emit(about, "Normal", "Preempted", message, "Preempting"))
+
+    def _rank(self, pod: api.Pod) -> float:
+        engine = self.engines.get(pod.spec.schedulerName or "")
+        return rank_of(pod) if engine is not None and engine.profile.by_deadline else 0.0
+
+    def _budgets_changed(self) -> None:
+        for preemption in self._preemptions.values():
+            preemption.budgets_version += 1
 
     def _failed(self, waiting: Waiting, problem: Exception) -> None:
         _log.error("deciding for %s/%s failed and is tried again", *waiting.key, exc_info=problem)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sampan.base.clock import Clock, kube_time
-from sampan.client.cache import Cache
+from sampan.client.cache import Cache, key_of
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.effects import Emit, Ref
 from sampan.client.errors import ApiError
@@ -49,6 +49,10 @@ class Teller:
         self._untold[key] = word
         self._something.set()
 
+    def tell_nomination(self, pod: api.Pod, node: str) -> None:
+        """Change the nominated node alone."""
+        self.tell(key_of(pod), Word(pod, "", nominated=node))
+
     def forget(self, key: Key) -> None:
         self._untold.pop(key, None)
 
@@ -63,15 +67,21 @@ class Teller:
             while self._untold:
                 key = next(iter(self._untold))
                 word = self._untold.pop(key)
+                if not word.message:
+                    await self._write_safely(key, word)
+                    continue
                 recorder: Recorder = self._recorder_of(word.pod.spec.schedulerName or "")
                 event = Emit(ref(word.pod), "Warning", "FailedScheduling", word.message, "Scheduling")
                 recorder.emit(event)
-                try:
-                    await self._write(word)
-                except (ApiError, ConnectionError, TimeoutError) as problem:  # said again at the next try
-                    _log.debug("the condition of %s/%s could not be written: %s", *key, problem)
-                except Exception:
-                    _log.exception("the condition of %s/%s could not be written", *key)
+                await self._write_safely(key, word)
+
+    async def _write_safely(self, key: Key, word: Word) -> None:
+        try:
+            await self._write(word)
+        except (ApiError, ConnectionError, TimeoutError) as problem:  # said again at the next try
+            _log.debug("the condition of %s/%s could not be written: %s", *key, problem)
+        except Exception:
+            _log.exception("the condition of %s/%s could not be written", *key)
 
     async def _write(self, word: Word) -> None:
         metadata = word.pod.metadata
@@ -80,7 +90,9 @@ class Teller:
         if held is None or held.metadata.uid != metadata.uid or held.spec.nodeName:
             return
         status: dict[str, Any] = {}
-        condition = why_condition(held, word.message, kube_time(self._clock.now()), word.reason)
+        condition = None
+        if word.message:
+            condition = why_condition(held, word.message, kube_time(self._clock.now()), word.reason)
         if condition is not None:
             status["conditions"] = [condition]
         if word.nominated is not None and (held.status.nominatedNodeName or "") != word.nominated:

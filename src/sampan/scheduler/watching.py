@@ -21,6 +21,7 @@ KINDS: Final[tuple[type[Any], ...]] = (
     api.ReplicaSet,
     api.StatefulSet,
     api.ReplicationController,
+    api.PodDisruptionBudget,
 )
 # Of these a change can free pods that wait.
 _FREEING: Final = frozenset({"Namespace"})
@@ -41,6 +42,7 @@ class Watching:
         self.pods = informers.of(api.Pod)
         self.nodes = informers.of(api.Node)
         self.told: Callable[[Key], None] = lambda key: None  # nothing need be said of the pod any more
+        self.budgets_changed: Callable[[], None] = lambda: None
         self._queue = queue
         self._engines = engines
         self._world = world
@@ -56,6 +58,8 @@ class Watching:
     def listen(self, kind: type[Any], informer: Any) -> None:
         """Let changes of another kind reach the pods that wait for them."""
         name = kind.__name__.rpartition("_")[2]
+        if kind is api.PodDisruptionBudget:
+            informer.on_change(lambda old, new: self.budgets_changed())
 
         def changed(old: Any, new: Any) -> None:
             if name == "Namespace":

@@ -42,6 +42,7 @@ class World:
         self._nominations: dict[Key, str] = {}
         self._objects = objects or {}
         self._by_node: dict[str, dict[Key, Placed]] = {}
+        self._priorities: dict[int, int] = {}
 
     # -- other objects -------------------------------------------------------------------------------
 
@@ -59,6 +60,7 @@ class World:
     def place(self, pod: PodInfo, node: str, *, assumed: bool = False) -> None:
         """Count a pod on a node, known or not."""
         placed = Placed(pod, node, assumed)
+        self._priorities[pod.priority] = self._priorities.get(pod.priority, 0) + 1
         self.placed[pod.key] = placed
         self._by_node.setdefault(node, {})[pod.key] = placed
         row = self.table.rows.get(node)
@@ -70,6 +72,10 @@ class World:
         placed = self.placed.pop(key, None)
         if placed is None:
             return None
+        priority = placed.pod.priority
+        self._priorities[priority] -= 1
+        if not self._priorities[priority]:
+            del self._priorities[priority]
         on_node = self._by_node[placed.node]
         del on_node[key]
         if not on_node:
@@ -78,6 +84,11 @@ class World:
         if row is not None:
             self._count(placed.pod, row, -1)
         return placed
+
+    @property
+    def least_priority(self) -> float:
+        """The priority of the least important placed pod; infinite where there is none."""
+        return min(self._priorities, default=float("inf"))
 
     def on(self, node: str) -> list[PodInfo]:
         """The pods that count on a node."""

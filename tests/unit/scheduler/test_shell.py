@@ -9,6 +9,9 @@ import pytest
 from sampan.schema import api, codec
 from sampan.testing.cluster import Cluster
 
+NOT_HELPFUL = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+NO_MATCH = f"0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. {NOT_HELPFUL}"
+NO_VICTIMS = "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
 STRATEGIC_GATES: dict[str, Any] = {"spec": {"schedulingGates": []}}
 
 
@@ -57,7 +60,7 @@ def events(cluster: Cluster, reason: str) -> list[str]:
 def test_a_label_makes_a_pod_fit(sampan_cluster: Cluster) -> None:
     cluster = sampan_cluster
     cluster.client.create(web(nodeSelector={"disk": "ssd"}))
-    message = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+    message = NO_MATCH
     waits_because(cluster, message)
     cluster.wait_until(lambda: events(cluster, "FailedScheduling") == [message])
     cluster.client.patch(api.Node, "node-1", "", {"metadata": {"labels": {"disk": "ssd"}}})
@@ -72,7 +75,7 @@ def test_a_taint_that_goes_lets_a_pod_in(sampan_cluster: Cluster) -> None:
     tainted = {"spec": {"taints": [{"key": "team", "value": "red", "effect": "NoSchedule"}]}}
     cluster.client.patch(api.Node, "node-1", "", tainted)
     cluster.client.create(web())
-    waits_because(cluster, "0/1 nodes are available: 1 node(s) had untolerated taint(s).")
+    waits_because(cluster, f"0/1 nodes are available: 1 node(s) had untolerated taint(s). {NOT_HELPFUL}")
     cluster.client.patch(api.Node, "node-1", "", {"spec": {"taints": None}})
     has_a_node(cluster)
 
@@ -83,7 +86,7 @@ def test_a_pod_that_goes_makes_room(sampan_cluster: Cluster) -> None:
     cluster.client.create(web("first", containers=big))
     has_a_node(cluster, "first")
     cluster.client.create(web(containers=big))
-    waits_because(cluster, "0/1 nodes are available: 1 Insufficient cpu.")
+    waits_because(cluster, f"0/1 nodes are available: 1 Insufficient cpu. {NO_VICTIMS}")
     since = scheduled(get(cluster)).lastTransitionTime  # type: ignore[union-attr]
     cluster.client.patch(api.Node, "node-1", "", {"metadata": {"labels": {"any": "thing"}}})
     cluster.advance(30)
@@ -136,7 +139,7 @@ def test_pods_spread_over_equal_nodes(count: int) -> None:
 def test_an_idle_scheduler_does_not_turn(sampan_cluster: Cluster) -> None:
     cluster = sampan_cluster
     cluster.client.create(web(nodeSelector={"disk": "ssd"}))
-    waits_because(cluster, "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
+    waits_because(cluster, NO_MATCH)
     scheduler, tried = cluster.scheduler, 0
     pop = scheduler.queue.pop
 
