@@ -6,13 +6,13 @@ token, a bootstrap or service-account token. A request without credentials is an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import users
+from sampan.apiserver.core import bootstraptokens, users
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import unauthorized
@@ -46,12 +46,14 @@ class Authenticator:
         find: Callable[[str], Resource],
         *,
         anonymous: bool = True,
+        anonymous_paths: Collection[str] = (),
     ) -> None:
         self._clock = clock
         self._keys = keys
         self._static = static_tokens
         self._find = find
         self._anonymous = anonymous
+        self._anonymous_paths = frozenset(anonymous_paths)
         self._verified: dict[str, tuple[float, User]] = {}
 
     def user(self, request: Request) -> User:
@@ -63,7 +65,7 @@ class Authenticator:
             return self.token_user(header[7:].strip())
         if header:
             raise unauthorized()
-        if not self._anonymous:
+        if not self._anonymous and request.path not in self._anonymous_paths:
             raise unauthorized()
         return users.ANONYMOUS
 
@@ -72,6 +74,8 @@ class Authenticator:
         static = self._static.get(token)
         if static is not None:
             return static
+        if (parts := bootstraptokens.parts_of(token)) is not None:
+            return self._bootstrap_user(*parts)
         now_s = self._clock.monotonic_s()
         known = self._verified.get(token)
         if known is not None and known[0] > now_s:
@@ -92,6 +96,8 @@ class Authenticator:
         static = self._static.get(token)
         if static is not None:
             return static, asked
+        if (parts := bootstraptokens.parts_of(token)) is not None:
+            return self._bootstrap_user(*parts), asked
         claims = self._claims(token, asked)
         held = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         return self._service_account(claims), [audience for audience in asked if audience in held]
@@ -130,6 +136,17 @@ class Authenticator:
 
         return jwt.encode(claims, self._keys.private_pem, ALGORITHM), expires
 
+    def _bootstrap_user(self, token_id: str, token_secret: str) -> User:
+        secrets = self._find("secrets")
+        item = secrets.cache.get(bootstraptokens.NAMESPACE, bootstraptokens.secret_name(token_id))
+        if item is None:
+            raise unauthorized()
+        secret = secrets.decode_stored(item.data)
+        user = bootstraptokens.user_of(secret, token_id, token_secret, self._clock.now())
+        if user is None:
+            raise unauthorized()
+        return user
+
     def _service_account(self, claims: Mapping[str, Any]) -> User:
         private: Any = claims.get("kubernetes.io")
         try:
@@ -140,6 +157,8 @@ class Authenticator:
             if pod is not None:
                 self._live("pods", namespace, pod)
                 return users.service_account(namespace, account["name"], live, (pod["name"], pod["uid"]))
+            if (node := private.get("node")) is not None:
+                self._live("nodes", "", node)
             if (secret := private.get("secret")) is not None:
                 self._live("secrets", namespace, secret)
             return users.service_account(namespace, account["name"], live)

@@ -64,6 +64,7 @@ _TOKEN_PREFIXES: Final = (
     "/registry/core/serviceaccounts/",
     "/registry/core/pods/",
     "/registry/core/secrets/",
+    "/registry/core/nodes/",
 )
 
 
@@ -78,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     version: str = NEWEST
     static_tokens: Mapping[str, User] = msgspec.field(default_factory=dict)
     anonymous: bool = True
+    # Where requests without credentials are answered even so (AuthenticationConfiguration's conditions).
+    anonymous_paths: tuple[str, ...] = ()
     kubelet_ca: str = ""
     # Pods are host processes with addresses of the loopback network (the process runtime).
     loopback_pods: bool = False
@@ -108,6 +111,7 @@ class ApiServer:
             settings.static_tokens,
             self._find_token_holder,
             anonymous=settings.anonymous,
+            anonymous_paths=settings.anonymous_paths,
         )
         self._graph = NodeGraph(self._find_any)
         self.authorizer = Authorizer(self._find_rbac, self._graph)

@@ -41,6 +41,8 @@ async def run(layout: Layout, settings: Settings) -> None:
             keys=token_keys(layout),
             service_cidr=settings.service_range,
             service_ip=settings.service_ip,
+            anonymous=False,
+            anonymous_paths=("/healthz", "/livez", "/readyz"),
             address=address,
             port=settings.port,
             version=settings.kubernetes_version,
