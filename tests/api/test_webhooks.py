@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from sampan.apiserver.core.server import ApiServer
+from sampan.base.ids import RandomIds
+from sampan.schema import api as api_types
+from sampan.store.backend import Delete
 from tests.api.server import CONFIG_MAPS, DEPLOYMENTS, PODS, Api, config_map, deployment, pod, run, user
+from tests.api.test_customresources import settled
 from tests.api.webhooks import Hooks, hooks, json_patch
 
 BASE = "/apis/admissionregistration.k8s.io/v1"
@@ -608,3 +614,174 @@ async def test_a_mutated_scale_is_what_happens(api: Api, server: Hooks) -> None:
     made = (await api.patch(f"{DEPLOYMENTS}/web/scale", {"spec": {"replicas": 2}})).ok()
     assert made["spec"]["replicas"] == 5
     assert (await api.get(f"{DEPLOYMENTS}/web")).ok()["spec"]["replicas"] == 5
+
+
+@hooked
+async def test_deny_crd_creation(api: Api, server: Hooks) -> None:
+    server.review("/crd", deny("the crd contains unwanted label"))
+    group = "apiextensions.k8s.io"
+    one = webhook(
+        server,
+        "/crd",
+        rule("customresourcedefinitions", "CREATE", group),
+        objectSelector={"matchLabels": {"webhook-e2e-test": "webhook-disallow"}},
+    )
+    await configure(api, VALIDATING, "crd", one)
+    crd = {
+        "metadata": {"name": "widgets.example.com", "labels": {"webhook-e2e-test": "webhook-disallow"}},
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": {"type": "object"}},
+                }
+            ],
+        },
+    }
+    url = f"/apis/{group}/v1/customresourcedefinitions"
+    assert "the crd contains unwanted label" in (await api.post(url, crd)).message
+    crd["metadata"] = {"name": "widgets.example.com"}
+    (await api.post(url, crd)).ok(201)
+
+
+@hooked
+async def test_no_webhook_keeps_a_server_from_starting(api: Api, server: Hooks) -> None:
+    every = rule("*/*", "*", "*", "*")
+    unreachable = {"url": "https://127.0.0.1:1/"}
+    await configure(api, VALIDATING, "closed", webhook(server, "/closed", every, clientConfig=unreachable))
+    # Something that every start creates where it is missing; the webhook would refuse it.
+    role = "/registry/rbac.authorization.k8s.io/clusterroles/view"
+    await api.store.commit([], [Delete(role)])
+    again = ApiServer(api.store, api.clock, RandomIds(random.Random(8)), api.server.settings)
+    await again.start()
+    try:
+        assert again.resources.of(api_types.ClusterRole).cache.get("", "view") is not None
+        other = Api(again, api.clock, api.store)
+        assert (await other.post(CONFIG_MAPS, config_map("x"))).code == 500
+        (await other.delete(f"{VALIDATING}/closed")).ok()
+        (await other.post(CONFIG_MAPS, config_map("x"))).ok(201)
+    finally:
+        await again.close()
+
+
+# -- custom resources ------------------------------------------------------------------------------------
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
+
+
+async def widgets(api: Api, *, storage: str = "v1", preserve: bool = False) -> None:
+    data: dict[str, Any] = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+    }
+    if preserve:
+        data = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"data": data}}}
+    versions = [
+        {"name": name, "served": True, "storage": name == storage, "schema": schema} for name in ("v1", "v2")
+    ]
+    names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
+    spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": versions}
+    (await api.post(DEFINITIONS, {"metadata": {"name": "widgets.example.com"}, "spec": spec})).ok(201)
+    await settled(api, "widgets.example.com")
+
+
+def widget(name: str, version: str = "v1", **data: str) -> dict[str, Any]:
+    return {
+        "apiVersion": f"example.com/{version}",
+        "kind": "Widget",
+        "metadata": {"name": name},
+        "data": data,
+    }
+
+
+@hooked
+async def test_deny_custom_resource_creation_update_and_deletion(api: Api, server: Hooks) -> None:
+    await widgets(api)
+
+    def decide(request: dict[str, Any]) -> dict[str, Any]:
+        shown = request["object"] or request["oldObject"]
+        return {"allowed": shown["data"].get("a") != "disallow", "status": {"message": "unwanted data"}}
+
+    every = rule("widgets", "CREATE,UPDATE,DELETE", "example.com", "*")
+    server.review("/deny", decide)
+    (await api.post(WIDGETS, widget("old", a="disallow"))).ok(201)
+    await configure(api, VALIDATING, "deny", webhook(server, "/deny", every))
+    assert "unwanted data" in (await api.post(WIDGETS, widget("x", a="disallow"))).message
+    (await api.post(WIDGETS, widget("x", a="fine"))).ok(201)
+    assert "unwanted data" in (await api.patch(f"{WIDGETS}/x", {"data": {"a": "disallow"}})).message
+    assert "unwanted data" in (await api.delete(f"{WIDGETS}/old")).message
+    (await api.patch(f"{WIDGETS}/old", {"data": {"a": "fine"}})).ok()
+    (await api.delete(f"{WIDGETS}/old")).ok()
+
+
+@hooked
+async def test_mutate_custom_resource_with_pruning(api: Api, server: Hooks) -> None:
+    await widgets(api)
+    server.review("/known", adds("/data/b", "stage-1"))
+    server.review("/unknown", adds("/data/c", "stage-2"))
+    one = rule("widgets", "CREATE", "example.com", "v1")
+    await configure(api, MUTATING, "m", webhook(server, "/known", one), webhook(server, "/unknown", one))
+    made = (await api.post(WIDGETS, widget("x", a="start"))).ok(201)
+    assert made["data"] == {"a": "start", "b": "stage-1"}
+    assert (await api.get(f"{WIDGETS}/x")).ok()["data"] == made["data"]
+
+
+@hooked
+async def test_mutate_custom_resource_that_keeps_unknown_fields(api: Api, server: Hooks) -> None:
+    await widgets(api, preserve=True)
+    server.review("/more", adds("/data/more", {"deep": [1]}))
+    await configure(
+        api, MUTATING, "m", webhook(server, "/more", rule("widgets", "CREATE", "example.com", "v1"))
+    )
+    made = (await api.post(WIDGETS, widget("x", a="start"))).ok(201)
+    assert made["data"] == {"a": "start", "more": {"deep": [1]}}
+
+
+@hooked
+async def test_mutate_custom_resource_with_different_stored_version(api: Api, server: Hooks) -> None:
+    await widgets(api, storage="v1")
+    server.review("/mark", adds("/data/b", "seen"))
+    only = rule("widgets", "CREATE,UPDATE", "example.com", "v1")
+    await configure(api, MUTATING, "m", webhook(server, "/mark", only))
+    (await api.post(WIDGETS, widget("x", a="1"))).ok(201)
+    definition = (await api.get(f"{DEFINITIONS}/widgets.example.com")).ok()
+    for version in definition["spec"]["versions"]:
+        version["storage"] = version["name"] == "v2"
+    (await api.put(f"{DEFINITIONS}/widgets.example.com", definition)).ok()
+    made = (await api.patch(f"{WIDGETS}/x", {"data": {"a": "2", "b": "none"}})).ok()
+    assert made["data"] == {"a": "2", "b": "seen"}
+    newer = WIDGETS.replace("/v1/", "/v2/")
+    made = (await api.post(newer, widget("y", "v2", a="1"))).ok(201)
+    assert made["data"] == {"a": "1", "b": "seen"}
+    seen = server.seen["/mark"][-1]
+    assert (seen["kind"]["version"], seen["requestKind"]["version"]) == ("v1", "v2")
+    assert seen["object"]["apiVersion"] == "example.com/v1"
+
+
+@hooked
+async def test_custom_resources_are_parameters(api: Api, server: Hooks) -> None:
+    await widgets(api)
+    (await api.post(WIDGETS, widget("limit", a="2"))).ok(201)
+    policies = f"{BASE}/validatingadmissionpolicies"
+    spec = {
+        "paramKind": {"apiVersion": "example.com/v1", "kind": "Widget"},
+        "matchConstraints": {"resourceRules": [rule()]},
+        "validations": [{"expression": "object.data.size() <= int(params.data.a)"}],
+    }
+    (await api.post(policies, {"metadata": {"name": "p"}, "spec": spec})).ok(201)
+    ref = {"name": "limit", "parameterNotFoundAction": "Deny"}
+    bound = {"policyName": "p", "validationActions": ["Deny"], "paramRef": ref}
+    (
+        await api.post(
+            f"{BASE}/validatingadmissionpolicybindings", {"metadata": {"name": "b"}, "spec": bound}
+        )
+    ).ok(201)
+    (await api.post(CONFIG_MAPS, config_map("two", a="1", b="2"))).ok(201)
+    assert (await api.post(CONFIG_MAPS, config_map("three", a="1", b="2", c="3"))).code == 422

@@ -158,6 +158,10 @@ class Finds(Protocol):
 
     def find(self, group: str, version: str, plural: str) -> Resource | None: ...
 
+    def versions(self, group: str, plural: str) -> Sequence[Resource]: ...
+
+    def of_kind(self, api_version: str, kind: str) -> Resource | None: ...
+
 
 class Resources:
     """All resources, and by their URLs those that the Kubernetes `version` has.
@@ -192,6 +196,20 @@ class Resources:
         if found is None:
             return self.custom.find(group, version, plural) if self.custom is not None else None
         return found if found is not None and found.kind.gvk in self._published else None
+
+    def of_kind(self, api_version: str, kind: str) -> Resource | None:
+        """The resource of a kind, built-in or custom."""
+        for found in self:
+            if found.api_version == api_version and found.kind.kind == kind:
+                return found
+        return self.custom.of_kind(api_version, kind) if self.custom is not None else None
+
+    def versions(self, resource: Resource) -> Sequence[Resource]:
+        """The versions that the objects of a resource can be shown in."""
+        built_in = [each for each in self if each.hub is resource.hub]
+        if built_in or self.custom is None:
+            return built_in
+        return self.custom.versions(resource.kind.group, resource.kind.plural)
 
     def of(self, struct: type[msgspec.Struct]) -> Resource:
         """The resource of a built-in type: `resources.of(api.Pod)`."""

@@ -49,7 +49,7 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     kind = context.resource.kind
     own = kind.subresource_updates.get(subresource)
     if subresource == "status":
-        _keep_all_but_status(new, old)
+        keep_all_but_status(new, old)
     elif not subresource:
         if kind.status:
             new.status = old.status
@@ -120,7 +120,8 @@ def same_intent(new: Any, old: Any, kind: Kind) -> bool:
     )
 
 
-def _keep_all_but_status(new: Any, old: Any) -> None:
+def keep_all_but_status(new: Any, old: Any) -> None:
+    """Put back what an update of the status does not change."""
     if isinstance(new, CustomObject):
         status = new.status
         new.content = dict(old.content)

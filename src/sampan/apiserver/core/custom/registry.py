@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sampan.apiserver.core.custom.resource import CustomResource
 from sampan.kinds.custom import definition as definitions
@@ -89,6 +89,21 @@ class CustomKinds:
             found = CustomResource(definition, described, self._cache.kind(definition.prefix))
             self._resources[url] = found
         return found
+
+    def versions(self, group: str, plural: str) -> Sequence[CustomResource]:
+        """The versions that differ in nothing but their name; none where a webhook converts them."""
+        definition = self._definitions.get(f"{plural}.{group}")
+        if definition is None or definition.spec.conversion.strategy == "Webhook":
+            return ()
+        return [found for url in self._urls(definition) if (found := self.find(*url)) is not None]
+
+    def of_kind(self, api_version: str, kind: str) -> CustomResource | None:
+        """The resource of a kind; None where no established definition serves it."""
+        group, _, version = api_version.rpartition("/")
+        for definition in self._definitions.values():
+            if definition.spec.group == group and definition.names.kind == kind:
+                return self.find(group, version, definition.names.plural)
+        return None
 
     def kinds(self) -> tuple[Kind, ...]:
         """All served kinds, for discovery."""

@@ -17,7 +17,6 @@ from sampan.machinery.patch import json_patch
 from sampan.machinery.patch.apply import checks, typed
 from sampan.machinery.patch.errors import PatchError
 from sampan.machinery.schema_node import ATOMIC, LIST, UNKNOWN, SchemaNode
-from sampan.schema.nodes import of_kind
 
 log = logging.getLogger(__name__)
 Settle = Callable[[], Awaitable[bool]]
@@ -74,7 +73,7 @@ class Mutating(Policies):
                 document = json_patch.apply(document, _operations(value))
             else:
                 value = self._evaluate(bound, mutation.applyConfiguration.expression, scope)
-                document = _merged(document, value, of_kind(version.kind.gvk))
+                document = _merged(document, value, version.node)
         if document == before:
             return False
         try:

@@ -142,9 +142,9 @@ class Policies:
         return [msgspec.json.decode(resource.present(item.data)) for item in items]
 
     def _resource(self, kind: Any) -> Resource:
-        for resource in self._parts.resources:
-            if resource.api_version == kind.apiVersion and resource.kind.kind == kind.kind:
-                return resource
+        found = self._parts.resources.of_kind(kind.apiVersion, kind.kind)
+        if found is not None:
+            return found
         raise Misconfigured(
             "failed to configure policy: failed to find resource referenced by paramKind: "
             f"'{kind.apiVersion}, Kind={kind.kind}'"

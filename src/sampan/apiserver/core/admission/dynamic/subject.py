@@ -11,12 +11,14 @@ from sampan.apiserver.core.authz import Authorizer
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.resource import Resource, Resources
+from sampan.apiserver.core.updating import keep_all_but_status
 from sampan.apiserver.core.users import User
 from sampan.apiserver.core.webhooks.client import WebhookClient
 from sampan.apiserver.core.webhooks.services import ServiceAddresses
 from sampan.base.ids import Ids
 from sampan.kinds.kind import Kind
 from sampan.schema import api, codec
+from sampan.schema.custom import CustomObject
 
 _OPERATIONS: Final = {"create": "CREATE", "update": "UPDATE", "delete": "DELETE", "connect": "CONNECT"}
 _OPTIONS: Final = {
@@ -119,6 +121,9 @@ class Subject:
         new = self._bodies.decode_data(msgspec.json.encode(document), quiet, version)
         hub = version.to_hub(new) if version.converts else new
         self._keep(hub)
+        if isinstance(self.obj, CustomObject):
+            self.obj.metadata, self.obj.content = hub.metadata, hub.content
+            return
         for name in hub.__struct_fields__:
             setattr(self.obj, name, getattr(hub, name))
 
@@ -136,9 +141,7 @@ class Subject:
         metadata.deletionTimestamp = kept.deletionTimestamp
         metadata.deletionGracePeriodSeconds = kept.deletionGracePeriodSeconds
         if self.subresource == "status":
-            for name in new.__struct_fields__:
-                if name not in ("status", "metadata"):
-                    setattr(new, name, getattr(obj, name))
+            keep_all_but_status(new, obj)
         elif self.verb == "create":
             kind.prepare_create(new)
         elif kind.status and not self.subresource:
@@ -148,8 +151,7 @@ class Subject:
 
     def versions(self) -> Sequence[Resource]:
         """The resource as it was asked for, then the same objects in their other versions."""
-        hub = self.resource.hub
-        others = (each for each in self._resources if each.hub is hub and each is not self.served)
+        others = (each for each in self._resources.versions(self.resource) if each is not self.served)
         return (self.served, *others)
 
     def gvk(self, version: Resource) -> dict[str, str]:
