@@ -81,6 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="CIDR",
         help="addresses for Services of type LoadBalancer: a CIDR or a range (those of the nodes)",
     )
+    up.add_argument("--audit-policy", type=Path, metavar="FILE", help="which requests to write down")
+    up.add_argument("--audit-log", type=Path, metavar="FILE", help="where to (logs/audit.log of the cluster)")
+    up.add_argument(
+        "--encryption-config", type=Path, metavar="FILE", help="how to encrypt Secrets and others on the disk"
+    )
     up.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C ends the cluster")
     up.add_argument("--no-merge", action="store_true", help="leave ~/.kube/config alone")
     up.add_argument("--apply", type=Path, action="append", default=[], help="manifests to apply once up")

@@ -35,7 +35,11 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         kubernetes_version=options.kubernetes_version,
         port=options.port,
         load_balancer_pool=tuple(options.load_balancer_pool) if options.load_balancer_pool else None,
+        audit_policy=_file(options.audit_policy),
+        audit_log=_file(options.audit_log),
+        encryption_config=_file(options.encryption_config),
     )
+    _check_files(wanted)
     settings = lifecycle.settle(layout, wanted)
     if not fresh:
         preflight.demand(settings.runtime)
@@ -50,6 +54,22 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         lifecycle.stop(layout)
         process.wait()
     return 0
+
+
+def _file(path: Path | None) -> str | None:
+    return None if path is None else str(path.expanduser().absolute())
+
+
+def _check_files(wanted: lifecycle.Wanted) -> None:
+    """What is broken is said before anything is made."""
+    if wanted.audit_policy:
+        from sampan.cluster import audit
+
+        audit.load(Path(wanted.audit_policy))
+    if wanted.encryption_config:
+        from sampan.cluster import encryption
+
+        encryption.load(Path(wanted.encryption_config))
 
 
 def _see_through(

@@ -34,6 +34,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     service_range: str = _SERVICE_RANGES[0]
     # CIDRs, ranges and addresses for Services of type LoadBalancer; empty: the nodes' own addresses.
     load_balancer_pool: tuple[str, ...] = ()
+    # Files of the user: an audit policy, where its log goes ("": logs/audit.log), an EncryptionConfiguration.
+    audit_policy: str = ""
+    audit_log: str = ""
+    encryption_config: str = ""
 
     @property
     def service_ip(self) -> str:

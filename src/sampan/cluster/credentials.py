@@ -31,6 +31,12 @@ def ensure(layout: Layout, settings: Settings, now: datetime) -> None:
         pki.save(layout.pki, "ca", authority)
     if pki.load(layout.pki, "sa", "pub") is None:
         pki.save(layout.pki, "sa", pki.make_signing_key(), "pub")
+    # Extension servers trust this authority alone to say who asks: it signs nothing else.
+    front = pki.load(layout.pki, "front-proxy-ca")
+    if front is None:
+        front = pki.make_authority("front-proxy-ca", now)
+        pki.save(layout.pki, "front-proxy-ca", front)
+    _client(layout, front, "front-proxy-client", "front-proxy-client", (), now)
     _server(layout, authority, "apiserver", "kube-apiserver", server_hosts(settings), now)
     for name, user, groups in _CLIENTS:
         _client(layout, authority, name, user, groups, now)

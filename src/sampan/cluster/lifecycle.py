@@ -50,6 +50,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     kubernetes_version: str | None = None
     port: int | None = None
     load_balancer_pool: tuple[str, ...] | None = None
+    audit_policy: str | None = None
+    audit_log: str | None = None
+    encryption_config: str | None = None
 
 
 def settle(layout: Layout, wanted: Wanted) -> Settings:
@@ -73,7 +76,7 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
         )
     replaced = {
         name: getattr(wanted, name)
-        for name in ("nodes", "port", "load_balancer_pool")
+        for name in ("nodes", "port", "load_balancer_pool", "audit_policy", "audit_log", "encryption_config")
         if getattr(wanted, name) is not None
     }
     settings = msgspec.structs.replace(known, **replaced)
@@ -101,6 +104,9 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         pod_range=pods,
         service_range=services,
         load_balancer_pool=wanted.load_balancer_pool or (),
+        audit_policy=wanted.audit_policy or "",
+        audit_log=wanted.audit_log or "",
+        encryption_config=wanted.encryption_config or "",
     )
     preflight.demand(runtime)
     demand_port(settings.port)

@@ -39,11 +39,13 @@ def test_every_certificate_is_signed_by_the_authority(layout: Layout) -> None:
     names = sorted(p.stem for p in layout.pki.glob("*.crt"))
     assert names == [
         "admin", "apiserver", "apiserver-kubelet-client", "ca", "controller-manager",
-        "node-1", "node-1-server", "node-2", "node-2-server", "scheduler",
+        "front-proxy-ca", "front-proxy-client", "node-1", "node-1-server", "node-2", "node-2-server",
+        "scheduler",
     ]  # fmt: skip
     for name in names:
         certificate = parsed(pki.load(layout.pki, name))
-        certificate.verify_directly_issued_by(authority)
+        signer = parsed(pki.load(layout.pki, "front-proxy-ca")) if "front-proxy" in name else authority
+        certificate.verify_directly_issued_by(signer)
         key = pki.load(layout.pki, name)
         assert key is not None
         assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
@@ -84,7 +86,7 @@ def test_what_is_good_stays_and_what_ends_soon_is_made_anew(layout: Layout) -> N
     credentials.ensure(layout, SETTINGS, NOW + timedelta(days=340))
     renewed = contents(layout)
     for name in first:
-        lasting = name.startswith(("ca.", "sa.")) or name == "admin.token"
+        lasting = name.startswith(("ca.", "sa.", "front-proxy-ca.")) or name == "admin.token"
         assert (renewed[name] == first[name]) is lasting, name
 
 

@@ -48,6 +48,13 @@ class Context(msgspec.Struct, kw_only=True):
     ops: list[Op] = msgspec.field(default_factory=list)
     # The term of the elected leader that sent this.
     fence: Fence | None = None
+    # The audit's record of the request; None where it is not audited.
+    audit: Any = None
+
+    def annotate(self, key: str, value: str) -> None:
+        """Put a note on the request's audit event; the first for a key stays. Costs nothing without audit."""
+        if self.audit is not None:
+            self.audit.annotations.setdefault(key, value)
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -83,6 +90,7 @@ def context(request: Request, user: User, target: Target, resource: Resource, no
         manager=manager_of(request),
         field_validation=validation or "Warn",
         fence=fence_of(request.query),
+        audit=request.audit,
     )
 
 

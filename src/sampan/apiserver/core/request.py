@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -26,6 +26,15 @@ class Request(msgspec.Struct, kw_only=True):
     user: User | None = None
     # Where the client reached this server ("127.0.0.1:6443"), for answers that name it.
     host: str = ""
+    # The client's address, where the transport knows it and somebody wants it.
+    remote: str = ""
+    # The audit's record of this request (audit.events.Record); None where it is not audited.
+    audit: Any = None
+
+    def annotate(self, key: str, value: str) -> None:
+        """Put a note on the request's audit event; the first for a key stays. Costs nothing without audit."""
+        if self.audit is not None:
+            self.audit.annotations.setdefault(key, value)
 
     @property
     def accept(self) -> str:
@@ -46,6 +55,8 @@ class Response(msgspec.Struct, kw_only=True):
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     chunks: AsyncIterator[bytes] | None = None
     tunnel: Tunnel | None = None
+    # Called by the transport once a tunnel has ended.
+    ended: Callable[[], None] | None = None
 
 
 class Tunnel(msgspec.Struct, kw_only=True):
@@ -57,3 +68,11 @@ class Tunnel(msgspec.Struct, kw_only=True):
     # Whether to present the API server's client certificate for kubelets.
     to_node: bool = False
     strip_headers: tuple[str, ...] = ("authorization",)
+    strip_prefixes: tuple[str, ...] = ()
+    # Headers to add.
+    headers: tuple[tuple[str, str], ...] = ()
+    # Whether to present the front proxy's certificate, to a server that must be `server_name` by `ca_data`.
+    front: bool = False
+    server_name: str = ""
+    ca_data: bytes = b""
+    insecure: bool = False

@@ -18,6 +18,11 @@ from sampan.apiserver.core.admission.dynamic.extension import Dynamic
 from sampan.apiserver.core.admission.dynamic.subject import Parts
 from sampan.apiserver.core.admission.quotas import Quotas
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
+from sampan.apiserver.core.aggregation import aggregator, authentication
+from sampan.apiserver.core.aggregation.aggregator import Aggregator
+from sampan.apiserver.core.aggregation.plans import Route, local_services
+from sampan.apiserver.core.audit.auditor import Auditor
+from sampan.apiserver.core.audit.events import ANNOTATION_DECISION, ANNOTATION_REASON
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
 from sampan.apiserver.core.bodies import Bodies
@@ -82,6 +87,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Where requests without credentials are answered even so (AuthenticationConfiguration's conditions).
     anonymous_paths: tuple[str, ...] = ()
     kubelet_ca: str = ""
+    # PEM of the authorities of clients and of the front proxy, for extension servers to find.
+    client_ca: str = ""
+    front_proxy_ca: str = ""
     # Pods are host processes with addresses of the loopback network (the process runtime).
     loopback_pods: bool = False
 
@@ -138,6 +146,9 @@ class ApiServer:
         self.flow = FlowControl(schemas, levels, clock)
         writes = Writes(self._create_obj, self._update_obj, self._delete_obj)
         self._flow_upkeep = Upkeep(schemas, levels, writes)
+        self.aggregator = Aggregator(self.resources, clock, self._store_api_service)
+        # Set by whoever wants requests written down, before the start.
+        self.audit: Auditor | None = None
         self._modifier = Modifier(writer, bodies)
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
         self._reviews = Reviews(self.authenticator, self.authorizer)
@@ -168,7 +179,7 @@ class ApiServer:
         """Load what is stored, create what every cluster has, and begin to answer."""
         self.cache.on_batch += [self._follow, self._follower.follow]
         self.cache.on_reload += [self.authorizer.forget, self.authenticator.forget, self.flow.forget]
-        self.cache.on_reload += [self._dynamic.forget, self._follower.reload]
+        self.cache.on_reload += [self._dynamic.forget, self._follower.reload, self.aggregator.load]
         self.cache.on_reload.append(self._graph.forget)
         await self.cache.start()
         self._follower.reload()
@@ -182,6 +193,7 @@ class ApiServer:
             asyncio.create_task(self.flow.adjust(), name="flow control"),
             asyncio.create_task(self._keep_flow_objects(), name="upkeep of flow control"),
             asyncio.create_task(self._follower.run(), name="definitions"),
+            asyncio.create_task(self.aggregator.run(), name="APIServices"),
         ]
         self.ready = True
 
@@ -198,16 +210,29 @@ class ApiServer:
     async def handle(self, request: Request) -> Response:
         """Answer one request. Never raises: what goes wrong becomes a Status."""
         try:
-            return await self._handle(request)
+            response = await self._handle(request)
         except StatusError as refused:
-            return refused.response()
+            response = refused.response()
         except RecursionError:
-            return status.bad_request("the request is nested too deeply").response()
+            response = status.bad_request("the request is nested too deeply").response()
+        except Exception:
+            if self.audit is not None:
+                self.audit.end(request, None)
+            raise
+        if request.audit is not None and self.audit is not None:
+            self.audit.end(request, response)
+        return response
 
     async def _handle(self, request: Request) -> Response:
-        user = impersonation.actor(request.headers, self.authenticator.user(request), self.authorizer)
+        asker = self.authenticator.user(request)
         watch = "watch" in request.query and request.flag("watch")
         target = paths.parse(request.method, request.path, watch)
+        if self.audit is not None:
+            verb = target.verb if target is not None else request.method.lower()
+            self.audit.begin(request, asker, verb, target)
+        user = impersonation.actor(request.headers, asker, self.authorizer)
+        if request.audit is not None:
+            request.audit.user = user
         resource = None
         if target is not None:
             resource = self.resources.find(target.group, target.version, target.plural)
@@ -233,6 +258,9 @@ class ApiServer:
     async def _answer(
         self, request: Request, user: User, target: Target | None, resource: Resource | None
     ) -> Response:
+        routes = self.aggregator.routes
+        if routes and (route := self.aggregator.find(request.path)) is not None:
+            return self._relay(route, request, user, target)
         if target is None or resource is None:
             return self._other(request, user)
         if target.namespace and not resource.kind.namespaced:
@@ -240,6 +268,9 @@ class ApiServer:
             raise status.no_such_path()
         of_many = target.verb in _BY_SELECTOR
         self._authorize(user, target, request.query.get("fieldSelector", "") if of_many else "")
+        if request.audit is not None:
+            request.annotate(ANNOTATION_DECISION, "allow")
+            request.annotate(ANNOTATION_REASON, self._reason(user))
         if target.subresource in _STREAMS and target.verb == "get":
             # A websocket begins with a GET, but runs a command: reading rights are not enough.
             self._authorize(user, msgspec.structs.replace(target, verb="create"))
@@ -249,6 +280,24 @@ class ApiServer:
             quoted = quoted_warning(resource.deprecation)
             response.headers["Warning"] = f"{quoted}, {also}" if also else quoted
         return response
+
+    def _reason(self, user: User) -> str:
+        return "" if users.MASTERS in user.groups else f'RBAC: allowed for User "{user.name}"'
+
+    def _relay(self, route: Route, request: Request, user: User, target: Target | None) -> Response:
+        """A request that an extension server answers."""
+        if target is None:
+            access = Access(request.method.lower(), path=request.path)
+            refused = StatusError(403, "Forbidden", refusal(user, access))
+        else:
+            named = f"{target.plural}/{target.subresource}" if target.subresource else target.plural
+            access = Access(target.verb, target.group, named, target.namespace, target.name)
+            what = f'{target.plural}.{target.group} "{target.name}" is forbidden'
+            details = {"name": target.name, "group": target.group, "kind": target.plural}
+            refused = StatusError(403, "Forbidden", f"{what}: {refusal(user, access)}", details)
+        if not self.authorizer.allows(user, access):
+            raise refused
+        return self.aggregator.relay(route, request, user)
 
     def _authorize(self, user: User, target: Target, fields: str = "") -> None:
         if users.MASTERS in user.groups:
@@ -275,9 +324,11 @@ class ApiServer:
             raise StatusError(403, "Forbidden", refusal(user, access))
         if self._documented != self._custom.generation:
             self._document_custom()
-        answer = self._discovery.answer(request) or self._documents.answer(
-            request, ready=self.ready and not self.cache.failed
-        )
+        answer = self._discovery.answer(request)
+        if self.aggregator.routes:
+            answer = self.aggregator.discovery(request, answer)
+        if answer is None:
+            answer = self._documents.answer(request, ready=self.ready and not self.cache.failed)
         if answer is None:
             raise status.no_such_path()
         return answer
@@ -376,6 +427,8 @@ class ApiServer:
                 self._flow_upkeep.changed.set()
             elif change.key.startswith(DYNAMIC_PREFIX):
                 self._dynamic.forget()
+            elif change.key.startswith(aggregator.WATCHED):
+                self.aggregator.follow(change.key)
             elif change.value is None and change.key.startswith(_TOKEN_PREFIXES):
                 self.authenticator.forget()
 
@@ -384,12 +437,25 @@ class ApiServer:
         objects = list(
             bootstrap.objects(settings.service_ip, settings.address, settings.port, settings.service_cidr)
         )
+        objects += local_services(self._versions())
+        objects += authentication.objects(settings.client_ca, settings.front_proxy_ca)
         # Nothing can be created in a namespace before it is there. All the rest at once: the store commits
         # together what arrives together, and a disk write for each would take longer than the whole start.
         for wave in (True, False):
             made = (obj for obj in objects if isinstance(obj, api.Namespace) is wave)
             await asyncio.gather(*map(self._create_missing, made))
+        self.aggregator.load()
+        await self.aggregator.check(local=True)
         await self._flow_upkeep.once(self.clock.now().replace(microsecond=0))
+
+    def _versions(self) -> dict[str, list[str]]:
+        """The versions that are served of each group, the preferred first."""
+        served = {(kind.group, kind.version) for kind in self.resources.kinds}
+        found = {g.name: [v for v in g.versions if (g.name, v) in served] for g in registry.groups()}
+        return {group: versions for group, versions in found.items() if versions}
+
+    async def _store_api_service(self, obj: api.APIService) -> None:
+        await self._update_obj(self.resources.of(api.APIService), obj, "status")
 
     async def _create_missing(self, obj: Any) -> None:
         resource = self.resources.of(type(obj))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from sampan.apiserver.core.request import Request, Tunnel
 from sampan.apiserver.http.upgrade import pass_on
 
 _CONNECT_S: Final = 10.0
+_MAX_FETCH_BYTES: Final = 16 << 20
+_MAX_FRONT_CONTEXTS: Final = 256
 _UPGRADES: Final = ("websocket", "spdy/")
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers",
@@ -31,14 +34,60 @@ class Relay:
     where it names no port, the nodes' own holds.
     """
 
-    def __init__(self, node_tls: ssl.SSLContext | None = None, *, nodes_at: str = "") -> None:
+    def __init__(
+        self,
+        node_tls: ssl.SSLContext | None = None,
+        *,
+        nodes_at: str = "",
+        front: tuple[Path, Path] | None = None,
+    ) -> None:
         self._node_tls = node_tls
         self._nodes_at = nodes_at
+        self._front = front
+        self._front_contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
+
+    async def fetch(self, tunnel: Tunnel) -> tuple[int, bytes]:
+        """GET from an extension server: status and body. Raises OSError."""
+        headers = [("Accept", "application/json"), *tunnel.headers]
+        try:
+            async with self._client().get(
+                tunnel.url,
+                headers=headers,
+                ssl=self._front_context(tunnel),
+                server_hostname=tunnel.server_name,
+                allow_redirects=False,
+            ) as answer:
+                return answer.status, await answer.content.read(_MAX_FETCH_BYTES)
+        except (aiohttp.ClientError, RuntimeError) as problem:  # RuntimeError: the relay is closed
+            raise OSError(str(problem)) from problem
+
+    def _front_context(self, tunnel: Tunnel) -> ssl.SSLContext:
+        """A context that trusts the extension server's authority and shows the front proxy's certificate.
+
+        Raises OSError where the authority's certificate is none.
+        """
+        key = (tunnel.ca_data, tunnel.insecure)
+        context = self._front_contexts.get(key)
+        if context is None:
+            context = ssl.create_default_context()
+            if tunnel.insecure:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            elif tunnel.ca_data:
+                context = ssl.create_default_context(cadata=tunnel.ca_data.decode("ascii", "replace"))
+            if self._front is not None:
+                context.load_cert_chain(*self._front)
+            if len(self._front_contexts) >= _MAX_FRONT_CONTEXTS:
+                self._front_contexts.clear()
+            self._front_contexts[key] = context
+        return context
 
     async def carry(self, http: web.BaseRequest, request: Request, tunnel: Tunnel) -> web.StreamResponse:
         """Relay one request and its answer."""
         tls = self._node_tls if tunnel.to_node else None
+        if tunnel.front:
+            tls = self._front_context(tunnel)
         if tunnel.to_node and self._nodes_at:
             url = urlsplit(tunnel.url)
             place = self._nodes_at if ":" in self._nodes_at else f"{self._nodes_at}:{url.port}"
@@ -49,13 +98,17 @@ class Relay:
                 if tls is None and tunnel.url.startswith("https:"):
                     tls = ssl.create_default_context()
                 headers = _forwarded(request, tunnel).items()
-                return await pass_on(http, request.method, tunnel.url, headers, tls, _CONNECT_S)
+                return await pass_on(
+                    http, request.method, tunnel.url, headers, tls, _CONNECT_S, tunnel.server_name
+                )
             return await self._plain(http, request, tunnel, True if tls is None else tls)
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             host = tunnel.url.split("/")[2]
-            refused = status.StatusError(
-                502, "BadGateway", f"error trying to reach {host}: {problem or type(problem).__name__}"
-            ).response()
+            words = f"error trying to reach {host}: {problem or type(problem).__name__}"
+            refused = status.StatusError(502, "BadGateway", words).response()
+            if tunnel.front:
+                words = words.replace(host, "service", 1)
+                refused = status.StatusError(503, "ServiceUnavailable", words).response()
             return web.Response(body=refused.body, status=refused.status, content_type="application/json")
 
     async def close(self) -> None:
@@ -78,6 +131,7 @@ class Relay:
             headers=headers,
             data=request.body or None,
             ssl=tls,
+            server_hostname=tunnel.server_name or None,
             allow_redirects=False,
         ) as answer:
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
@@ -93,7 +147,12 @@ class Relay:
 
 def _forwarded(request: Request, tunnel: Tunnel) -> CIMultiDict[str]:
     dropped = _HOP_BY_HOP | set(tunnel.strip_headers)
-    return CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in dropped)
+    kept = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in dropped)
+    if tunnel.strip_prefixes:
+        kept = CIMultiDict((k, v) for k, v in kept.items() if not k.lower().startswith(tunnel.strip_prefixes))
+    for name, value in tunnel.headers:
+        kept.add(name, value)
+    return kept
 
 
 __all__ = ["Relay"]

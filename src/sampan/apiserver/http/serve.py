@@ -90,7 +90,11 @@ class HttpServer:
         if response.chunks is not None:
             return await _stream(http, response)
         if response.tunnel is not None:
-            return await self._relay.carry(http, request, response.tunnel)
+            try:
+                return await self._relay.carry(http, request, response.tunnel)
+            finally:
+                if response.ended is not None:
+                    response.ended()
         if len(response.body) > COMPRESS_ABOVE_BYTES and request.method == "GET":
             await _compress(request, response)
         return _plain(response)
@@ -135,6 +139,7 @@ class HttpServer:
             body=body,
             user=certificate_user(http.transport) if http.transport is not None else None,
             host=http.headers.get("Host", ""),
+            remote=(http.remote or "") if self._api.audit is not None else "",
         )
 
 

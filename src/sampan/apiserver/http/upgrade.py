@@ -32,6 +32,7 @@ async def pass_on(
     headers: Iterable[tuple[str, str]],
     tls: ssl.SSLContext | None,
     connect_s: float,
+    server_name: str = "",
 ) -> web.StreamResponse:
     """Ask `url` for the upgrade that the request asks for, and join the two connections until one ends.
 
@@ -41,7 +42,11 @@ async def pass_on(
     parts = urlsplit(url)
     async with asyncio.timeout(connect_s):
         reader, writer = await asyncio.open_connection(
-            parts.hostname, parts.port or (443 if tls else 80), ssl=tls, limit=_MAX_HEAD_BYTES
+            parts.hostname,
+            parts.port or (443 if tls else 80),
+            ssl=tls,
+            limit=_MAX_HEAD_BYTES,
+            server_hostname=(server_name or None) if tls else None,
         )
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

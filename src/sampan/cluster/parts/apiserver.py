@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sampan.apiserver.core.authn import TokenKeys
 from sampan.apiserver.core.request import Request
@@ -13,13 +16,17 @@ from sampan.apiserver.core.server import Settings as ServerSettings
 from sampan.apiserver.core.users import ADMIN, User
 from sampan.apiserver.http.relay import Relay
 from sampan.apiserver.http.serve import HttpServer
-from sampan.base.clock import SystemClock
+from sampan.base.clock import Clock, SystemClock
 from sampan.base.ids import RandomIds
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
 from sampan.cluster.tls import client_context, server_context
 from sampan.kinds.loopback import LoopbackEndpoints
+from sampan.store.backend import Store
 from sampan.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from sampan.apiserver.core.audit.auditor import Auditor
 
 SWITCH_S = 0.0005
 ISSUER = f"https://kubernetes.default.svc.{DOMAIN}"
@@ -31,7 +38,7 @@ async def run(layout: Layout, settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
     LoopbackEndpoints.allowed = settings.runtime == "process"
-    store = SqliteStore(layout.store)
+    store, upkeep = open_store(layout, settings, clock)
     address = settings.node_ip(0)
     server = ApiServer(
         store,
@@ -49,14 +56,22 @@ async def run(layout: Layout, settings: Settings) -> None:
             kubelet_ca=str(layout.authority),
             loopback_pods=settings.runtime == "process",
             static_tokens=static_tokens(layout),
+            client_ca=layout.authority.read_text(),
+            front_proxy_ca=(layout.pki / "front-proxy-ca.crt").read_text(),
         ),
     )
     simulated = settings.runtime == "simulated"
     to_nodes = client_context(layout.authority, layout.pki, "apiserver-kubelet-client")
-    relay = Relay(to_nodes, nodes_at=address if simulated else "")
+    front = layout.pki / "front-proxy-client.crt", layout.pki / "front-proxy-client.key"
+    relay = Relay(to_nodes, nodes_at=address if simulated else "", front=front)
+    server.aggregator.fetch = relay.fetch
+    if settings.audit_policy:
+        server.audit = auditor(settings, layout, clock)
+        upkeep.append(server.audit.run())
     http = HttpServer(server, relay, _log_error)
     tls = server_context(layout.authority, layout.pki, "apiserver")
     await server.start()
+    tasks = [asyncio.ensure_future(work) for work in upkeep]
     for host in dict.fromkeys(("127.0.0.1", address)):
         await http.start(host, settings.port, tls)
     try:
@@ -65,7 +80,39 @@ async def run(layout: Layout, settings: Settings) -> None:
         # The core first: it ends the watches, for which HTTP would wait.
         await server.close()
         await http.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if server.audit is not None:
+            await server.audit.flush()
         await store.close()
+
+
+Upkeep = list[Coroutine[Any, Any, None]]
+
+
+def open_store(layout: Layout, settings: Settings, clock: Clock) -> tuple[Store, Upkeep]:
+    """The store, and what has to run beside it. Raises SampanError."""
+    store = SqliteStore(layout.store)
+    if not settings.encryption_config:
+        return store, []
+    from sampan.cluster import encryption
+    from sampan.store.sealed import SealedStore
+
+    path = Path(settings.encryption_config)
+    sealed = SealedStore(store, encryption.load(path))
+    return sealed, [encryption.follow(path, sealed, clock)]
+
+
+def auditor(settings: Settings, layout: Layout, clock: Clock) -> Auditor:
+    """The auditor by the policy file of the settings. Raises SampanError."""
+    from sampan.apiserver.core.audit.auditor import Auditor, LogFile
+    from sampan.cluster import audit
+
+    log = Path(settings.audit_log) if settings.audit_log else layout.logs / "audit.log"
+    return Auditor(
+        audit.load(Path(settings.audit_policy)), LogFile(path=log, max_backups=10), clock, RandomIds()
+    )
 
 
 def token_keys(layout: Layout) -> TokenKeys:

@@ -1,0 +1,225 @@
+"""The shell: follows APIServices, asks their servers whether they are well, and relays requests to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from sampan.apiserver.core import status
+from sampan.apiserver.core.aggregation import plans
+from sampan.apiserver.core.aggregation.plans import Route
+from sampan.apiserver.core.discovery import AGGREGATED
+from sampan.apiserver.core.request import Request, Response, Tunnel
+from sampan.apiserver.core.resource import Resources
+from sampan.apiserver.core.users import User
+from sampan.apiserver.core.webhooks.client import WebhookFailed
+from sampan.apiserver.core.webhooks.services import ServiceAddresses
+from sampan.base.clock import Clock
+from sampan.schema import api
+
+# A server is asked again this often, and at once when its Service, endpoints or APIService change.
+CHECK_EVERY_S: Final = 30.0
+CHECK_TIMEOUT_S: Final = 5.0
+PREFIX: Final = "/registry/apiregistration.k8s.io/apiservices/"
+WATCHED: Final = (PREFIX, "/registry/core/services/", "/registry/discovery.k8s.io/endpointslices/")
+_HIDDEN: Final = ("authorization", "x-remote-user", "x-remote-group", "x-remote-uid")
+_HIDDEN_PREFIXES: Final = ("x-remote-extra-", "impersonate-")
+_encode = msgspec.json.Encoder().encode
+
+# Asks an extension server: status and body. Raises OSError, TimeoutError.
+Fetch = Callable[[Tunnel], Awaitable[tuple[int, bytes]]]
+Store = Callable[[Any], Awaitable[None]]
+
+
+class Aggregator:
+    """All APIServices that other servers answer. `fetch` is set by whoever has a network."""
+
+    def __init__(self, resources: Resources, clock: Clock, store_status: Store) -> None:
+        self._resources = resources
+        self._services = resources.of(api.APIService)
+        self._addresses = ServiceAddresses(resources)
+        self._clock = clock
+        self._store_status = store_status
+        self._found: dict[str, Sequence[Any]] = {}
+        self._merged: dict[tuple[str, bytes], bytes] = {}
+        self._changed = asyncio.Event()
+        self.fetch: Fetch | None = None
+        # By group and version. Empty while everything is answered here.
+        self.routes: dict[tuple[str, str], Route] = {}
+
+    def load(self) -> None:
+        """Take in the APIServices as they are now stored."""
+        objects = (self._services.decode_stored(item.data) for item in self._services.cache)
+        found = filter(None, map(plans.route, objects))
+        self.routes = {(each.group, each.version): each for each in found}
+        self._merged.clear()
+
+    def follow(self, key: str) -> None:
+        """A key changed."""
+        if key.startswith(PREFIX):
+            self.load()
+            self._changed.set()
+        elif self.routes and key.startswith(WATCHED):
+            self._changed.set()
+
+    def find(self, path: str) -> Route | None:
+        """The route of a path below /apis/GROUP/VERSION."""
+        parts = path.split("/", 4)
+        return self.routes.get((parts[2], parts[3])) if len(parts) > 3 and parts[1] == "apis" else None
+
+    def relay(self, route: Route, request: Request, user: User) -> Response:
+        """The request on its way to the extension server. Raises 503 where that is not available."""
+        if not route.available:
+            raise unavailable()
+        try:
+            return Response(tunnel=self._tunnel(route, request.path, _query(request), user))
+        except WebhookFailed as problem:
+            raise unavailable() from problem
+
+    def _tunnel(self, route: Route, path: str, query: str, user: User) -> Tunnel:
+        address = self._addresses.find(route.namespace, route.service, route.port)
+        url = f"https://{address}{quote(path, safe='/:@!$&()*+,;=~')}" + (f"?{query}" if query else "")
+        return Tunnel(
+            url=url,
+            front=True,
+            server_name=route.server_name,
+            ca_data=route.ca,
+            insecure=route.insecure,
+            headers=_identity(user),
+            strip_headers=_HIDDEN,
+            strip_prefixes=_HIDDEN_PREFIXES,
+        )
+
+    # -- discovery -----------------------------------------------------------------------------------
+
+    def discovery(self, request: Request, own: Response | None) -> Response | None:
+        """This server's own discovery answer with what extension servers add to it."""
+        path = request.path.rstrip("/")
+        if path == "/apis" and own is not None and own.status == 200:
+            return self._merge(request, own)
+        group = path.removeprefix("/apis/")
+        theirs = plans.groups_of(self.routes.values()).get(group)
+        if own is None and theirs is not None and request.method in ("GET", "HEAD"):
+            body = {"kind": "APIGroup", "apiVersion": "v1", **plans.api_group(group, theirs)}
+            return Response(body=_encode(body))
+        return own
+
+    def _merge(self, request: Request, own: Response) -> Response:
+        key = (own.content_type, hashlib.sha256(own.body).digest())
+        body = self._merged.get(key)
+        if body is None:
+            document = msgspec.json.decode(own.body)
+            routes = self.routes.values()
+            if own.content_type == AGGREGATED:
+                document = plans.merged_discovery(document, routes, self._found)
+            else:
+                document = plans.merged_groups(document, routes)
+            body = self._merged[key] = _encode(document)
+        headers = {name: value for name, value in own.headers.items() if name != "ETag"}
+        if "ETag" in own.headers:
+            headers["ETag"] = etag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
+            if request.headers.get("if-none-match") == etag:
+                return Response(status=304, content_type=own.content_type, headers=headers)
+        return Response(body=body, content_type=own.content_type, headers=headers)
+
+    # -- availability --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the Available conditions true until cancelled."""
+        while True:
+            self._changed.clear()
+            await self.check()
+            timer = asyncio.ensure_future(self._clock.sleep(CHECK_EVERY_S))
+            changed = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait({timer, changed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                timer.cancel()
+                changed.cancel()
+
+    async def check(self, *, local: bool = False) -> None:
+        """Look at every APIService once; with `local`, only at those that no other server answers."""
+        objects = [self._services.decode_stored(item.data) for item in self._services.cache]
+        await asyncio.gather(*(self._check(obj) for obj in objects if not local or obj.spec.service is None))
+
+    async def _check(self, obj: api.APIService) -> None:
+        route = plans.route(obj)
+        if route is None:
+            found = ("True", "Local", "Local APIServices are always available")
+        else:
+            found = await self._health(route)
+        corrected = plans.with_condition(obj, *found, self._clock.now().replace(microsecond=0))
+        if corrected is not None:
+            with contextlib.suppress(status.StatusError):
+                await self._store_status(corrected)
+
+    async def _health(self, route: Route) -> tuple[str, str, str]:
+        where = f'"{route.service}" in "{route.namespace}"'
+        service = self._resources.of(api.Service).cache.get(route.namespace, route.service)
+        if service is None:
+            return (
+                "False",
+                "ServiceNotFound",
+                f"service/{route.service} in {route.namespace!r} is not present",
+            )
+        path = f"/apis/{route.group}/{route.version}"
+        try:
+            tunnel = self._tunnel(route, path, "", _CHECKER)
+        except WebhookFailed as problem:
+            if "port" in str(problem):
+                words = (
+                    f'service/{route.service} in "{route.namespace}" is not listening on port {route.port}'
+                )
+                return "False", "ServicePortError", words
+            return "False", "MissingEndpoints", f"endpoints for service/{where} have no addresses"
+        try:
+            if self.fetch is None:
+                raise OSError("this server has no network")
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                code, body = await self.fetch(tunnel)
+            if code != 200:
+                raise OSError(f"bad status from {tunnel.url}: {code}")
+            listed = msgspec.json.decode(body)
+            self._take_resources(route, listed.get("resources") or [])
+        except (OSError, TimeoutError, ValueError, AttributeError, msgspec.DecodeError) as problem:
+            words = f"failing or missing response from {tunnel.url}: {problem or type(problem).__name__}"
+            return "False", "FailedDiscoveryCheck", words
+        return "True", "Passed", "all checks passed"
+
+    def _take_resources(self, route: Route, resources: Sequence[Any]) -> None:
+        if self._found.get(route.name) != resources:
+            self._found[route.name] = resources
+            self._merged.clear()
+
+
+def unavailable() -> status.StatusError:
+    """What a client gets whose extension server is down, as kube-aggregator answers."""
+    return status.unavailable("service unavailable", 0)
+
+
+_CHECKER: Final = User("system:kube-aggregator", ("system:masters",))
+
+
+def _identity(user: User) -> tuple[tuple[str, str], ...]:
+    """The headers in which the front proxy tells who asks."""
+    named = [("X-Remote-User", user.name)]
+    if user.uid:
+        named.append(("X-Remote-Uid", user.uid))
+    named += [("X-Remote-Group", group) for group in user.groups]
+    named += [
+        (f"X-Remote-Extra-{quote(key.lower(), safe='')}", value)
+        for key, values in user.extra.items()
+        for value in values
+    ]
+    return tuple(named)
+
+
+def _query(request: Request) -> str:
+    lists: Mapping[str, list[str]] = request.query_lists
+    return urlencode([(k, v) for k, first in request.query.items() for v in lists.get(k) or [first]])
