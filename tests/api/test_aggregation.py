@@ -58,13 +58,19 @@ class Extension:
         self.port = 0
         self.well = True
 
-    async def start(self) -> asyncio.Server:
+    async def start(self) -> None:
         tls = server_context(self.directory / "front-ca.crt", self.directory, "things")
         tls.verify_mode = ssl.CERT_REQUIRED
         loop = asyncio.get_running_loop()
-        site = await loop.create_server(web.Server(self._handle), "127.0.0.1", 0, ssl=tls)
-        self.port = site.sockets[0].getsockname()[1]
-        return site
+        self.server = web.Server(self._handle)
+        self.site = await loop.create_server(self.server, "127.0.0.1", 0, ssl=tls)
+        self.port = self.site.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        self.site.close()
+        await self.server.shutdown(1.0)
+        await self.site.wait_closed()
+        await asyncio.sleep(0.05)  # TLS connections of aiohttp's client say goodbye after its close
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         if not self.well:
@@ -130,7 +136,7 @@ Work = Callable[[Api, Extension, Callable[..., Awaitable[tuple[int, Any]]]], Awa
 def _with_extension(tmp_path: Path, work: Work, **spec: Any) -> None:
     async def whole(api: Api) -> None:
         extension = Extension(tmp_path)
-        site = await extension.start()
+        await extension.start()
         relay = Relay(front=(tmp_path / "front.crt", tmp_path / "front.key"))
         api.server.aggregator.fetch = relay.fetch
         http = HttpServer(api.server, relay)
@@ -148,7 +154,7 @@ def _with_extension(tmp_path: Path, work: Work, **spec: Any) -> None:
 
             await work(api, extension, ask)
         await http.close()
-        site.close()
+        await extension.close()
 
     jane = user("jane", "system:masters")
     tokens = {"jane": jane, "joe": user("joe")}

@@ -38,8 +38,6 @@ class Context(msgspec.Struct, kw_only=True):
     manager: str = ""
     field_validation: str = "Warn"
     warnings: list[str] = msgspec.field(default_factory=list)
-    # What admission adds to the audit event.
-    audit_annotations: dict[str, str] = msgspec.field(default_factory=dict)
     # Webhooks and policies have seen the request as what it is (a Scale, an Eviction), and do not look at the
     # writes that carry it out.
     reviewed: bool = False
@@ -59,10 +57,6 @@ class Context(msgspec.Struct, kw_only=True):
     def warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
-
-    def annotate(self, key: str, value: str) -> None:
-        """Add to the audit event of the request; what is there stays."""
-        self.audit_annotations.setdefault(key, value)
 
     def warning_headers(self) -> dict[str, str]:
         """RFC 7234 Warning headers, as client-go prints them."""
