@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import uvloop
 from aiohttp import web
 
 from sampan.apiserver.core.discovery import AGGREGATED
@@ -162,7 +163,9 @@ def _with_extension(tmp_path: Path, work: Work, **spec: Any) -> None:
 
     allowed, LoopbackEndpoints.allowed = LoopbackEndpoints.allowed, True
     try:
-        asyncio.run(run(whole, static_tokens=tokens))
+        # The loop that serves in earnest: asyncio's own forgets transports whose handshake was refused.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(whole, static_tokens=tokens))
     finally:
         LoopbackEndpoints.allowed = allowed
 
