@@ -17,6 +17,8 @@ from sampan.schema import api
 from sampan.testing import Cluster
 
 IDLE_S: Final = 20.0
+# What follows a change a little later, such as the nodes' TTLs, has been done by then.
+SETTLING_S: Final = 15.0
 WRITERS: Final = 32
 NAMESPACE: Final = "default"
 Scenario = Callable[[], None]
@@ -258,7 +260,7 @@ def idle_deployments() -> None:
 
 def idle(cluster: Cluster, what: str, asked: float) -> None:
     cluster.settle()
-    time.sleep(3)
+    time.sleep(SETTLING_S)
     with Timer() as timer:
         time.sleep(IDLE_S)
     print(f"{what}: {timer.cpu_s / timer.wall_s * 100:.2f} % of a core (asked {asked:g} %)", flush=True)

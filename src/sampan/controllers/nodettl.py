@@ -13,12 +13,15 @@ import msgspec
 
 from sampan.client.effects import Patch, Plan
 from sampan.client.resources import ref_of
-from sampan.controllers.runtime.controller import Caches, Controller, Key
+from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
 from sampan.schema import api
 
 ANNOTATION: Final = "node.alpha.kubernetes.io/ttl"
 # (fewest nodes, most nodes, seconds)
 STEPS: Final = ((0, 100, 0), (90, 500, 15), (450, 1000, 30), (900, 2000, 60), (1800, 2**31 - 1, 300))
+
+# A cluster that grows passes through the steps: nodes are looked at when it has come to rest.
+DELAY_S: Final = 5.0
 
 
 class View(msgspec.Struct, frozen=True):
@@ -54,4 +57,10 @@ def seconds(annotated: str | None, count: int) -> int:
     return STEPS[step][2]
 
 
-CONTROLLER: Final = Controller(name="node-ttl", kind=api.Node, gather=gather, plan=plan)
+def _itself(_caches: Caches, node: api.Node) -> tuple[Key]:
+    return (Key("", node.metadata.name or ""),)
+
+
+CONTROLLER: Final = Controller(
+    name="node-ttl", watches=(mapped(api.Node, _itself, delay_s=DELAY_S),), gather=gather, plan=plan
+)
