@@ -22,6 +22,7 @@ from sampan.store.memory import MemoryStore
 from tests.api.server import ADMIN, Api, token_keys
 from tests.fuzz.test_endpoints import end, whole
 
+pytestmark = pytest.mark.timeout(300)  # on a busy machine
 # Schemas that hold no pod template: schemathesis takes minutes to make one of those.
 SMALL = {
     "api/v1": (
