@@ -153,8 +153,8 @@ class ApiServer:
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)
-        # The generation of custom kinds that discovery and OpenAPI tell of.
-        self._documented = 0
+        # The generations of custom kinds that discovery and OpenAPI tell of.
+        self._discovered = self._documented = 0
         self._documents = Documents(self.resources.kinds, settings.version, settings.keys)
         self._tunnels = NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods)
         self._tasks: list[asyncio.Task[None]] = []
@@ -322,8 +322,7 @@ class ApiServer:
         access = Access(request.method.lower(), path=request.path)
         if not self.authorizer.allows(user, access):
             raise StatusError(403, "Forbidden", refusal(user, access))
-        if self._documented != self._custom.generation:
-            self._document_custom()
+        self._tell_of_custom(request.path)
         answer = self._discovery.answer(request)
         if self.aggregator.routes:
             answer = self.aggregator.discovery(request, answer)
@@ -333,12 +332,20 @@ class ApiServer:
             raise status.no_such_path()
         return answer
 
-    def _document_custom(self) -> None:
-        """Tell in discovery and OpenAPI of the custom kinds that there are now."""
-        self._documented = self._custom.generation
-        kinds = self._custom.kinds()
-        self._discovery = Discovery(self.resources.kinds, kinds)
-        self._documents.openapi.replace_custom(kinds, self._custom.schemas())
+    def _tell_of_custom(self, path: str) -> None:
+        """Let the document at this path tell of the custom kinds that there are now.
+
+        Only what is asked for is made anew: many clients ask for kinds that are not there yet, and for
+        OpenAPI every schema has to be read.
+        """
+        generation = self._custom.generation
+        if path.startswith("/openapi/"):
+            if self._documented != generation:
+                self._documented = generation
+                self._documents.openapi.replace_custom(self._custom.kinds(), self._custom.schemas())
+        elif self._discovered != generation and path.count("/") <= _DISCOVERY_DEPTH:
+            self._discovered = generation
+            self._discovery = Discovery(self.resources.kinds, self._custom.kinds())
 
     async def _verb(self, request: Request, user: User, target: Target, resource: Resource) -> Response:
         verb, kind = target.verb, resource.kind
@@ -544,6 +551,8 @@ class ApiServer:
 
 
 _BY_SELECTOR: Final = frozenset({"list", "watch", "deletecollection"})
+# Slashes in `/apis/<group>/<version>/`: what is deeper is no discovery.
+_DISCOVERY_DEPTH: Final = 4
 _OF_ONE: Final = frozenset({"update", "patch"})
 _STREAMS: Final = frozenset({"exec", "attach", "portforward"})
 _ALL_NAMESPACES: Final = frozenset({"list", "watch"})

@@ -6,7 +6,7 @@ first served; a definition is established once all its names are accepted, and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,21 +20,48 @@ _PROTECTED: Final = ("k8s.io", "kubernetes.io")
 
 
 class Used(msgspec.Struct, frozen=True):
-    """The names that the other definitions of a group hold."""
+    """Names of a group that other definitions hold."""
 
     resources: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
 
 
-def used_by(others: Iterable[Definition]) -> Used:
-    """The names that these have accepted."""
-    resources: set[str] = set()
-    kinds: set[str] = set()
-    for other in others:
-        names = other.status.acceptedNames
-        resources.update((names.plural, names.singular, *names.shortNames))
-        kinds.update((names.kind, names.listKind))
-    return Used(frozenset(resources - {""}), frozenset(kinds - {""}))
+class Holders:
+    """Which definitions hold which names, by group: so that settling one does not look at all others."""
+
+    def __init__(self) -> None:
+        self._resources: dict[tuple[str, str], set[str]] = {}
+        self._kinds: dict[tuple[str, str], set[str]] = {}
+
+    def take(self, definition: Definition) -> None:
+        """Note the names that a definition has accepted."""
+        for held, keys in self._held(definition):
+            for key in keys:
+                held.setdefault(key, set()).add(definition.name)
+
+    def release(self, definition: Definition) -> None:
+        """Forget them."""
+        for held, keys in self._held(definition):
+            for key in keys:
+                names = held.get(key, set())
+                names.discard(definition.name)
+                if not names:
+                    held.pop(key, None)
+
+    def used(self, group: str, name: str, wanted: Any) -> Used:
+        """Those of the names that the definition `name` wants which others hold."""
+        resources = (wanted.plural, wanted.singular or "", *wanted.shortNames)
+        kinds = (wanted.kind, wanted.listKind or "")
+        return Used(
+            frozenset(one for one in resources if self._resources.get((group, one), set()) - {name}),
+            frozenset(one for one in kinds if self._kinds.get((group, one), set()) - {name}),
+        )
+
+    def _held(self, definition: Definition) -> Iterator[tuple[dict[tuple[str, str], set[str]], list[Any]]]:
+        names, group = definition.status.acceptedNames, definition.spec.group
+        resources = (names.plural, names.singular, *names.shortNames)
+        yield self._resources, [(group, one) for one in resources if one]
+        yield self._kinds, [(group, one) for one in (names.kind, names.listKind) if one]
 
 
 def status_of(crd: Any, used: Used, now: datetime) -> Any:

@@ -106,8 +106,8 @@ class Follower:
         if crd.metadata.deletionTimestamp is not None:
             await self._end(crd, definitions.decode(item.data))
             return
-        others = [d for d in self._kinds if d.spec.group == crd.spec.group and d.name != name]
-        status = names.status_of(crd, names.used_by(others), self._clock.now().replace(microsecond=0))
+        used = self._kinds.holders.used(crd.spec.group, name, crd.spec.names)
+        status = names.status_of(crd, used, self._clock.now().replace(microsecond=0))
         if status != crd.status:
             await self._write(name, "status", lambda old: _with_status(old, status))
 

@@ -8,6 +8,7 @@ from sampan.apiserver.core.custom.resource import CustomResource
 from sampan.kinds.custom import definition as definitions
 from sampan.kinds.custom.compile import outline
 from sampan.kinds.custom.definition import PREFIX, Definition
+from sampan.kinds.custom.names import Holders
 from sampan.kinds.kind import Kind
 from sampan.schema.definitions import GroupVersionKind, Schema
 from sampan.store.items import Item
@@ -28,6 +29,7 @@ class CustomKinds:
         self._definitions: dict[str, Definition] = {}
         self._resources: dict[Url, CustomResource] = {}
         self._places: dict[Url, tuple[Definition, str]] = {}
+        self.holders = Holders()
         self.generation = 0
 
     def __iter__(self) -> Iterator[Definition]:
@@ -57,6 +59,9 @@ class CustomKinds:
             return
         before = self._urls(old)
         self._definitions[new.name] = new
+        if old is not None:
+            self.holders.release(old)
+        self.holders.take(new)
         after = self._urls(new)
         for url in before:
             self._places.pop(url, None)
@@ -72,6 +77,7 @@ class CustomKinds:
         old = self._definitions.pop(name, None)
         if old is None:
             return
+        self.holders.release(old)
         for url in self._urls(old):
             self._places.pop(url, None)
             self._resources.pop(url, None)
