@@ -1,0 +1,1 @@
+"""Autoscalers that are above the controllers: of nodes, and of what containers ask for."""
