@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.kubectl import Kubectl
 from tests.node.sampans import Machine, eventually, sampan_in
+
+USES = '{"cpu": "250m", "memory": "64Mi"}'
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
 
@@ -24,6 +27,7 @@ def test_logs_and_exec_reach_the_nodes_one_server() -> None:
             name = pod["metadata"]["name"]
             assert kubectl("logs", name) == "simulated container web\n"
             assert kubectl("exec", name, "--", "hostname").strip() == "simulated: hostname"
+        _tops(kubectl)
         # They need no certificate each: thousands of them would take long to make.
         assert not list(Path(sampan.root / "pki").glob("node-*"))
         before = sampan.parts()["nodes"]
@@ -31,3 +35,28 @@ def test_logs_and_exec_reach_the_nodes_one_server() -> None:
         sampan.up()
         assert eventually(lambda: sampan.parts()["nodes"] not in (0, before))
         assert len(kubectl.json("get", "pods")["items"]) == 3
+
+
+def _tops(kubectl: Kubectl) -> None:
+    """The metrics API tells what pods use, which here is what their annotation says."""
+    patch = {"spec": {"template": {"metadata": {"annotations": {"sampan.dev/simulate": USES}}}}}
+    kubectl("patch", "deployment/web", "--type=merge", "-p", msgspec.json.encode(patch).decode())
+    kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    kubectl("wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", "--timeout=60s")
+
+    def shown() -> list[list[str]]:
+        done = kubectl.run("top", "pods", "--no-headers", "-l", "app=web")
+        rows = [line.split()[1:] for line in done.stdout.splitlines()]
+        return rows if done.returncode == 0 and len(rows) == 3 else []
+
+    for cpu, memory in eventually(shown):
+        assert memory == "64Mi"
+        assert _is_quarter(cpu)
+    nodes = [line.split() for line in kubectl("top", "nodes", "--no-headers").splitlines()]
+    assert [row[0] for row in nodes] == ["node-1", "node-2", "node-3"]
+    assert all(_is_quarter(row[1]) for row in nodes)
+
+
+def _is_quarter(cpu: str) -> bool:
+    # Two looks at a counter are some microseconds off, and kubectl rounds up.
+    return 248 <= int(cpu.removesuffix("m")) <= 253

@@ -13,6 +13,8 @@ from sampan.cluster.config import DOMAIN, Layout, Settings
 MASTERS: Final = "system:masters"
 # The name of what all simulated nodes have in common.
 SIMULATED: Final = "nodes"
+# The Service of the metrics API, and its server's certificate.
+METRICS: Final = "sampan-metrics"
 # Clients that parts run as: file name, user, groups.
 _CLIENTS: Final = (
     ("admin", "kubernetes-admin", (MASTERS,)),
@@ -38,6 +40,8 @@ def ensure(layout: Layout, settings: Settings, now: datetime) -> None:
         pki.save(layout.pki, "front-proxy-ca", front)
     _client(layout, front, "front-proxy-client", "front-proxy-client", (), now)
     _server(layout, authority, "apiserver", "kube-apiserver", server_hosts(settings), now)
+    names = (METRICS, f"{METRICS}.kube-system", f"{METRICS}.kube-system.svc")
+    _server(layout, authority, METRICS, METRICS, names, now)
     for name, user, groups in _CLIENTS:
         _client(layout, authority, name, user, groups, now)
     _nodes(layout, settings, authority, now)

@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import Final
 
+from sampan.autoscaler.vertical.recommender import Recommender
 from sampan.base.clock import SystemClock
 from sampan.base.ids import RandomIds
 from sampan.client.client import Client
@@ -14,6 +15,7 @@ from sampan.client.informer import SharedInformers
 from sampan.client.leases import Elector
 from sampan.cluster import addons
 from sampan.cluster.config import Layout, Settings
+from sampan.cluster.parts import metrics as resource_metrics
 from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.manager_metrics import MetricsServer
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
@@ -62,6 +64,7 @@ async def run(layout: Layout, settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(manager.run())
             tasks.create_task(scheduler.run())
+            tasks.create_task(Recommender(leader, clock).run())
 
     metrics = MetricsServer(manager.metrics_text, layout.run)
     await metrics.start()
@@ -70,6 +73,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             tasks.create_task(informers.run())
             tasks.create_task(elector.run(lead))
             tasks.create_task(addons.ensure(client, settings))
+            tasks.create_task(resource_metrics.serve(layout, settings, client, informers, clock))
     finally:
         await metrics.close()
         await client.close()

@@ -31,31 +31,37 @@ _PART: Final = re.compile(r"([0-9.]+)(ms|us|µs|ns|h|m|s)")
 Troubles = (ApiError, ConnectionError, TimeoutError, UnknownKind, msgspec.DecodeError, ValueError)
 
 
-class _Meta(msgspec.Struct):
+class Meta(msgspec.Struct):
+    """What an object of the metrics APIs is about."""
+
     name: str = ""
 
 
-class _Container(msgspec.Struct):
+class ContainerUsage(msgspec.Struct):
+    """What a container uses, by resource."""
+
     name: str
     usage: dict[str, str] = {}
 
 
-class _PodMetrics(msgspec.Struct):
-    metadata: _Meta
-    containers: list[_Container] = []
+class PodMetrics(msgspec.Struct):
+    """PodMetrics of metrics.k8s.io."""
+
+    metadata: Meta
+    containers: list[ContainerUsage] = []
     timestamp: datetime | None = None
     window: str = ""
 
 
 class _PodMetricsList(msgspec.Struct):
-    items: list[_PodMetrics] = []
+    items: list[PodMetrics] = []
 
 
 class _Value(msgspec.Struct, rename="camel"):
     """An item of a MetricValueList or of an ExternalMetricValueList."""
 
     value: str
-    described_object: _Meta = msgspec.field(default_factory=_Meta)
+    described_object: Meta = msgspec.field(default_factory=Meta)
     timestamp: datetime | None = None
     window_seconds: float | None = None
 
@@ -119,11 +125,16 @@ _UNABLE: Final = {
 }
 
 
-async def _usage(client: Client, namespace: str, selector: str, resource: str, container: str) -> Reading:
+async def usage_of_pods(client: Client, namespace: str, selector: str) -> list[PodMetrics]:
+    """What the selected pods use now. Raises ApiError where nobody serves metrics."""
     query = {"labelSelector": selector}
     found = await client.read(f"{RESOURCE}/namespaces/{namespace}/pods", _PodMetricsList, query)
+    return found.items
+
+
+async def _usage(client: Client, namespace: str, selector: str, resource: str, container: str) -> Reading:
     pods = {}
-    for one in found.items:
+    for one in await usage_of_pods(client, namespace, selector):
         counted = [c for c in one.containers if not container or c.name == container]
         if not counted or any(resource not in c.usage for c in counted):
             continue  # as upstream: a pod counts only where each of its containers was measured
