@@ -1,16 +1,32 @@
-"""TLS contexts from the files that pki.py makes; no more is imported than that takes."""
+"""TLS contexts from the files that pki.py makes; no more is imported than that takes.
+
+Certificates are renewed while a cluster runs. Every context made here takes over what lies in its files now
+when `reload` is called: new connections have the new certificate, those there are go on.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
+import weakref
 from pathlib import Path
+from typing import Final
+
+from sampan.base.clock import Clock
+
+RELOAD_EVERY_S: Final = 60.0
+
+_Stamp = tuple[int, int]
+# The contexts there are, with their files and what these were when they were read.
+_loaded: weakref.WeakKeyDictionary[ssl.SSLContext, tuple[Path, Path, _Stamp]] = weakref.WeakKeyDictionary()
 
 
 def server_context(authority: Path, directory: Path, name: str) -> ssl.SSLContext:
     """A TLS 1.2+ server context that takes client certificates of the authority, and also none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(directory / f"{name}.crt", directory / f"{name}.key")
+    _load(context, directory / f"{name}.crt", directory / f"{name}.key")
     context.load_verify_locations(authority)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
@@ -19,5 +35,38 @@ def server_context(authority: Path, directory: Path, name: str) -> ssl.SSLContex
 def client_context(authority: Path, directory: Path, name: str) -> ssl.SSLContext:
     """A client context that trusts the authority and shows the certificate `name`."""
     context = ssl.create_default_context(cafile=str(authority))
-    context.load_cert_chain(directory / f"{name}.crt", directory / f"{name}.key")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, directory / f"{name}.crt", directory / f"{name}.key")
     return context
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    stamp = _stamp(certificate)
+    context.load_cert_chain(certificate, key)
+    _loaded[context] = (certificate, key, stamp)
+
+
+def reload() -> int:
+    """Take over every certificate that was renewed; returns how many that were.
+
+    A pair that is being written just now does not fit together: it is taken over the next time.
+    """
+    count = 0
+    for context, (certificate, key, stamp) in list(_loaded.items()):
+        with contextlib.suppress(OSError):  # ssl.SSLError is one
+            if _stamp(certificate) != stamp:
+                _load(context, certificate, key)
+                count += 1
+    return count
+
+
+async def follow(clock: Clock) -> None:
+    """Reload once a minute until cancelled."""
+    while True:
+        await clock.sleep(RELOAD_EVERY_S)
+        await asyncio.to_thread(reload)
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ino

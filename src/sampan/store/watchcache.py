@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from sampan.base.errors import SampanError
@@ -272,6 +272,10 @@ class WatchCache:
         if cache is None:
             cache = self._kinds[prefix] = KindCache(prefix, self.revision)
         return cache
+
+    def kinds(self) -> Iterable[tuple[str, KindCache]]:
+        """Every kind's cache with its prefix."""
+        return self._kinds.items()
 
     async def reached(self, revision: int) -> None:
         """Return once every change up to `revision` is in. Raises SampanError where none comes any more."""

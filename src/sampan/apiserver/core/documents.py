@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import platform
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from sampan.apiserver.core import health
 from sampan.apiserver.core.authn import ALGORITHM, TokenKeys
 from sampan.apiserver.core.openapi import OpenApi
 from sampan.apiserver.core.request import Request, Response
 from sampan.kinds.kind import Kind
 
-_HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -26,11 +26,11 @@ class Documents:
         self._keys = keys
         self.openapi = OpenApi(kinds, version)
 
-    def answer(self, request: Request, *, ready: bool) -> Response | None:
+    def answer(self, request: Request, *, ready: bool, stored: bool) -> Response | None:
         """The document at the path; None where there is none."""
         path = request.path.rstrip("/")
-        if path in _HEALTH or path.startswith(("/livez/", "/readyz/", "/healthz/")):
-            return _health(request, ready)
+        if (healthy := health.answer(request, ready=ready, stored=stored)) is not None:
+            return healthy
         if path == "/version":
             return Response(body=_encode(self._version_info()))
         if path.startswith("/openapi/"):
@@ -88,13 +88,3 @@ def _b64(number: int) -> str:
 
 def _architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-
-
-def _health(request: Request, ready: bool) -> Response:
-    kind = request.path.strip("/").split("/")[0]
-    if ready or kind == "livez":
-        checks = "[+]ping ok\n[+]store ok\n"
-        body = f"{checks}{kind} check passed\n" if "verbose" in request.query else "ok"
-        return Response(body=body.encode(), content_type="text/plain; charset=utf-8")
-    body = "[-]store failed: not loaded yet\n" + f"{kind} check failed\n"
-    return Response(status=500, body=body.encode(), content_type="text/plain; charset=utf-8")

@@ -30,6 +30,8 @@ class Request(msgspec.Struct, kw_only=True):
     remote: str = ""
     # The audit's record of this request (audit.events.Record); None where it is not audited.
     audit: Any = None
+    # What the path names (paths.Target), once it has been taken apart.
+    target: Any = None
 
     def annotate(self, key: str, value: str) -> None:
         """Put a note on the request's audit event; the first for a key stays. Costs nothing without audit."""

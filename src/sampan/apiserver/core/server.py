@@ -6,11 +6,21 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterable, Mapping
+from time import perf_counter
 from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import bootstrap, formats, impersonation, paths, portrepair, status, users
+from sampan.apiserver.core import (
+    bootstrap,
+    deadlines,
+    formats,
+    impersonation,
+    paths,
+    portrepair,
+    status,
+    users,
+)
 from sampan.apiserver.core.admission import builtin
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.extension import PREFIX as DYNAMIC_PREFIX
@@ -34,6 +44,7 @@ from sampan.apiserver.core.documents import Documents
 from sampan.apiserver.core.flowcontrol.control import FlowControl, list_seats
 from sampan.apiserver.core.flowcontrol.upkeep import UPKEEP_EVERY_S, Upkeep, Writes
 from sampan.apiserver.core.list_options import selection
+from sampan.apiserver.core.metrics import Metrics
 from sampan.apiserver.core.modify import Modifier, creates
 from sampan.apiserver.core.nodeauthz import PODS_PREFIX, NodeGraph
 from sampan.apiserver.core.nodeauthz import PREFIX as NODE_USERS
@@ -147,6 +158,8 @@ class ApiServer:
         writes = Writes(self._create_obj, self._update_obj, self._delete_obj)
         self._flow_upkeep = Upkeep(schemas, levels, writes)
         self.aggregator = Aggregator(self.resources, clock, self._store_api_service)
+        self.metrics = Metrics(clock.now())
+        writer.timed = self.metrics.commits.observe
         # Set by whoever wants requests written down, before the start.
         self.audit: Auditor | None = None
         self._modifier = Modifier(writer, bodies)
@@ -209,24 +222,51 @@ class ApiServer:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Never raises: what goes wrong becomes a Status."""
+        began_s = perf_counter()
+        in_flight, reads = self.metrics.in_flight, request.method in _READING
+        in_flight[reads] += 1
+        code = 500
         try:
-            response = await self._handle(request)
-        except StatusError as refused:
-            response = refused.response()
-        except RecursionError:
-            response = status.bad_request("the request is nested too deeply").response()
-        except Exception:
-            if self.audit is not None:
-                self.audit.end(request, None)
-            raise
+            response = await self._answered(request)
+            code = response.status
+        finally:
+            in_flight[reads] -= 1
+            self.metrics.request(request.method, request.path, request.target, code, perf_counter() - began_s)
         if request.audit is not None and self.audit is not None:
             self.audit.end(request, response)
         return response
 
+    async def _answered(self, request: Request) -> Response:
+        try:
+            if "timeout" in request.query:
+                return await self._in_time(request, deadlines.parse(request.query["timeout"]))
+            return await self._handle(request)
+        except StatusError as refused:
+            return refused.response()
+        except RecursionError:
+            return status.bad_request("the request is nested too deeply").response()
+        except Exception:
+            if self.audit is not None:
+                self.audit.end(request, None)
+            raise
+
+    async def _in_time(self, request: Request, limit_s: float) -> Response:
+        """The answer, unless it takes longer than the client wants to wait: then 504."""
+        work = asyncio.ensure_future(self._handle(request))
+        timer = asyncio.ensure_future(self.clock.sleep(limit_s))
+        try:
+            await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise deadlines.exceeded()
+            return work.result()
+        finally:
+            timer.cancel()
+            work.cancel()
+
     async def _handle(self, request: Request) -> Response:
         asker = self.authenticator.user(request)
         watch = "watch" in request.query and request.flag("watch")
-        target = paths.parse(request.method, request.path, watch)
+        request.target = target = paths.parse(request.method, request.path, watch)
         if self.audit is not None:
             verb = target.verb if target is not None else request.method.lower()
             self.audit.begin(request, asker, verb, target)
@@ -327,7 +367,10 @@ class ApiServer:
         if self.aggregator.routes:
             answer = self.aggregator.discovery(request, answer)
         if answer is None:
-            answer = self._documents.answer(request, ready=self.ready and not self.cache.failed)
+            stored = not self.cache.failed
+            answer = self._documents.answer(request, ready=self.ready and stored, stored=stored)
+        if answer is None and request.path == "/metrics":
+            answer = self.metrics.answer(self.flow, self.cache)
         if answer is None:
             raise status.no_such_path()
         return answer
@@ -553,6 +596,7 @@ class ApiServer:
 _BY_SELECTOR: Final = frozenset({"list", "watch", "deletecollection"})
 # Slashes in `/apis/<group>/<version>/`: what is deeper is no discovery.
 _DISCOVERY_DEPTH: Final = 4
+_READING: Final = frozenset({"GET", "HEAD"})
 _OF_ONE: Final = frozenset({"update", "patch"})
 _STREAMS: Final = frozenset({"exec", "attach", "portforward"})
 _ALL_NAMESPACES: Final = frozenset({"list", "watch"})

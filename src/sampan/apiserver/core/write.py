@@ -9,7 +9,8 @@ other in memory and committed together, so that a busy object does not cost a di
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, Final
 
 import msgspec
@@ -63,6 +64,8 @@ class Writer:
         self._admission = admission
         self._ids = ids
         self._turns = Turns()
+        # Is told how many seconds each commit took.
+        self.timed: Callable[[float], None] | None = None
         # Updates that wait for their turn, by key; the outcome is None until somebody has carried it out.
         self._waiting: dict[str, dict[Edit, Outcome | None]] = {}
 
@@ -362,6 +365,7 @@ class Writer:
     async def _commit(
         self, guards: Sequence[Guard], ops: Sequence[Op], fence: Fence | None = None
     ) -> Committed | Conflict:
+        began_s = perf_counter()
         try:
             if fence is None:
                 outcome = await self._store.commit(guards, ops)
@@ -371,6 +375,8 @@ class Writer:
             await self._cache.reached(outcome.revision)
         except SampanError as refused:
             raise status.unavailable(str(refused)) from refused
+        if self.timed is not None:
+            self.timed(perf_counter() - began_s)
         return outcome
 
     async def _commit_fenced(

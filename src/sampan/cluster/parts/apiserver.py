@@ -19,6 +19,7 @@ from sampan.apiserver.http.serve import HttpServer
 from sampan.base.clock import Clock, SystemClock
 from sampan.base.ids import RandomIds
 from sampan.cluster.config import DOMAIN, Layout, Settings
+from sampan.cluster.parts import renewal
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
 from sampan.cluster.tls import client_context, server_context
 from sampan.kinds.loopback import LoopbackEndpoints
@@ -71,6 +72,7 @@ async def run(layout: Layout, settings: Settings) -> None:
         upkeep.append(server.audit.run())
     http = HttpServer(server, relay, _log_error)
     tls = server_context(layout.authority, layout.pki, "apiserver")
+    upkeep.append(renewal.keep(layout, settings, clock))
     await server.start()
     tasks = [asyncio.ensure_future(work) for work in upkeep]
     for host in dict.fromkeys(("127.0.0.1", address)):

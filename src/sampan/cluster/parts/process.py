@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from typing import Final
 
 from sampan.base import garbage
+from sampan.base.clock import SystemClock
+from sampan.cluster import tls
 
 LISTEN_POLL_S: Final = 0.02
 
@@ -33,6 +35,8 @@ async def run_until_told_to_stop(work: Coroutine[None, None, None]) -> None:
     gc.enable()
     task = asyncio.create_task(work)
     told = asyncio.create_task(until_told_to_stop())
+    renewed = asyncio.create_task(tls.follow(SystemClock()))
+    task.add_done_callback(lambda _: renewed.cancel())
     await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
         task.cancel()

@@ -1,0 +1,70 @@
+"""/healthz, /livez and /readyz: which checks there are, and what each says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sampan.apiserver.core.request import Request, Response
+
+ROOTS: Final = frozenset({"healthz", "livez", "readyz"})
+_TEXT: Final = "text/plain; charset=utf-8"
+_HEADERS: Final = {"X-Content-Type-Options": "nosniff"}
+# What the start does, by the names that kube-apiserver's hooks have.
+_HOOKS: Final = (
+    "poststarthook/bootstrap-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-status-local-available-controller",
+)
+_ALWAYS: Final = ("ping", "log")
+
+
+def answer(request: Request, *, ready: bool, stored: bool) -> Response | None:
+    """The answer of a health endpoint; None where the path is none.
+
+    `ready`: the start is done and the end has not begun. `stored`: what is read and written is the store's.
+    """
+    root, _, name = request.path.strip("/").partition("/")
+    if root not in ROOTS:
+        return None
+    checks = dict.fromkeys(_ALWAYS, True) | {"etcd": stored}
+    if root == "readyz":
+        checks |= {"etcd-readiness": stored, "informer-sync": ready}
+    # A server that has not started yet lives all the same.
+    checks |= dict.fromkeys(_HOOKS, ready or root == "livez")
+    if root == "readyz":
+        checks["shutdown"] = ready
+    if name:
+        if name not in checks:
+            return None
+        if checks[name]:
+            return _plain(200, "ok")
+        return _plain(500, f"internal server error: {name} failed\n")
+    excluded = request.query_lists.get("exclude") or [request.query.get("exclude", "")]
+    return _whole(root, checks, [given for given in excluded if given], "verbose" in request.query)
+
+
+def _whole(root: str, checks: dict[str, bool], excluded: Sequence[str], verbose: bool) -> Response:
+    lines, failed = [], []
+    for name, well in checks.items():
+        if name in excluded:
+            lines.append(f"[+]{name} excluded: ok")
+        elif well:
+            lines.append(f"[+]{name} ok")
+        else:
+            failed.append(name)
+            lines.append(f"[-]{name} failed: reason withheld")
+    unknown = [name for name in excluded if name not in checks]
+    if unknown:
+        quoted = ", ".join(f'"{name}"' for name in unknown)
+        lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
+    if failed:
+        return _plain(500, "\n".join([*lines, f"{root} check failed", ""]))
+    return _plain(200, "\n".join([*lines, f"{root} check passed", ""]) if verbose else "ok")
+
+
+def _plain(code: int, text: str) -> Response:
+    return Response(status=code, body=text.encode(), content_type=_TEXT, headers=dict(_HEADERS))
