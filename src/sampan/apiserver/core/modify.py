@@ -21,6 +21,18 @@ from sampan.schema import api, codec
 DELETE_CONCURRENCY: Final = 256
 
 
+class _Names(msgspec.Struct):
+    name: str = ""
+    uid: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Names
+
+
+_named: Final = msgspec.json.Decoder(_Named)
+
+
 class Modifier:
     """The modifying verbs of the main resource and of subresources that hold the whole object."""
 
@@ -33,7 +45,7 @@ class Modifier:
             raise status.method_not_allowed("POST")
         obj = context.served.to_hub(self._bodies.decode(request, context, context.served))
         written = await self._writer.create(context, obj)
-        return self._answer(request, context, written, tables, 201)
+        return await self._answer(request, context, written, tables, 201)
 
     async def update(self, request: Request, context: Context, tables: Tables) -> Response:
         target = context.target
@@ -50,7 +62,7 @@ class Modifier:
         written = await self._writer.update(
             context, lambda _old: codec.copy(obj), subresource=target.subresource
         )
-        return self._answer(request, context, written, tables)
+        return await self._answer(request, context, written, tables)
 
     async def patch(self, request: Request, context: Context, tables: Tables) -> Response:
         resource, target = context.resource, context.target
@@ -63,12 +75,12 @@ class Modifier:
             obj.metadata.resourceVersion = None
             try:
                 written = await self._writer.create(context, obj)
-                return self._answer(request, context, written, tables, 201)
+                return await self._answer(request, context, written, tables, 201)
             except status.StatusError as refused:
                 if refused.reason != "AlreadyExists":  # then somebody else was faster: apply to theirs
                     raise
         written = await self._writer.update(context, change, subresource=target.subresource)
-        return self._answer(request, context, written, tables)
+        return await self._answer(request, context, written, tables)
 
     async def delete(self, request: Request, context: Context, tables: Tables) -> Response:
         options = self._delete_options(request, context)
@@ -83,14 +95,13 @@ class Modifier:
             revision=(preconditions.resourceVersion if preconditions else None) or "",
         )
         kind = context.served.kind
-        if written.deleted and kind.kind not in _RETURNS_DELETED:
-            obj = context.resource.decode_stored(written.data)
-            details = {"name": obj.metadata.name, "group": kind.group, "kind": kind.plural}
-            details["uid"] = obj.metadata.uid
+        if written.deleted and (kind.group or kind.kind not in _RETURNS_DELETED):
+            named = _named.decode(written.data).metadata
+            details = {"name": named.name, "group": kind.group, "kind": kind.plural, "uid": named.uid}
             answer = status.success({k: v for k, v in details.items() if v})
             answer.headers.update(context.warning_headers())
             return answer
-        return self._answer(request, context, written, tables)
+        return await self._answer(request, context, written, tables)
 
     async def delete_collection(
         self, request: Request, context: Context, chosen: Selection, tables: Tables
@@ -123,7 +134,7 @@ class Modifier:
                 gone[item.key] = written.data
 
         await asyncio.gather(*(remove() for _ in range(min(DELETE_CONCURRENCY, len(items)))))
-        datas = [resource.present(gone[item.key]) for item in items if item.key in gone]
+        datas = await resource.presented([gone[item.key] for item in items if item.key in gone])
         return formats.many(form, resource, datas, {"resourceVersion": ""}, tables)
 
     def _delete_options(self, request: Request, context: Context) -> api.DeleteOptions:
@@ -142,11 +153,11 @@ class Modifier:
         take_dry_run(options, context)
         return options
 
-    def _answer(
+    async def _answer(
         self, request: Request, context: Context, written: Written, tables: Tables, code: int = 200
     ) -> Response:
         form = formats.negotiate(request.accept)
-        data = context.served.present(written.data)
+        (data,) = await context.served.presented((written.data,))
         answer = formats.one(form, data, tables, written.revision, code)
         if context.warnings:
             answer.headers.update(context.warning_headers())

@@ -44,10 +44,20 @@ class Reader:
         item = resource.cache.get(target.namespace, target.name)
         if item is None:
             raise not_found(resource.kind, target.name)
+        return self._one(request, resource, item, resource.present(item.data))
+
+    async def get_asked(self, request: Request, target: Target, resource: Resource) -> Response:
+        """One object of a resource that asks somebody to convert it. Raises 404, 406, 500."""
+        item = resource.cache.get(target.namespace, target.name)
+        if item is None:
+            raise not_found(resource.kind, target.name)
+        (data,) = await resource.presented((item.data,))
+        return self._one(request, resource, item, data)
+
+    def _one(self, request: Request, resource: Resource, item: Item, data: bytes) -> Response:
         form = formats.negotiate(request.accept)
         if form is Form.JSON:
-            return Response(body=resource.present(item.data))
-        data = resource.present(item.data)
+            return Response(body=data)
         return formats.one(form, data, self.tables(request, resource), item.revision)
 
     async def list_objects(self, request: Request, target: Target, resource: Resource) -> Response:
@@ -64,7 +74,7 @@ class Reader:
         else:
             datas, metadata = self._list_cached(resource, target.namespace, limit, match)
         if resource.converts:
-            datas = [resource.present(data) for data in datas]
+            datas = await resource.presented(datas)
         return formats.many(form, resource, datas, metadata, self.tables(request, resource))
 
     def _now(self) -> datetime:

@@ -84,6 +84,23 @@ class Resource:
             return self._from_hub(codec.decode(data, self.hub.struct))
         return codec.decode(data, self.struct)
 
+    @property
+    def asks(self) -> bool:
+        """Whether some objects come into this version only through somebody who is asked for it."""
+        return False
+
+    async def load(self, data: bytes) -> Any:
+        """`decode_stored` for those who may wait."""
+        return self.decode_stored(data)
+
+    async def dump(self, obj: Any) -> bytes:
+        """`encode` for those who may wait."""
+        return self.encode(obj)
+
+    async def presented(self, datas: Sequence[bytes]) -> list[bytes]:
+        """`present` for those who may wait."""
+        return [self.present(data) for data in datas]
+
     def present(self, data: bytes) -> bytes:
         """Stored bytes as clients of this version get them."""
         return data if self._from_hub is None else codec.encode(self.decode_stored(data))

@@ -58,7 +58,7 @@ from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.subresources import Subresources
 from sampan.apiserver.core.users import User
 from sampan.apiserver.core.watches import Watches
-from sampan.apiserver.core.webhooks.client import WebhookClient
+from sampan.apiserver.core.webhooks.client import WebhookClient, endpoint_of
 from sampan.apiserver.core.webhooks.services import ServiceAddresses as WebhookServices
 from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
@@ -123,7 +123,13 @@ class ApiServer:
         self.settings = settings
         self.cache = WatchCache(store)
         self.resources = Resources(kinds, self.cache, settings.version)
-        self.resources.custom = self._custom = CustomKinds(self.cache)
+        self._webhooks = WebhookClient()
+        webhook_services = WebhookServices(self.resources)
+
+        async def post(config: Any, body: bytes, timeout_s: float) -> bytes:
+            return await self._webhooks.post(endpoint_of(config, webhook_services.find), body, timeout_s)
+
+        self.resources.custom = self._custom = CustomKinds(self.cache, post, ids.uid)
         self.authenticator = Authenticator(
             clock,
             settings.keys,
@@ -141,11 +147,8 @@ class ApiServer:
         )
         bodies = Bodies()
         self._admission = chain
-        self._webhooks = WebhookClient()
         self._dynamic = chain.extension = Dynamic(
-            Parts(
-                self.resources, bodies, self.authorizer, ids, self._webhooks, WebhookServices(self.resources)
-            )
+            Parts(self.resources, bodies, self.authorizer, ids, self._webhooks, webhook_services)
         )
         writer = Writer(store, self.cache, chain, ids, Quotas(self.resources))
         self._writer = writer
@@ -401,13 +404,15 @@ class ApiServer:
         ):
             raise status.method_not_allowed(request.method)
         if verb == "get":
+            if resource.asks:
+                return await self._reader.get_asked(request, target, resource)
             return self._reader.get(request, target, resource)
         if verb == "watch":
             return self._watches.watch(request, target, resource)
         if verb == "list":
             return await self._reader.list_objects(request, target, resource)
         made = context(request, user, target, resource, self.clock.now())
-        if self._reviews.answers(kind.kind):
+        if kind.virtual and self._reviews.answers(kind.kind):
             formats.negotiate_whole(request.accept)
             return self._reviews.review(self._bodies.decode(request, made, resource), made)
         if kind.virtual:
@@ -458,6 +463,8 @@ class ApiServer:
                 return self._tunnels.open(request, target)
         tables = self._reader.tables(request, resource)
         if verb == "get":
+            if resource.asks:
+                return await self._reader.get_asked(request, target, resource)
             return self._reader.get(request, target, resource)
         if verb == "update":
             return await self._modifier.update(request, made, tables)

@@ -73,11 +73,11 @@ class Subresources:
         if item is None:
             raise status.not_found(resource.kind, target.name)
         if target.verb == "get":
-            return Response(body=codec.encode(_scale_of(scale, resource.decode_stored(item.data))))
+            return Response(body=codec.encode(_scale_of(scale, await resource.load(item.data))))
         edit = self._scale_edit(request, target.verb)
         if self._admission.active:
             # Shown what the request makes of the object as it is now; what they make of that is the request.
-            before = _scale_of(scale, resource.decode_stored(item.data))
+            before = _scale_of(scale, await resource.load(item.data))
             asked = await self._reviewed(context, "update", edit(codec.copy(before)), before)
             edit = lambda _current: asked  # noqa: E731
 
@@ -95,7 +95,7 @@ class Subresources:
             return old
 
         written = await self._writer.update(context, change)
-        return Response(body=codec.encode(_scale_of(scale, resource.decode_stored(written.data))))
+        return Response(body=codec.encode(_scale_of(scale, await resource.load(written.data))))
 
     def _scale_edit(self, request: Request, verb: str) -> Callable[[api.Scale], api.Scale]:
         if verb != "patch":

@@ -12,6 +12,7 @@ import msgspec
 
 from sampan.apiserver.core import formats
 from sampan.apiserver.core import list_options as options
+from sampan.apiserver.core.custom.watching import ConvertedStream
 from sampan.apiserver.core.formats import Tables
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request, Response
@@ -19,7 +20,7 @@ from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import expired_watch_line, too_large_revision
 from sampan.base.clock import Clock
 from sampan.store.backend import Compacted
-from sampan.store.items import ADDED, BOOKMARK, Match, Render
+from sampan.store.items import ADDED, BOOKMARK, Match, Render, render_json
 from sampan.store.watchcache import WatchCache, Watcher
 
 # kube-apiserver ends a watch without timeoutSeconds after 30 to 60 minutes, so that clients spread out again.
@@ -45,7 +46,8 @@ class Watches:
         chosen = options.selection(request, resource, target.name)
         match = resource.match(chosen.labels, chosen.fields, chosen.name)
         tables = Tables(resource, self._clock.now, request.query.get("includeObject", ""))
-        render = formats.renderer(form, resource, tables)
+        # Who asks a webhook for each object must not do so within the feed: see ConvertedStream.
+        render = render_json if resource.asks else formats.renderer(form, resource, tables)
         revision = options.revision_of(request) or 0
         timeout_s = options.number(request, "timeoutSeconds") or MIN_WATCH_S * (1 + self._chance.random())
         initial = "sendInitialEvents" in request.query
@@ -67,7 +69,10 @@ class Watches:
             state = _state(resource, target.namespace, match, render)
             if initial and watcher.bookmark is not None:
                 state.append(_bookmark(resource, self._cache.revision, {_INITIAL_EVENTS_END: "true"}))
-        return Response(chunks=Stream(watcher, b"".join(state), revision, self._clock, timeout_s))
+        stream = Stream(watcher, b"".join(state), revision, self._clock, timeout_s)
+        if resource.asks:
+            return Response(chunks=ConvertedStream(stream, resource, form, tables))
+        return Response(chunks=stream)
 
     async def send_bookmarks(self) -> None:
         """Tell idle watchers now and then how far they have seen, so that they can resume."""

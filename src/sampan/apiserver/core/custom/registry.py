@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+from sampan.apiserver.core.custom.conversion import Post, Webhook
 from sampan.apiserver.core.custom.resource import CustomResource
 from sampan.kinds.custom import definition as definitions
-from sampan.kinds.custom.compile import outline
-from sampan.kinds.custom.definition import PREFIX, Definition
+from sampan.kinds.custom.compile import Shape, outline
+from sampan.kinds.custom.definition import PREFIX, Definition, Version
 from sampan.kinds.custom.names import Holders
 from sampan.kinds.kind import Kind
 from sampan.schema.definitions import GroupVersionKind, Schema
@@ -24,8 +26,13 @@ class CustomKinds:
     are used. `generation` grows with every change of what is served.
     """
 
-    def __init__(self, cache: WatchCache) -> None:
+    def __init__(self, cache: WatchCache, post: Post, uid: Callable[[], str]) -> None:
         self._cache = cache
+        self._post = post
+        self._uid = uid
+        # The revision from which on objects of a definition are stored under its present schemas.
+        self._since: dict[str, int] = {}
+        self._shapes: dict[str, dict[str, Shape]] = {}
         self._definitions: dict[str, Definition] = {}
         self._resources: dict[Url, CustomResource] = {}
         self._places: dict[Url, tuple[Definition, str]] = {}
@@ -59,6 +66,11 @@ class CustomKinds:
             return
         before = self._urls(old)
         self._definitions[new.name] = new
+        if old is None or old.spec != new.spec or old.metadata.uid != new.metadata.uid:
+            self._since[new.name] = item.revision
+            self._shapes.pop(new.name, None)
+            if old is not None:  # clients watch again, and get objects as the new schemas have them
+                self._end_watches(old)
         if old is not None:
             self.holders.release(old)
         self.holders.take(new)
@@ -77,6 +89,8 @@ class CustomKinds:
         old = self._definitions.pop(name, None)
         if old is None:
             return
+        del self._since[name]
+        self._shapes.pop(name, None)
         self.holders.release(old)
         for url in self._urls(old):
             self._places.pop(url, None)
@@ -92,8 +106,25 @@ class CustomKinds:
             definition, name = self._places[url]
             described = definition.version(name)
             assert described is not None
-            found = CustomResource(definition, described, self._cache.kind(definition.prefix))
-            self._resources[url] = found
+            found = self._resources[url] = self._made(definition, described)
+        return found
+
+    def _made(self, definition: Definition, version: Version) -> CustomResource:
+        asks = definition.spec.conversion.strategy == "Webhook"
+        return CustomResource(
+            definition,
+            version,
+            self._cache.kind(definition.prefix),
+            partial(self._shape, definition),
+            self._since[definition.name],
+            Webhook(definition, self._post, self._uid) if asks else None,
+        )
+
+    def _shape(self, definition: Definition, name: str) -> Shape | None:
+        shapes = self._shapes.setdefault(definition.name, {})
+        found = shapes.get(name)
+        if found is None and (version := definition.version(name)) is not None:
+            found = shapes[name] = Shape(version)
         return found
 
     def versions(self, group: str, plural: str) -> Sequence[CustomResource]:
