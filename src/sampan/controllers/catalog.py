@@ -26,6 +26,8 @@ from sampan.controllers import (
     tainteviction,
     trustbundle,
 )
+from sampan.controllers.certificates import approving, cleaning, signing
+from sampan.controllers.certificates.issuing import Authority
 from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
 from sampan.controllers.endpointslice import endpoints, mirroring, slices
@@ -44,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True):
     ca_bundle: str = ""
     # The same to be published as a ClusterTrustBundle; "" where the API server has no such kind.
     trust_bundle: str = ""
+    # What signs approved certificate requests; None: nobody here does.
+    authority: Authority | None = None
     node_monitor_grace_s: float = nodelifecycle.GRACE_S
     # Where nodes get the addresses of their pods from; None: they bring them, or need none.
     node_ranges: nodeipam.Ranges | None = None
@@ -63,6 +67,9 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         resourcequota.CONTROLLER,
         *((trustbundle.controller(settings.trust_bundle),) if settings.trust_bundle else ()),
         clusterroleaggregation.CONTROLLER,
+        approving.CONTROLLER,
+        *((signing.controller(settings.authority),) if settings.authority is not None else ()),
+        cleaning.CONTROLLER,
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         replicationcontroller.CONTROLLER,

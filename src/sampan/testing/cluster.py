@@ -39,6 +39,7 @@ from sampan.cluster import addons, pki
 from sampan.cluster.tls import client_context, server_context
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
+from sampan.controllers.certificates.issuing import Authority
 from sampan.controllers.runtime.manager import Manager
 from sampan.node.simulated_fleet import SimulatedNodes
 from sampan.scheduler.shell import Scheduler
@@ -183,6 +184,7 @@ class Cluster:
         options = self._options
         self.clock: Clock = SimulatedClock() if options.simulated_clock else SystemClock()
         self.store = MemoryStore()
+        self._authority = pki.make_authority("sampan", datetime.now(UTC))
         signing = pki.make_signing_key()
         keys = TokenKeys(signing.key, (signing.certificate,), ISSUER, (ISSUER,))
         ids = RandomIds()
@@ -195,9 +197,13 @@ class Cluster:
             running = [tasks.create_task(informers.run())]
             if options.controllers:
                 await addons.ensure_class(self.async_client, addons.storage_class())
-                self.manager = Manager(
-                    self.async_client, self.clock, controllers(ControllerSettings()), informers=informers
+                chosen = controllers(
+                    ControllerSettings(
+                        ca_bundle=self._authority.certificate.decode(),
+                        authority=Authority(self._authority.certificate, self._authority.key),
+                    )
                 )
+                self.manager = Manager(self.async_client, self.clock, chosen, informers=informers)
                 running.append(tasks.create_task(self.manager.run()))
             if options.scheduler:
                 self.scheduler = Scheduler(self.async_client, informers, self.clock, ids)
@@ -225,7 +231,7 @@ class Cluster:
 
         self._directory = Path(tempfile.mkdtemp(prefix="sampan-"))
         now = datetime.now(UTC)
-        authority = pki.make_authority("sampan", now)
+        authority = self._authority
         pki.save(self._directory, "ca", authority)
         hosts = ("127.0.0.1", "localhost")
         pki.save(self._directory, "server", pki.issue(authority, "apiserver", now, hosts=hosts))

@@ -30,8 +30,8 @@ class SyncClient:
         made: T = self._call(self._client.create(obj))
         return made
 
-    def update(self, obj: T) -> T:
-        made: T = self._call(self._client.update(obj))
+    def update(self, obj: T, *, subresource: str = "") -> T:
+        made: T = self._call(self._client.update(obj, subresource=subresource))
         return made
 
     def update_status(self, obj: T) -> T:

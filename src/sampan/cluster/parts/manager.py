@@ -21,6 +21,7 @@ from sampan.cluster.parts.manager_metrics import MetricsServer
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
+from sampan.controllers.certificates.issuing import Authority
 from sampan.controllers.loadbalancer import Options
 from sampan.controllers.nodeipam import Ranges
 from sampan.controllers.runtime.manager import Manager
@@ -51,6 +52,7 @@ async def run(layout: Layout, settings: Settings) -> None:
     chosen = controllers(
         ControllerSettings(
             ca_bundle=authority,
+            authority=Authority(authority.encode(), (layout.pki / "ca.key").read_bytes()),
             # Older versions have no such kind, or another version of it.
             trust_bundle=authority if settings.kubernetes_version == NEWEST else "",
             node_ranges=node_ranges(settings),
