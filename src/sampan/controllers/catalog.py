@@ -24,6 +24,7 @@ from sampan.controllers import (
     servicecidr,
     staledisruption,
     tainteviction,
+    tokens,
     trustbundle,
 )
 from sampan.controllers.certificates import approving, cleaning, signing
@@ -48,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True):
     trust_bundle: str = ""
     # What signs approved certificate requests; None: nobody here does.
     authority: Authority | None = None
+    # The PEM key of service-account tokens; empty: Secrets for tokens stay as they are.
+    token_key: bytes = b""
     node_monitor_grace_s: float = nodelifecycle.GRACE_S
     # Where nodes get the addresses of their pods from; None: they bring them, or need none.
     node_ranges: nodeipam.Ranges | None = None
@@ -64,6 +67,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         namespace.CONTROLLER,
         serviceaccount.ACCOUNTS,
         serviceaccount.root_ca(settings.ca_bundle),
+        *((tokens.controller(settings.token_key, settings.ca_bundle),) if settings.token_key else ()),
         resourcequota.CONTROLLER,
         *((trustbundle.controller(settings.trust_bundle),) if settings.trust_bundle else ()),
         clusterroleaggregation.CONTROLLER,

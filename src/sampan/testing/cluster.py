@@ -201,6 +201,7 @@ class Cluster:
                     ControllerSettings(
                         ca_bundle=self._authority.certificate.decode(),
                         authority=Authority(self._authority.certificate, self._authority.key),
+                        token_key=signing.key,
                     )
                 )
                 self.manager = Manager(self.async_client, self.clock, chosen, informers=informers)

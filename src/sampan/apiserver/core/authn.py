@@ -6,6 +6,9 @@ token, a bootstrap or service-account token. A request without credentials is an
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -18,11 +21,13 @@ from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import unauthorized
 from sampan.apiserver.core.users import User
 from sampan.base.clock import Clock
+from sampan.kinds.core.secret import LEGACY_CLAIMS, LEGACY_ISSUER, SERVICE_ACCOUNT_TOKEN
 
 ALGORITHM: Final = "ES256"
 # Verified tokens remembered, so that a signature is checked once and not at every request.
 CACHED_TOKENS: Final = 4096
 CACHE_S: Final = 10.0
+_INVALID_SINCE: Final = "kubernetes.io/legacy-token-invalid-since"
 
 
 class TokenKeys(msgspec.Struct, frozen=True):
@@ -80,12 +85,10 @@ class Authenticator:
         known = self._verified.get(token)
         if known is not None and known[0] > now_s:
             return known[1]
-        claims = self._claims(token, self._keys.audiences)
-        user = self._service_account(claims)
+        user, left_s = self._verify(token)
         if len(self._verified) >= CACHED_TOKENS:
             self._verified.clear()
         # Not beyond the token's own end.
-        left_s = claims["exp"] - self._clock.now().timestamp()
         self._verified[token] = (now_s + min(CACHE_S, left_s), user)
         return user
 
@@ -98,6 +101,11 @@ class Authenticator:
             return static, asked
         if (parts := bootstraptokens.parts_of(token)) is not None:
             return self._bootstrap_user(*parts), asked
+        if issuer_of(token) == LEGACY_ISSUER:
+            held = [audience for audience in asked if audience in self._keys.audiences]
+            if not held:
+                raise unauthorized()
+            return self._secret_user(token), held
         claims = self._claims(token, asked)
         held = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         return self._service_account(claims), [audience for audience in asked if audience in held]
@@ -146,6 +154,41 @@ class Authenticator:
         if user is None:
             raise unauthorized()
         return user
+
+    def _verify(self, token: str) -> tuple[User, float]:
+        """Who shows a signed token, and for how long (s) that holds."""
+        if issuer_of(token) == LEGACY_ISSUER:
+            return self._secret_user(token), CACHE_S
+        claims = self._claims(token, self._keys.audiences)
+        return self._service_account(claims), claims["exp"] - self._clock.now().timestamp()
+
+    def _secret_user(self, token: str) -> User:
+        """The account whose token a Secret holds: both must be live, and the token still in it."""
+        import jwt
+
+        claims: dict[str, Any] = {}
+        for pem in self._keys.public_pems:
+            try:
+                claims = jwt.decode(token, pem, [ALGORITHM], issuer=LEGACY_ISSUER)
+            except jwt.PyJWTError:
+                continue
+            break
+        named = ("namespace", "secret.name", "service-account.name", "service-account.uid")
+        namespace, secret_name, name, uid = (claims.get(f"{LEGACY_CLAIMS}{part}", "") for part in named)
+        if not all((namespace, secret_name, name, uid)):
+            raise unauthorized()
+        secrets = self._find("secrets")
+        item = secrets.cache.get(namespace, secret_name)
+        secret: Any = secrets.decode_stored(item.data) if item is not None else None
+        if secret is None or secret.type != SERVICE_ACCOUNT_TOKEN:
+            raise unauthorized()
+        meta, held = secret.metadata, bytes(secret.data.get("token", b""))
+        if meta.deletionTimestamp is not None or _INVALID_SINCE in meta.labels:
+            raise unauthorized()
+        if not hmac.compare_digest(held, token.encode()):
+            raise unauthorized()
+        live = self._live("serviceaccounts", namespace, {"name": name, "uid": uid})
+        return users.service_account(namespace, name, live)
 
     def _service_account(self, claims: Mapping[str, Any]) -> User:
         private: Any = claims.get("kubernetes.io")
@@ -197,3 +240,16 @@ class Authenticator:
         if uid != ref["uid"]:
             raise unauthorized()
         return uid
+
+
+def issuer_of(token: str) -> str:
+    """Who a token says has issued it, unverified; "" where it is no JSON web token."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return ""
+    try:
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, binascii.Error):
+        return ""
+    issuer = claims.get("iss", "") if isinstance(claims, dict) else ""
+    return issuer if isinstance(issuer, str) else ""

@@ -53,6 +53,7 @@ async def run(layout: Layout, settings: Settings) -> None:
         ControllerSettings(
             ca_bundle=authority,
             authority=Authority(authority.encode(), (layout.pki / "ca.key").read_bytes()),
+            token_key=(layout.pki / "sa.key").read_bytes(),
             # Older versions have no such kind, or another version of it.
             trust_bundle=authority if settings.kubernetes_version == NEWEST else "",
             node_ranges=node_ranges(settings),

@@ -14,6 +14,10 @@ from sampan.schema import api
 OPAQUE: Final = "Opaque"
 SERVICE_ACCOUNT_TOKEN: Final = "kubernetes.io/service-account-token"
 SERVICE_ACCOUNT_NAME: Final = "kubernetes.io/service-account.name"
+SERVICE_ACCOUNT_UID: Final = "kubernetes.io/service-account.uid"
+# Who issues the tokens that are kept in Secrets; its claims begin with "kubernetes.io/serviceaccount/".
+LEGACY_ISSUER: Final = "kubernetes/serviceaccount"
+LEGACY_CLAIMS: Final = "kubernetes.io/serviceaccount/"
 
 _DATA: Final = Path("data")
 _REDACTED: Final = "<secret contents redacted>"
