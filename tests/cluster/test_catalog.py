@@ -14,6 +14,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from sampan.apiserver.core.users import ADMIN
 from sampan.apiserver.direct import DirectTransport
@@ -194,7 +198,25 @@ def objects() -> list[Any]:
                 ),
             ),
         ),
+        api.CertificateSigningRequest(
+            metadata=api.ObjectMeta(name="of-a-kubelet"),
+            spec=api.CertificateSigningRequestSpec(
+                request=kubelet_request(),
+                signerName="kubernetes.io/kube-apiserver-client-kubelet",
+                usages=["digital signature", "client auth"],
+            ),
+        ),
     ]
+
+
+def kubelet_request() -> bytes:
+    names = [
+        x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
+        x509.NameAttribute(NameOID.COMMON_NAME, "system:node:one"),
+    ]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
+    signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM)
 
 
 def run_world(cut: int | None) -> tuple[Counter[tuple[str, ...]], int]:
