@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--encryption-config", type=Path, metavar="FILE", help="how to encrypt Secrets and others on the disk"
     )
+    up.add_argument("--authentication-config", type=Path, metavar="FILE", help="OIDC issuers of other users")
     up.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C ends the cluster")
     up.add_argument("--no-merge", action="store_true", help="leave ~/.kube/config alone")
     up.add_argument("--apply", type=Path, action="append", default=[], help="manifests to apply once up")

@@ -38,6 +38,7 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         audit_policy=_file(options.audit_policy),
         audit_log=_file(options.audit_log),
         encryption_config=_file(options.encryption_config),
+        authentication_config=_file(options.authentication_config),
     )
     _check_files(wanted)
     settings = lifecycle.settle(layout, wanted)
@@ -70,6 +71,10 @@ def _check_files(wanted: lifecycle.Wanted) -> None:
         from sampan.cluster import encryption
 
         encryption.load(Path(wanted.encryption_config))
+    if wanted.authentication_config:
+        from sampan.cluster import authentication
+
+        authentication.load(Path(wanted.authentication_config))
 
 
 def _see_through(

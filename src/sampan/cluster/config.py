@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audit_policy: str = ""
     audit_log: str = ""
     encryption_config: str = ""
+    # An AuthenticationConfiguration: issuers whose tokens are honoured.
+    authentication_config: str = ""
 
     @property
     def service_ip(self) -> str:

@@ -53,6 +53,18 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     audit_policy: str | None = None
     audit_log: str | None = None
     encryption_config: str | None = None
+    authentication_config: str | None = None
+
+
+_MAY_CHANGE: Final = (
+    "nodes",
+    "port",
+    "load_balancer_pool",
+    "audit_policy",
+    "audit_log",
+    "encryption_config",
+    "authentication_config",
+)
 
 
 def settle(layout: Layout, wanted: Wanted) -> Settings:
@@ -74,11 +86,7 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
             f"The cluster in {layout.root} was made with {name.replace('_', ' ')} {getattr(known, name)} and "
             f"cannot become {value}; use another --data-dir, or `sampan down --delete` first."
         )
-    replaced = {
-        name: getattr(wanted, name)
-        for name in ("nodes", "port", "load_balancer_pool", "audit_policy", "audit_log", "encryption_config")
-        if getattr(wanted, name) is not None
-    }
+    replaced = {name: getattr(wanted, name) for name in _MAY_CHANGE if getattr(wanted, name) is not None}
     settings = msgspec.structs.replace(known, **replaced)
     if settings != known:
         if settings.nodes < known.nodes:
@@ -107,6 +115,7 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         audit_policy=wanted.audit_policy or "",
         audit_log=wanted.audit_log or "",
         encryption_config=wanted.encryption_config or "",
+        authentication_config=wanted.authentication_config or "",
     )
     preflight.demand(runtime)
     demand_port(settings.port)

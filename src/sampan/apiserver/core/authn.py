@@ -11,7 +11,7 @@ import binascii
 import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -22,6 +22,9 @@ from sampan.apiserver.core.status import unauthorized
 from sampan.apiserver.core.users import User
 from sampan.base.clock import Clock
 from sampan.kinds.core.secret import LEGACY_CLAIMS, LEGACY_ISSUER, SERVICE_ACCOUNT_TOKEN
+
+if TYPE_CHECKING:
+    from sampan.apiserver.core.oidc.issuers import Issuers
 
 ALGORITHM: Final = "ES256"
 # Verified tokens remembered, so that a signature is checked once and not at every request.
@@ -59,6 +62,8 @@ class Authenticator:
         self._find = find
         self._anonymous = anonymous
         self._anonymous_paths = frozenset(anonymous_paths)
+        # Issuers other than this cluster; None where none are configured.
+        self.external: Issuers | None = None
         self._verified: dict[str, tuple[float, User]] = {}
 
     def user(self, request: Request) -> User:
@@ -101,11 +106,12 @@ class Authenticator:
             return static, asked
         if (parts := bootstraptokens.parts_of(token)) is not None:
             return self._bootstrap_user(*parts), asked
-        if issuer_of(token) == LEGACY_ISSUER:
+        issuer = issuer_of(token)
+        if issuer == LEGACY_ISSUER or (self.external is not None and issuer in self.external):
             held = [audience for audience in asked if audience in self._keys.audiences]
             if not held:
                 raise unauthorized()
-            return self._secret_user(token), held
+            return self._verify(token)[0], held
         claims = self._claims(token, asked)
         held = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         return self._service_account(claims), [audience for audience in asked if audience in held]
@@ -157,8 +163,14 @@ class Authenticator:
 
     def _verify(self, token: str) -> tuple[User, float]:
         """Who shows a signed token, and for how long (s) that holds."""
-        if issuer_of(token) == LEGACY_ISSUER:
+        issuer = issuer_of(token)
+        if issuer == LEGACY_ISSUER:
             return self._secret_user(token), CACHE_S
+        if self.external is not None and issuer in self.external:
+            found = self.external.user(token, issuer)
+            if found is None:
+                raise unauthorized()
+            return found
         claims = self._claims(token, self._keys.audiences)
         return self._service_account(claims), claims["exp"] - self._clock.now().timestamp()
 

@@ -267,6 +267,8 @@ class ApiServer:
             work.cancel()
 
     async def _handle(self, request: Request) -> Response:
+        if self.authenticator.external is not None:
+            await self.authenticator.external.prepare(request)
         asker = self.authenticator.user(request)
         watch = "watch" in request.query and request.flag("watch")
         request.target = target = paths.parse(request.method, request.path, watch)

@@ -70,6 +70,13 @@ async def run(layout: Layout, settings: Settings) -> None:
     if settings.audit_policy:
         server.audit = auditor(settings, layout, clock)
         upkeep.append(server.audit.run())
+    if settings.authentication_config:
+        from sampan.apiserver.core.oidc.issuers import Issuers
+        from sampan.cluster import authentication
+
+        issuers = Issuers(authentication.load(Path(settings.authentication_config)), clock)
+        server.authenticator.external = issuers
+        upkeep.append(issuers.load())
     http = HttpServer(server, relay, _log_error)
     tls = server_context(layout.authority, layout.pki, "apiserver")
     upkeep.append(renewal.keep(layout, settings, clock))

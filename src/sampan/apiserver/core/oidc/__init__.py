@@ -1,0 +1,1 @@
+"""Users of external OpenID Connect issuers, by an AuthenticationConfiguration."""
