@@ -193,13 +193,13 @@ def start(
 
 
 def _make_credentials(layout: Layout, settings: Settings, supervisor: subprocess.Popen[bytes]) -> None:
-    """Make them while the parts load. Raises OSError, and then has ended what was started."""
+    """Make them while the parts load. Raises OSError, SampanError, and then has ended what was started."""
     from sampan.cluster import credentials
 
     try:
         credentials.ensure(layout, settings, now())
         layout.credentials_made.touch()
-    except OSError:
+    except (OSError, SampanError):
         from sampan.cluster.teardown import teardown
 
         supervisor.terminate()
