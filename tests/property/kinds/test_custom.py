@@ -74,12 +74,15 @@ def root(spec: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": {"spec": spec, "status": {"type": "object"}}}
 
 
-def completed(content: dict[str, Any], node: Node) -> dict[str, Any]:
-    made = deepcopy(content)
-    pruning.prune(made, node)
-    default(made, node)
-    drop_nulls(made, node)
-    return made
+def plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without what a definition may be refused for."""
+    kept = {k: v for k, v in schema.items() if k not in ("default", "pattern") and k[:2] != "x-"}
+    for name in ("items", "additionalProperties"):
+        if name in kept:
+            kept[name] = plain(kept[name])
+    if "properties" in kept:
+        kept["properties"] = {name: plain(below) for name, below in kept["properties"].items()}
+    return kept
 
 
 @given(SCHEMAS, VALUES)
@@ -138,8 +141,11 @@ def test_no_schema_and_no_object_is_too_much_for_the_server(spec: dict[str, Any]
     async def work(api: Api) -> None:
         made = await api.post(CRDS, crd)
         assert made.code in (201, 422), made.body
-        if made.code != 201:
-            return
+        if made.code != 201:  # so that objects are tried as well
+            version["schema"] = {"openAPIV3Schema": root(plain(spec))}
+            del version["selectableFields"]
+            made = await api.post(CRDS, crd)
+            assert made.code == 201, made.body
         await settled(api, "things.fuzz.example.com")
         head = {"apiVersion": "fuzz.example.com/v1", "kind": "Thing", "metadata": {"name": "t"}}
         for value in values:

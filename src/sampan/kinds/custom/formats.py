@@ -19,82 +19,32 @@ INTEGERS: Final[Mapping[str, tuple[int, int]]] = {
 _PATTERNS: Final = 4096
 # From this power of ten on, Go writes floats with an exponent.
 _EXPONENT_FROM: Final = 21
-_POSIX: Final = {
-    "alnum": "0-9A-Za-z",
-    "alpha": "A-Za-z",
-    "ascii": r"\x00-\x7F",
-    "blank": r"\t ",
-    "cntrl": r"\x00-\x1F\x7F",
-    "digit": "0-9",
-    "graph": "!-~",
-    "lower": "a-z",
-    "print": " -~",
-    "punct": r"!-/:-@\[-`{-~",
-    "space": r"\t\n\v\f\r ",
-    "upper": "A-Z",
-    "word": "0-9A-Za-z_",
-    "xdigit": "0-9A-Fa-f",
-}
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a pattern is found in the text. One that cannot be compiled matches nothing."""
+    """Whether a pattern is found in the text, in time that grows with the text alone.
+
+    A pattern that cannot be compiled matches nothing.
+    """
     compiled = _compiled(pattern)
-    return compiled is not None and compiled.search(text) is not None
+    return not isinstance(compiled, str) and compiled.search(text) is not None
 
 
 def pattern_error(pattern: str) -> str:
-    """Why a pattern is none; "" where it is one."""
-    try:
-        re.compile(translated(pattern), re.ASCII)
-    except (re.error, OverflowError, RecursionError) as error:
-        return str(error)
-    return ""
+    """Why a pattern is none, as Go words it; "" where it is one."""
+    compiled = _compiled(pattern)
+    return compiled if isinstance(compiled, str) else ""
 
 
 @lru_cache(maxsize=_PATTERNS)
-def _compiled(pattern: str) -> re.Pattern[str] | None:
+def _compiled(pattern: str) -> Any:
+    from sampan.machinery.cel import CelError  # late: it takes long, and many servers never need it
+    from sampan.machinery.cel.library import regex
+
     try:
-        return re.compile(translated(pattern), re.ASCII)
-    except (re.error, OverflowError, RecursionError):
-        return None
-
-
-def translated(pattern: str) -> str:
-    r"""A pattern of Go's as Python writes it: `$` is the very end, `\z` too, and classes have names."""
-    made: list[str] = []
-    in_class = False
-    position = 0
-    while position < len(pattern):
-        char = pattern[position]
-        if char == "\\" and position + 1 < len(pattern):
-            pair = pattern[position : position + 2]
-            made.append(r"\Z" if pair == r"\z" else pair)
-            position += 2
-            continue
-        if in_class and pattern.startswith("[:", position):
-            end = pattern.find(":]", position)
-            name = pattern[position + 2 : end] if end > 0 else ""
-            if name in _POSIX:
-                made.append(_POSIX[name])
-                position = end + 2
-                continue
-        if char == "[" and not in_class:
-            in_class = True
-            made.append(char)
-            position += 1
-            if pattern.startswith("^", position):
-                made.append("^")
-                position += 1
-            if pattern.startswith("]", position):
-                made.append(r"\]")
-                position += 1
-            continue
-        if char == "]":
-            in_class = False
-        made.append(r"\Z" if char == "$" and not in_class else rf"\{char}" if char == "[" else char)
-        position += 1
-    return "".join(made)
+        return regex.compiled(pattern)
+    except CelError as problem:
+        return str(problem)
 
 
 def is_format(name: str, text: str) -> bool:

@@ -1,12 +1,13 @@
 # ruff: noqa: E501 -- messages stand whole, as Kubernetes words them
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sampan.kinds.groups.apiextensions.versions import schema_errors
+from sampan.machinery.field import Path
 from sampan.schema import codec
 
 from .objects import cells, data, kind_of, made, update_errors
@@ -186,3 +187,127 @@ def test_published_definitions_are_there() -> None:
 
 def test_cells() -> None:
     assert list(cells(CRD, crd()).values()) == ["widgets.example.com", "2030-01-02T11:00:00Z"]
+
+
+def _below(**member: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"a": member}}
+
+
+OBJECT = {"type": "object", "properties": {"name": {"type": "string"}}}
+KEYED = {"type": "array", "x-kubernetes-list-type": "map"}
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        ({"type": "string", "default": "x"}, []),
+        ({"type": "object", "properties": {"b": {"type": "string", "default": "x"}}, "default": {}}, []),
+        (
+            {"type": "string", "default": 1},
+            ['.default: Invalid value: "integer": default in body must be of type string: "integer"'],
+        ),
+        (
+            {**OBJECT, "default": {"name": "x", "other": 1}},
+            ['.default: Invalid value: {"name":"x","other":1}: must not have unknown fields: default.other'],
+        ),
+        ({"type": "string", "$ref": "#/x"}, [".$ref: Forbidden: $ref is not supported"]),
+        (
+            {"type": "object", "additionalProperties": False},
+            [".additionalProperties: Forbidden: additionalProperties cannot be set to false"],
+        ),
+        (
+            {"type": "string", "x-kubernetes-list-type": "set"},
+            ['.type: Invalid value: "string": must be array if x-kubernetes-list-type is specified'],
+        ),
+        (
+            {"type": "array", "items": OBJECT, "x-kubernetes-list-type": "set"},
+            [
+                ".items.x-kubernetes-map-type: Invalid value: null: must be atomic as item of a list with "
+                "x-kubernetes-list-type=set"
+            ],
+        ),
+        (
+            {**KEYED, "items": OBJECT},
+            [
+                ".x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map"
+            ],
+        ),
+        (
+            {**KEYED, "items": OBJECT, "x-kubernetes-list-map-keys": ["name", "x"]},
+            [
+                ".items.properties[name].default: Required value: this property is in "
+                "x-kubernetes-list-map-keys, so it must have a default or be a required property",
+                '.x-kubernetes-list-map-keys[1]: Invalid value: "x": entries must all be names of item properties',
+            ],
+        ),
+        (
+            {**KEYED, "items": {**OBJECT, "required": ["name"]}, "x-kubernetes-list-map-keys": ["name"]},
+            [],
+        ),
+        (
+            {"type": "string", "anyOf": [{"type": "string", "minLength": 1}]},
+            [".anyOf[0].type: Forbidden: must be empty to be structural"],
+        ),
+        (
+            {"type": "object", "oneOf": [{"required": ["b"], "properties": {"b": {"minLength": 1}}}]},
+            [
+                ".properties[b]: Required value: because it is defined in spec.properties[a].oneOf[0].properties[b]"
+            ],
+        ),
+        (
+            {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+            [],
+        ),
+        (
+            {"type": "object", "x-kubernetes-embedded-resource": True},
+            [
+                ".properties: Required value: must not be empty if x-kubernetes-embedded-resource is true "
+                "without x-kubernetes-preserve-unknown-fields"
+            ],
+        ),
+        (
+            {"type": "object", "x-kubernetes-map-type": "loose"},
+            ['.x-kubernetes-map-type: Unsupported value: "loose": supported values: "atomic", "granular"'],
+        ),
+    ],
+)
+def test_schemas_that_are_not_structural(member: dict[str, Any], expected: list[str]) -> None:
+    found = schema_errors(_below(**member), Path("spec"))
+    assert [str(error).removeprefix("spec.properties[a]") for error in found] == expected
+
+
+def test_patterns_are_regular_expressions() -> None:
+    (found,) = schema_errors(_below(type="string", pattern="("), Path("spec"))
+    start = 'spec.properties[a].pattern: Invalid value: "(": must be a valid regular expression, but isn\'t: '
+    assert str(found).startswith(start)
+
+
+def test_metadata_says_what_names_may_be_and_no_more() -> None:
+    names = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 3}}}
+    assert schema_errors({"type": "object", "properties": {"metadata": names}}, Path("spec")) == []
+    more = {**names, "properties": {"labels": {"type": "object"}}}
+    (found,) = schema_errors({"type": "object", "properties": {"metadata": more}}, Path("spec"))
+    assert str(found) == (
+        "spec.properties[metadata]: Forbidden: must not specify anything other than name and generateName, "
+        "but metadata is implicitly specified"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        (".spec.color", ""),
+        (".spec.nowhere", "is an invalid path: does not refer to a valid field"),
+        (".spec.list[0]", "is an invalid path: does not refer to a valid field"),
+        (".metadata.name", "must not point to fields in metadata"),
+        (".spec", "must point to a field of type string, boolean or integer"),
+    ],
+)
+def test_selectable_fields_are_scalars_of_the_schema(path: str, detail: str) -> None:
+    spec = {"type": "object", "properties": {"color": {"type": "string"}}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    found = crd_errors(
+        crd(versions=[{**VERSION, "schema": schema, "selectableFields": [{"jsonPath": path}]}])
+    )
+    assert len(found) == bool(detail)
+    assert all(detail in error for error in found)

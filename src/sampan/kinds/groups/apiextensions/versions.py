@@ -5,11 +5,13 @@ A schema must be structural: each field says its type once, outside of `allOf` a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from sampan.kinds.custom import rules
 from sampan.kinds.custom.structural import VALIDATIONS
+from sampan.kinds.groups.apiextensions import structure
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import codec
@@ -31,6 +33,7 @@ _SELECTABLE_MAX: Final = 8
 _ONE_STORAGE: Final = "must have exactly one version marked as storage version"
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 _INT_OR_STRING: Final = "x-kubernetes-int-or-string"
+_SIMPLE_PATH: Final = re.compile(r"(\.[A-Za-z_][A-Za-z0-9_-]*)+")
 
 
 def versions_errors(versions: Sequence[Any], path: Path) -> list[FieldError]:
@@ -69,10 +72,35 @@ def _version_errors(version: Any, path: Path) -> list[FieldError]:
     selectable, at = version.selectableFields, path["selectableFields"]
     if len(selectable) > _SELECTABLE_MAX:
         errors.append(field.too_many(at, len(selectable), _SELECTABLE_MAX))
+    shape = codec.to_builtins(schema) if schema is not None else {}
+    seen: set[str] = set()
     for position, chosen in enumerate(selectable):
-        if not chosen.jsonPath:
-            errors.append(field.required(at[position]["jsonPath"]))
+        errors += _selectable_errors(chosen.jsonPath, shape, at[position]["jsonPath"])
+        if chosen.jsonPath in seen:
+            errors.append(field.duplicate(at[position]["jsonPath"], chosen.jsonPath))
+        seen.add(chosen.jsonPath)
     return errors
+
+
+def _selectable_errors(json_path: str, schema: dict[str, Any], path: Path) -> list[FieldError]:
+    if not json_path:
+        return [field.required(path)]
+    if not _SIMPLE_PATH.fullmatch(json_path):
+        detail = "is an invalid path: does not refer to a valid field"
+        return [field.invalid(path, json_path, detail)]
+    if json_path.startswith(".metadata."):
+        return [field.invalid(path, json_path, "must not point to fields in metadata")]
+    found = structure.found_at(schema, json_path.split(".")[1:])
+    if found is None:
+        detail = "is an invalid path: does not refer to a valid field"
+        return [field.invalid(path, json_path, detail)]
+    if found.get("type") not in ("boolean", "integer", "string"):
+        detail = (
+            "must point to a field of type string, boolean or integer. Enum string fields and strings with "
+            "formats are allowed"
+        )
+        return [field.invalid(path, json_path, detail)]
+    return []
 
 
 def _subresources_errors(subresources: Any, path: Path) -> list[FieldError]:
@@ -117,8 +145,7 @@ def schema_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
             errors.append(field.required(path["type"], "must not be empty at the root"))
         else:
             errors.append(field.invalid(path["type"], schema["type"], "must be object at the root"))
-    if schema.get(_PRESERVE) is False:
-        errors.append(field.invalid(path[_PRESERVE], False, "must be true or undefined"))
+    errors += structure.metadata_errors(schema, path)
     return errors + _members_errors(schema, path)
 
 
@@ -145,7 +172,7 @@ def _rules_errors(entries: list[Any], path: Path) -> list[FieldError]:
 
 
 def _members_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
-    errors: list[FieldError] = []
+    errors = list(structure.node_errors(schema, path))
     if schema.get(VALIDATIONS):
         errors += _rules_errors(schema[VALIDATIONS], path[VALIDATIONS])
     for name, member in schema.get("properties", {}).items():
