@@ -221,6 +221,18 @@ async def test_pods_that_have_ended_cost_nothing_and_two_budgets_are_too_many(ap
 
 
 @served
+async def test_a_patch_of_the_status_leaves_the_spec_whether_it_names_it_or_not(api: Api) -> None:
+    made = await api.pod(node="n1")
+    for phase, more in (("Running", {}), ("Pending", {"spec": {"nodeName": "n2", "containers": []}})):
+        patch = {"status": {"phase": phase}, **more}
+        for media in (STRATEGIC, "application/merge-patch+json"):
+            shown = (await api.patch(f"{PODS}/web/status", patch, media)).ok()
+            assert shown["status"]["phase"] == phase
+            assert shown["spec"] == made["spec"]
+            assert shown["metadata"]["uid"] == made["metadata"]["uid"]
+
+
+@served
 async def test_debuggers_are_added_and_nothing_else(api: Api) -> None:
     made = await api.pod(node="n1")
     debugger = {"name": "debug", "image": "busybox"}

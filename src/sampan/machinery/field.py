@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,8 @@ _WORDS: Final = {
     TYPE_INVALID: "Invalid value",
     INTERNAL: "Internal error",
 }
+# Paths that are kept to be handed out again.
+_PATHS: Final = 8192
 _WITHOUT_VALUE: Final = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL})
 
 
@@ -43,19 +46,27 @@ class Path:
         self._text = text
 
     def child(self, name: str) -> Path:
-        return Path(f"{self._text}.{name}" if self._text else name)
+        return _below(self._text, name)
 
     def index(self, position: int) -> Path:
-        return Path(f"{self._text}[{position}]")
+        return _below(self._text, position)
 
     def key(self, key: str) -> Path:
         return Path(f"{self._text}[{key}]")
 
     def __getitem__(self, step: str | int) -> Path:
-        return self.index(step) if isinstance(step, int) else self.child(step)
+        return _below(self._text, step)
 
     def __str__(self) -> str:
         return self._text
+
+
+@lru_cache(maxsize=_PATHS)
+def _below(text: str, step: str | int) -> Path:
+    # Validation names the same few paths for every object, and nearly always in vain.
+    if isinstance(step, int):
+        return Path(f"{text}[{step}]")
+    return Path(f"{text}.{step}" if text else step)
 
 
 class FieldError(msgspec.Struct, frozen=True):

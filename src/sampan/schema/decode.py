@@ -30,13 +30,19 @@ class DecodeFailure(ValueError):
 
 
 def decode_object(
-    data: bytes, kind: type[T], gvk: GroupVersionKind | None = None, *, strict: bool = True
+    data: bytes,
+    kind: type[T],
+    gvk: GroupVersionKind | None = None,
+    *,
+    strict: bool = True,
+    repeats: bool = True,
 ) -> tuple[T, list[str]]:
     """`data` as a `kind`, and what a strict reader finds wrong with it.
 
     The problems are `unknown field "spec.foo"` and `duplicate field "spec.foo"`; with `strict` False nobody
-    looks for them. Where the body leaves out apiVersion and kind, they are filled from `gvk`, if that is the
-    kind of this struct. Raises DecodeFailure for what is not JSON or of another type.
+    looks for them, and with `repeats` False nobody looks for duplicates. Where the body leaves out apiVersion
+    and kind, they are filled from `gvk`, if that is the kind of this struct. Raises DecodeFailure for what is
+    not JSON or of another type.
     """
     try:
         obj = codec.decode(data, kind)
@@ -48,13 +54,13 @@ def decode_object(
         raise DecodeFailure(f"couldn't get version/kind; json parse error: {error}") from None
     if gvk is not None:
         _fill(obj, kind, gvk)
-    return obj, problems(data, kind) if strict else []
+    return obj, problems(data, kind, repeats=repeats) if strict else []
 
 
-def problems(data: bytes, kind: Any) -> list[str]:
+def problems(data: bytes, kind: Any, *, repeats: bool = True) -> list[str]:
     """The unknown and duplicate fields of a body that decodes; at most MAX_PROBLEMS of them."""
     found = unknown_fields(data, kind)
-    if may_repeat_keys(data):
+    if repeats and may_repeat_keys(data):
         found += duplicate_fields(data)
     return found[:MAX_PROBLEMS]
 

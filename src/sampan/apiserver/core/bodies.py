@@ -47,7 +47,10 @@ class Bodies:
         """The object in JSON that is a body, or what a `patch` has made."""
         kind, strict = resource.kind, context.field_validation != "Ignore"
         try:
-            obj, problems = decode_object(data, resource.struct, kind.gvk, strict=strict)
+            # What a patch has made was written here, from a map: no key of it stands there twice.
+            obj, problems = decode_object(
+                data, resource.struct, kind.gvk, strict=strict, repeats=strict and patch is None
+            )
         except DecodeFailure as failure:
             what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
             raise status.bad_request(f"{what}: {failure}") from None

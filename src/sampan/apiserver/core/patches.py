@@ -24,6 +24,9 @@ STRATEGIC: Final = "application/strategic-merge-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
 _SUPPORTED: Final = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY))
 
+# What a patch of the status holds at its top.
+_PARTS_OF_STATUS: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
+
 Change = Callable[[Any], Any]
 
 
@@ -35,13 +38,31 @@ def patched(request: Request, context: Context, content_type: str, bodies: Bodie
         return _apply(request, context, bodies)
     served = context.served
     edit = edit_of(request, content_type, served)
+    in_part = _leaves_spec_alone(request, context, content_type)
 
     def change(old: Any) -> Any:
-        document = edit(codec.to_builtins(served.from_hub(old)))
+        shown = served.from_hub(old)
+        if in_part:
+            shown = msgspec.structs.replace(shown, spec=type(shown.spec)())
+        document = edit(codec.to_builtins(shown))
         data = msgspec.json.encode(document)
         return served.to_hub(bodies.decode_data(data, context, served, patch=request.body))
 
     return change
+
+
+def _leaves_spec_alone(request: Request, context: Context, content_type: str) -> bool:
+    """Whether the patch is one of the status that need not see the spec.
+
+    Updates of the status put the old spec back, whatever the client made of it; so that for the many patches
+    by nodes and controllers the larger part of the object is neither written out nor read again.
+    """
+    served = context.served
+    if context.target.subresource != "status" or content_type not in (STRATEGIC, MERGE_PATCH):
+        return False
+    if served.converts or served.kind.own_type is not None or "spec" not in served.struct.__struct_fields__:
+        return False
+    return _PARTS_OF_STATUS.issuperset(msgspec.json.decode(request.body, type=dict[str, msgspec.Raw]))
 
 
 def media_of(request: Request) -> str:

@@ -132,7 +132,14 @@ class Subresources:
             raise status.bad_request("binding.target.name must name a Node")
 
         def change(current: api.Pod) -> api.Pod:
-            pod = codec.copy(current)
+            # Shares with the old pod what a binding does not touch.
+            replace = msgspec.structs.replace
+            pod = replace(
+                current,
+                metadata=replace(current.metadata, annotations=dict(current.metadata.annotations)),
+                spec=replace(current.spec),
+                status=replace(current.status),
+            )
             name = pod.metadata.name or ""
             if pod.metadata.deletionTimestamp is not None:
                 raise status.conflict(

@@ -26,12 +26,14 @@ _SOURCE_DEFAULTS: Final = (
     ("hostPath", (("type", ""),)),
 )
 _MODES: Final = ("secret", "configMap", "projected", "downwardAPI")
-_WITHOUT_SOURCE: Final = frozenset({"name"})
+# What most pods use comes first: the look for a source ends at the first one found.
+_COMMON: Final = ("projected", "configMap", "secret", "emptyDir")
+_SOURCES: Final = (*_COMMON, *(f for f in api.Volume.__struct_fields__ if f not in ("name", *_COMMON)))
 
 
 def default_volume(volume: api.Volume) -> None:
     """Fill in a volume of a pod; one without a source becomes an emptyDir."""
-    if not any(getattr(volume, f) is not None for f in volume.__struct_fields__ if f not in _WITHOUT_SOURCE):
+    if not any(getattr(volume, source) is not None for source in _SOURCES):
         volume.emptyDir = api.EmptyDirVolumeSource()
         return
     default_source(volume)

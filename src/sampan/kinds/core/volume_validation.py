@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from sampan.kinds.core.claim_validation import validate_claim_template
 from sampan.kinds.core.fields_of_pods import validate_field_ref, validate_resource_ref
 from sampan.kinds.core.volume_sources import (
@@ -188,7 +190,8 @@ def _validate_projection(
         errors += _take([bundle.path], taken, path, None)
     if projection.podCertificate is not None:
         errors += _validate_certificate(projection.podCertificate, here["podCertificate"])
-    if sum(getattr(projection, name) is not None for name in projection.__struct_fields__) > 1:
+    given = msgspec.structs.astuple(projection)
+    if len(given) - given.count(None) > 1:
         errors.append(field.forbidden(here, "may not specify more than 1 volume type per source"))
     return errors
 

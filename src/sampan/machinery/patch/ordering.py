@@ -16,19 +16,23 @@ def merge_order(
     that order: a new element of the patch goes before what only the server knows.
     """
     wanted = _places(order, identity)
+    tokens = [(_token(identity(item)), item) for item in merged]
+    named = [pair for pair in tokens if pair[0] in wanted]
+    named.sort(key=lambda pair: wanted[pair[0]])
+    if len(named) == len(tokens):
+        return [item for _, item in named]
     served = _places(server, identity)
-    named = [item for item in merged if _token(identity(item)) in wanted]
-    named.sort(key=lambda item: wanted[_token(identity(item))])
-    others = [item for item in merged if _token(identity(item)) not in wanted]
     result: list[Json] = []
     at = 0
-    for item in others:
-        place = served.get(_token(identity(item)))
-        while at < len(named) and not _comes_first(place, served.get(_token(identity(named[at])))):
-            result.append(named[at])
+    for token, item in tokens:
+        if token in wanted:
+            continue
+        place = served.get(token)
+        while at < len(named) and not _comes_first(place, served.get(named[at][0])):
+            result.append(named[at][1])
             at += 1
         result.append(item)
-    return result + named[at:]
+    return result + [item for _, item in named[at:]]
 
 
 def _comes_first(place: int | None, other: int | None) -> bool:
@@ -44,4 +48,4 @@ def _places(items: list[Json], identity: Callable[[Json], Json]) -> dict[Hashabl
 
 def _token(value: Json) -> Hashable:
     # Lists and maps cannot be keys of a merge list; their text stands in for them.
-    return (type(value).__name__, value if isinstance(value, Hashable) else repr(value))
+    return (type(value), repr(value) if isinstance(value, (dict, list)) else value)

@@ -221,9 +221,11 @@ def _plain(value: Json) -> Json:
 def _plain_map(value: JsonObject) -> JsonObject:
     plain: JsonObject = {}
     for key, item in value.items():
-        if key in (_PATCH, _RETAIN_KEYS) or key.startswith((_DELETE_PRIMITIVES, _ELEMENT_ORDER)):
+        if key.startswith("$") and (
+            key in (_PATCH, _RETAIN_KEYS) or key.startswith((_DELETE_PRIMITIVES, _ELEMENT_ORDER))
+        ):
             continue
-        kept = _plain(item)
+        kept = _plain(item) if isinstance(item, (dict, list)) else item
         if kept is not None:
             plain[key] = kept
     return plain
@@ -245,7 +247,7 @@ def _field_of(key: str, prefix: str, what: str) -> str:
 
 
 def _are_maps(current: list[Json], patch: list[Json]) -> bool:
-    kinds = {_type_name(item) for item in (*current, *patch)}
+    kinds = set(map(_type_name, (*current, *patch)))
     if "slice" in kinds:
         raise PatchMalformed("lists of lists are not supported")
     if len(kinds) > 1:

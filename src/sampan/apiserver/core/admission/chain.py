@@ -58,14 +58,15 @@ class Chain:
         self._by_kind = {kind: tuple(p for p in plugins if not p.kinds or kind in p.kinds) for kind in named}
 
     async def mutate(self, attributes: Attributes) -> bool:
-        """Run what changes objects; True where something looked at this kind in particular."""
+        """Run what changes objects; True where it may have: no plugin changes what a subresource writes."""
         plugins = self._plugins(attributes)
         for plugin in plugins:
             plugin.mutate(attributes)
+        touched = plugins is not self._every and not attributes.subresource
         extension = self.extension
         if extension is not None and extension.mutates and not attributes.context.reviewed:
-            return await extension.mutate(attributes, plugins) or plugins is not self._every
-        return plugins is not self._every
+            return await extension.mutate(attributes, plugins) or touched
+        return touched
 
     async def validate(self, attributes: Attributes) -> None:
         extension = self.extension
