@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -19,9 +19,13 @@ _encoder = msgspec.json.Encoder(enc_hook=encode_custom)
 encode = _encoder.encode
 
 
-@lru_cache(maxsize=8)
 def types(version: str = NEWEST) -> Types:
-    """The compiled types of a Kubernetes version; made once."""
+    """The compiled types of a Kubernetes version: made once, and kept for good."""
+    return _types(version)
+
+
+@cache
+def _types(version: str) -> Types:
     return Types(load(version))
 
 
