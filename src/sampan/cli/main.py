@@ -100,6 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
     check = add("check", "Say what the machine lacks, and the one command that mends it.", _check)
     check.add_argument("--runtime", choices=("auto", *RUNTIMES), default="auto")
     check.add_argument("--packages", action="store_true", help="print only the missing Debian packages")
+    explain = add("explain", "Say why a pod is where it is, or what would let it run.", _explain)
+    explain.add_argument("kind", choices=("pod",), metavar="pod")
+    explain.add_argument("name")
+    explain.add_argument("-n", "--namespace", default="default")
+    explain.add_argument("-o", "--output", choices=("table", "json"), default="table")
     _add_images(commands)
     kubectl = commands.add_parser("kubectl", help="Run the machine's kubectl on this cluster.")
     kubectl.set_defaults(command=_kubectl, data_dir=default_root(), arguments=[])
@@ -188,6 +193,12 @@ def _logs(options: argparse.Namespace) -> int:
     from sampan.cli.show import logs
 
     return logs(_layout(options), options.component, follow=options.follow)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from sampan.cli.explain import explain
+
+    return explain(_layout(options), options.namespace, options.name, options.output)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -43,7 +43,14 @@ def test_bad_flags(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["status"], ["kubeconfig"], ["logs", "apiserver"], ["image", "ls"], ["image", "import", "x.tar"]],
+    [
+        ["status"],
+        ["kubeconfig"],
+        ["logs", "apiserver"],
+        ["image", "ls"],
+        ["image", "import", "x.tar"],
+        ["explain", "pod", "web"],
+    ],
 )
 def test_without_a_cluster(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = tmp_path / "none"
