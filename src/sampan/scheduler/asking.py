@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sampan.base.errors import SampanError
 from sampan.client.client import Client
 from sampan.scheduler.explain import Explanation, explain
@@ -14,7 +16,8 @@ async def snapshot_of(client: Client) -> Snapshot:
     """The cluster's nodes, pods, and what else plugins look at. Raises ApiError or ConnectionError."""
     nodes = (await client.list(api.Node)).items
     pods = (await client.list(api.Pod)).items
-    others = {kind: (await client.list(kind)).items for kind in (*KINDS, api.PriorityClass)}
+    kinds: tuple[type[Any], ...] = (*KINDS, api.PriorityClass)
+    others = {kind: (await client.list(kind)).items for kind in kinds}
     return Snapshot(nodes, pods, others)
 
 
