@@ -62,6 +62,24 @@ async def call(server: ApiServer, method: str, path: str, body: bytes = b"", acc
     return answer.body
 
 
+async def measure_documents(server: ApiServer, path: str) -> None:
+    """How long others wait, at most, while an OpenAPI document of all kinds is made."""
+    for document in ("/openapi/v3", "/openapi/v3/apis/bench.example.com/v1", "/openapi/v2"):
+        began_s = time.monotonic()
+        making = asyncio.create_task(call(server, "GET", document))
+        longest_s = 0.0
+        while not making.done():
+            asked_s = time.monotonic()
+            await call(server, "GET", path)
+            await asyncio.sleep(0.001)
+            longest_s = max(longest_s, time.monotonic() - asked_s)
+        size_mb = len(await making) / 1e6
+        print(
+            f"{document}: {size_mb:.0f} MB after {time.monotonic() - began_s:.1f} s; "
+            f"a list meanwhile at most {1000 * longest_s:.0f} ms (asked 1000 ms)"
+        )
+
+
 async def main() -> None:
     pair = pki.make_signing_key()
     keys = TokenKeys(pair.key, (pair.certificate,), "https://bench", ("https://bench",))
@@ -98,6 +116,7 @@ async def main() -> None:
             began_s = time.monotonic()
             await call(server, method, path, body, accept)
             print(f"{what:<25} {1000 * (time.monotonic() - began_s):7.1f} ms (asked 1000 ms)")
+        await measure_documents(server, last)
         after_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(f"memory: {after_kb / 1024:.0f} MB, {(after_kb - before_kb) / 1024:.0f} MB of it for them")
         await server.close()

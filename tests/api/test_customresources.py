@@ -360,6 +360,19 @@ async def test_objects_with_finalizers_hold_their_definition(api: Api) -> None:
 
 
 @served
+async def test_nothing_is_created_while_the_definition_goes(api: Api) -> None:
+    await define(api)
+    held = tab("held")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    (await api.post(TABS, held)).ok(201)
+    (await api.delete(f"{CRDS}/crontabs.stable.example.com")).ok()
+    refused = await api.post(TABS, tab("late"))
+    assert refused.refused(405, "MethodNotAllowed") == (
+        "create not allowed while custom resource definition is terminating"
+    )
+
+
+@served
 async def test_versions_without_a_webhook_differ_in_their_name_alone(api: Api) -> None:
     await define(api, definition(version("v1beta1", storage=False), version("v1")))
     beta = TABS.replace("/v1/", "/v1beta1/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,10 +28,15 @@ def roots(resources: Sequence[ServedResource]) -> tuple[str, ...]:
 
 def index(resources: Sequence[ServedResource], definitions: Definitions) -> dict[str, Any]:
     """What /openapi/v3 answers: where each document is, with a hash that changes when it does."""
+    return index_of({root: digest(root, resources, definitions) for root in roots(resources)})
+
+
+def index_of(hashes: Mapping[str, str]) -> dict[str, Any]:
+    """The index of documents with these hashes."""
     return {
         "paths": {
-            root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest(root, resources, definitions)}"}
-            for root in roots(resources)
+            root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest}"}
+            for root, digest in hashes.items()
         }
     }
 

@@ -6,8 +6,10 @@ version; the index names each with a hash, so that clients may keep what they ha
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -17,10 +19,13 @@ from sampan.apiserver.core.request import JSON, Request, Response
 from sampan.kinds.kind import Kind
 from sampan.schema import openapi_protobuf, openapi_v2, openapi_v3
 from sampan.schema.definitions import Definitions, GroupVersionKind, Schema, load
-from sampan.schema.openapi_resources import of_kinds
+from sampan.schema.openapi_resources import ServedResource, of_kinds
 
 _V2: Final = "/openapi/v2"
 _V3: Final = "/openapi/v3"
+_PROTOBUF: Final = "protobuf"
+# From this many custom resources on, documents are made in another thread.
+MANY: Final = 200
 _FOREVER: Final = {"Cache-Control": "public, immutable", "Vary": "Accept"}
 _ANY: Final = frozenset({"", "*/*", "application/*", JSON})
 
@@ -31,76 +36,114 @@ class _Document(msgspec.Struct, frozen=True):
     etag: str
 
 
+class _State:
+    """The resources of one moment, and the documents made of them so far.
+
+    Whoever makes a document in another thread writes into the state that he began with; if that is not the
+    present one any more, nobody sees it.
+    """
+
+    def __init__(self, resources: Sequence[ServedResource], made: dict[str, _Document]) -> None:
+        self.resources = resources
+        self.by_root: dict[str, list[ServedResource]] = {}
+        for resource in resources:
+            self.by_root.setdefault(resource.root, []).append(resource)
+        self.customs = sum(resource.custom is not None for resource in resources)
+        self.made = made
+        self.digests: dict[str, str] = {}
+
+
 class OpenApi:
     """Answers below /openapi/."""
 
     def __init__(self, kinds: Sequence[Kind], version: str) -> None:
         self._kinds = kinds
-        self._resources = of_kinds(kinds)
         self._version = version
-        self._roots = frozenset(openapi_v3.roots(self._resources))
-        self._made: dict[str, _Document] = {}
+        self._state = _State(of_kinds(kinds), {})
+        self._making = asyncio.Lock()
 
     def replace_custom(self, kinds: Sequence[Kind], schemas: Mapping[GroupVersionKind, Schema]) -> None:
         """Document these custom kinds, in place of those before; what does not depend on them is kept."""
-        before = {resource.root for resource in self._resources if resource.custom is not None}
-        self._resources = of_kinds((*self._kinds, *kinds), schemas)
-        self._roots = frozenset(openapi_v3.roots(self._resources))
-        changed = before | {resource.root for resource in self._resources if resource.custom is not None}
-        for name in (_V2, _V3, "protobuf", *changed):
-            self._made.pop(name, None)
+        old = self._state
+        resources = of_kinds((*self._kinds, *kinds), schemas)
+        customs = {r.root for r in (*old.resources, *resources) if r.custom is not None}
+        made = {k: v for k, v in old.made.items() if k not in customs and k not in (_V2, _V3, _PROTOBUF)}
+        self._state = _State(resources, made)
+
+    async def prepared(self, request: Request) -> None:
+        """Make the document that is asked for, where that takes long: others are served meanwhile."""
+        if self._state.customs < MANY or request.method not in ("GET", "HEAD"):
+            return
+        async with self._making:
+            with suppress(status.StatusError):  # `answer` will say it
+                await asyncio.to_thread(self.answer, request)
 
     def answer(self, request: Request) -> Response | None:
         """The document at the path; None where there is none. Raises 406."""
-        path = request.path.rstrip("/")
+        state, path = self._state, request.path.rstrip("/")
         if request.method not in ("GET", "HEAD"):
             return None
         if path == _V2:
-            return self._v2(request)
+            return self._v2(request, state)
         if path == _V3:
             _check_json(request)
-            index = self._document(_V3, lambda: openapi_v3.index(self._resources, self._definitions()))
+            index = self._document(state, _V3, lambda: self._index(state))
             return _answer(request, index, {"Vary": "Accept"})
         root = path.removeprefix(_V3 + "/")
-        return self._v3(request, root) if root in self._roots else None
+        return self._v3(request, state, root) if root in state.by_root else None
 
-    def _v2(self, request: Request) -> Response:
+    def _v2(self, request: Request, state: _State) -> Response:
         asked = [clause.split(";")[0].strip() for clause in request.accept.split(",")]
         for media in asked:
             if media in openapi_v2.PROTOBUF_ASKED:
-                return _answer(request, self._v2_protobuf(), {"Vary": "Accept"})
+                return _answer(request, self._v2_protobuf(state), {"Vary": "Accept"})
             if media in _ANY:
-                return _answer(request, self._document(_V2, self._v2_document), {"Vary": "Accept"})
+                made = self._document(state, _V2, lambda: self._v2_document(state))
+                return _answer(request, made, {"Vary": "Accept"})
         raise status.not_acceptable(f"{JSON}, {openapi_v2.PROTOBUF}")
 
-    def _v3(self, request: Request, root: str) -> Response:
+    def _v3(self, request: Request, state: _State, root: str) -> Response:
         _check_json(request)
-        current = openapi_v3.digest(root, self._resources, self._definitions())
+        current = self._hash(state, root)
         given = request.query.get("hash", "")
         if given and given != current:
             # The client's index is out of date: send it to the document that there is.
             headers = {"Location": f"{_V3}/{root}?hash={current}"}
             return Response(status=301, headers=headers)
         made = self._document(
-            root, lambda: openapi_v3.document(root, self._resources, self._definitions()), current
+            state,
+            root,
+            lambda: openapi_v3.document(root, state.by_root[root], self._definitions()),
+            current,
         )
         return _answer(request, made, _FOREVER if given else {"Vary": "Accept"})
 
-    def _v2_document(self) -> object:
-        return openapi_v2.document(self._resources, self._definitions())
+    def _index(self, state: _State) -> object:
+        hashes = {root: self._hash(state, root) for root in sorted(state.by_root)}
+        return openapi_v3.index_of(hashes)
 
-    def _v2_protobuf(self) -> _Document:
-        made = self._made.get("protobuf")
+    def _hash(self, state: _State, root: str) -> str:
+        found = state.digests.get(root)
+        if found is None:
+            found = openapi_v3.digest(root, state.by_root[root], self._definitions())
+            state.digests[root] = found
+        return found
+
+    def _v2_document(self, state: _State) -> object:
+        return openapi_v2.document(state.resources, self._definitions())
+
+    def _v2_protobuf(self, state: _State) -> _Document:
+        made = state.made.get(_PROTOBUF)
         if made is None:
-            body = openapi_protobuf.encode(openapi_v2.document(self._resources, self._definitions()))
-            made = self._made["protobuf"] = _Document(body, openapi_v2.PROTOBUF, _digest(body))
+            body = openapi_protobuf.encode(openapi_v2.document(state.resources, self._definitions()))
+            made = state.made[_PROTOBUF] = _Document(body, openapi_v2.PROTOBUF, _digest(body))
         return made
 
-    def _document(self, name: str, make: Callable[[], object], etag: str = "") -> _Document:
-        made = self._made.get(name)
+    def _document(self, state: _State, name: str, make: Callable[[], object], etag: str = "") -> _Document:
+        made = state.made.get(name)
         if made is None:
             body = msgspec.json.encode(make())
-            made = self._made[name] = _Document(body, JSON, etag or _digest(body))
+            made = state.made[name] = _Document(body, JSON, etag or _digest(body))
         return made
 
     def _definitions(self) -> Definitions:

@@ -307,7 +307,7 @@ class ApiServer:
         if routes and (route := self.aggregator.find(request.path)) is not None:
             return self._relay(route, request, user, target)
         if target is None or resource is None:
-            return self._other(request, user)
+            return await self._other(request, user)
         if target.namespace and not resource.kind.namespaced:
             # Rights in a namespace must not reach what belongs to none.
             raise status.no_such_path()
@@ -362,12 +362,14 @@ class ApiServer:
             assert resource is not None
             raise status.forbidden(resource.kind, target.name, refusal(user, access))
 
-    def _other(self, request: Request, user: User) -> Response:
+    async def _other(self, request: Request, user: User) -> Response:
         """Health, version, discovery and documents: what is not about a resource."""
         access = Access(request.method.lower(), path=request.path)
         if not self.authorizer.allows(user, access):
             raise StatusError(403, "Forbidden", refusal(user, access))
         self._tell_of_custom(request.path)
+        if request.path.startswith("/openapi/"):
+            await self._documents.openapi.prepared(request)
         answer = self._discovery.answer(request)
         if self.aggregator.routes:
             answer = self.aggregator.discovery(request, answer)
@@ -399,6 +401,8 @@ class ApiServer:
         verb, kind = target.verb, resource.kind
         if target.subresource:
             return await self._subresource(request, user, target, resource)
+        if verb == "create" and kind.own_type is not None and verb not in kind.verbs:
+            raise status.terminating()
         if (
             verb not in kind.verbs
             or (kind.namespaced and not target.namespace and verb not in _ALL_NAMESPACES)

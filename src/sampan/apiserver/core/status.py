@@ -120,6 +120,12 @@ def method_not_allowed(method: str) -> StatusError:
     return StatusError(405, "MethodNotAllowed", message)
 
 
+def terminating() -> StatusError:
+    """What creating an object of a custom kind that is going gets."""
+    message = "create not allowed while custom resource definition is terminating"
+    return StatusError(405, "MethodNotAllowed", message)
+
+
 def not_acceptable(wanted: str) -> StatusError:
     message = f"only the following media types are accepted: {wanted}"
     return StatusError(406, "NotAcceptable", message)
