@@ -39,8 +39,8 @@ def test_every_certificate_is_signed_by_the_authority(layout: Layout) -> None:
     names = sorted(p.stem for p in layout.pki.glob("*.crt"))
     assert names == [
         "admin", "apiserver", "apiserver-kubelet-client", "ca", "controller-manager",
-        "front-proxy-ca", "front-proxy-client", "node-1", "node-1-server", "node-2", "node-2-server",
-        "scheduler",
+        "front-proxy-ca", "front-proxy-client", "kube-proxy", "node-1", "node-1-server", "node-2",
+        "node-2-server", "sampan-metrics", "scheduler",
     ]  # fmt: skip
     for name in names:
         certificate = parsed(pki.load(layout.pki, name))
