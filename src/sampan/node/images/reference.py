@@ -42,12 +42,13 @@ def parse(text: str) -> Reference:
     if match is None or match["domain"] is None or _IMAGE_ID.fullmatch(text):
         raise ValueError(f"{text!r} is not a valid image reference.")
     domain, path = match["domain"], match["path"]
-    if len(domain) + len(path) > MAX_NAME_LENGTH:
-        raise ValueError(f"{text!r} is not a valid image reference: its name is too long.")
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = f"library/{path}"
+    # The whole name counts: what is completed here must be valid when it is read again.
+    if len(domain) + len(path) > MAX_NAME_LENGTH:
+        raise ValueError(f"{text!r} is not a valid image reference: its name is too long.")
     digest = match["digest"] or ""
     return Reference(domain, path, match["tag"] or ("" if digest else "latest"), digest)
 
