@@ -82,7 +82,7 @@ def watched(hours: int, cores: float = 0.2, used_bytes: int = 300 * MIB) -> Watc
     made = Watched()
     for minute in range(hours * 60):
         at = NOW + timedelta(minutes=minute)
-        made.cpu_used(cores, at)
+        made.cpu_used("p0", cores, at)
         made.memory_used("p0", used_bytes, at)
     return made
 
@@ -112,6 +112,16 @@ def test_a_peak_is_counted_once_a_day() -> None:
     assert made.memory.quantile(0.01) == pytest.approx(100 * MIB, rel=0.06)
     made.forget_pods([])
     assert made.peaks == {}
+
+
+def test_pods_that_are_looked_at_together_all_count_and_each_look_once() -> None:
+    made = Watched()
+    for pod, cores in (("p0", 0.1), ("p1", 4.0), ("p1", 4.0)):
+        made.cpu_used(pod, cores, NOW)
+    assert made.samples == 2
+    assert made.cpu.quantile(1.0) == pytest.approx(4.0, rel=0.06)
+    made.forget_pods(["p1"])
+    assert set(made.looked) == {"p1"}
 
 
 def test_who_ran_out_of_memory_gets_more() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ from sampan.apiserver.core.audit.events import ANNOTATION_DECISION, ANNOTATION_R
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
 from sampan.apiserver.core.bodies import Bodies
-from sampan.apiserver.core.context import Context, context, quoted_warning
+from sampan.apiserver.core.context import context, quoted_warning
 from sampan.apiserver.core.custom.follower import Follower
 from sampan.apiserver.core.custom.registry import CustomKinds
 from sampan.apiserver.core.discovery import Discovery
@@ -49,6 +50,7 @@ from sampan.apiserver.core.modify import Modifier, creates
 from sampan.apiserver.core.nodeauthz import PODS_PREFIX, NodeGraph
 from sampan.apiserver.core.nodeauthz import PREFIX as NODE_USERS
 from sampan.apiserver.core.nodes import NodeTunnels
+from sampan.apiserver.core.ownwrites import OwnWrites
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.read import Reader
 from sampan.apiserver.core.request import Request, Response
@@ -65,10 +67,9 @@ from sampan.base.clock import Clock
 from sampan.base.ids import Ids
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
-from sampan.schema import api, codec
+from sampan.schema import api
 from sampan.schema.definitions import NEWEST
 from sampan.store.backend import Batch, Store
-from sampan.store.items import Item
 from sampan.store.watchcache import WatchCache
 
 # How much of the store's past stays readable, for paged lists and resumed watches (as kube-apiserver).
@@ -134,12 +135,12 @@ class ApiServer:
             clock,
             settings.keys,
             settings.static_tokens,
-            self._find_token_holder,
+            partial(self._find, ""),
             anonymous=settings.anonymous,
             anonymous_paths=settings.anonymous_paths,
         )
-        self._graph = NodeGraph(self._find_any)
-        self.authorizer = Authorizer(self._find_rbac, self._graph)
+        self._graph = NodeGraph(self._find)
+        self.authorizer = Authorizer(partial(self._find, "rbac.authorization.k8s.io"), self._graph)
         self._ports = ports = self.cache.kind(PORTS_PREFIX)
         chain = Chain(
             builtin.plugins(self.resources, self.authorizer, ids),
@@ -152,13 +153,14 @@ class ApiServer:
         )
         writer = Writer(store, self.cache, chain, ids, Quotas(self.resources))
         self._writer = writer
-        self._follower = Follower(self.resources, self._custom, writer, clock)
+        self._own = OwnWrites(self.resources, writer, clock)
+        self._follower = Follower(self.resources, self._custom, writer, self._own, clock)
         self._bodies = bodies
         self._reader = Reader(store, self.cache, clock)
         self._watches = Watches(self.cache, clock, chance)
         schemas, levels = self.resources.of(api.FlowSchema), self.resources.of(api.PriorityLevelConfiguration)
         self.flow = FlowControl(schemas, levels, clock)
-        writes = Writes(self._create_obj, self._update_obj, self._delete_obj)
+        writes = Writes(self._own.create, self._own.update, self._own.delete)
         self._flow_upkeep = Upkeep(schemas, levels, writes)
         self.aggregator = Aggregator(self.resources, clock, self._store_api_service)
         self.metrics = Metrics(clock.now())
@@ -176,18 +178,8 @@ class ApiServer:
         self._tasks: list[asyncio.Task[None]] = []
         self.ready = False
 
-    def _find_token_holder(self, plural: str) -> Resource:
-        found = self.resources.find("", "v1", plural)
-        assert found is not None
-        return found
-
-    def _find_any(self, group: str, plural: str) -> Resource:
+    def _find(self, group: str, plural: str) -> Resource:
         found = self.resources.find(group, "v1", plural)
-        assert found is not None
-        return found
-
-    def _find_rbac(self, plural: str) -> Resource:
-        found = self.resources.find("rbac.authorization.k8s.io", "v1", plural)
         assert found is not None
         return found
 
@@ -506,7 +498,7 @@ class ApiServer:
         # together what arrives together, and a disk write for each would take longer than the whole start.
         for wave in (True, False):
             made = (obj for obj in objects if isinstance(obj, api.Namespace) is wave)
-            await asyncio.gather(*map(self._create_missing, made))
+            await asyncio.gather(*map(self._own.create_missing, made))
         self.aggregator.load()
         await self.aggregator.check(local=True)
         await self._flow_upkeep.once(self.clock.now().replace(microsecond=0))
@@ -518,57 +510,7 @@ class ApiServer:
         return {group: versions for group, versions in found.items() if versions}
 
     async def _store_api_service(self, obj: api.APIService) -> None:
-        await self._update_obj(self.resources.of(api.APIService), obj, "status")
-
-    async def _create_missing(self, obj: Any) -> None:
-        resource = self.resources.of(type(obj))
-        namespace = obj.metadata.namespace or ""
-        item = resource.cache.get(namespace, obj.metadata.name)
-        if item is None:
-            await self._create(resource, namespace, obj)
-        elif resource.kind.group == "rbac.authorization.k8s.io":
-            await self._reconcile(resource, namespace, obj, item)
-
-    async def _reconcile(self, resource: Resource, namespace: str, wanted: Any, item: Item) -> None:
-        """Give a default role or binding what it lacks of the present version's."""
-        changed = bootstrap.reconciled(wanted, resource.decode_stored(item.data))
-        if changed is None:
-            return
-        made = self._own(resource, "update", wanted.metadata.name, namespace)
-        with contextlib.suppress(StatusError):  # somebody else was writing it; there is another start
-            await self._writer.update(made, lambda _old: codec.copy(changed))
-
-    async def _create(self, resource: Resource, namespace: str, obj: Any) -> None:
-        try:
-            await self._writer.create(self._own(resource, "create", "", namespace), codec.copy(obj))
-        except StatusError as refused:
-            if refused.reason != "AlreadyExists":  # another server of the same cluster was first
-                raise
-
-    def _own(self, resource: Resource, verb: str, name: str = "", namespace: str = "") -> Context:
-        """The context of a write that the server makes by itself."""
-        kind = resource.kind
-        return Context(
-            user=users.ADMIN,
-            target=Target(kind.group, kind.version, kind.plural, namespace, name, "", "", verb),
-            resource=resource,
-            served=resource,
-            now=self.clock.now().replace(microsecond=0),
-        )
-
-    async def _create_obj(self, resource: Resource, obj: Any) -> None:
-        await self._create(resource, obj.metadata.namespace or "", obj)
-
-    async def _update_obj(self, resource: Resource, obj: Any, subresource: str) -> None:
-        """Store `obj` as it is now, unless somebody changes it meanwhile: then there is another turn."""
-        made = self._own(resource, "update", obj.metadata.name)
-        with contextlib.suppress(StatusError):
-            await self._writer.update(made, lambda _old: codec.copy(obj), subresource=subresource)
-
-    async def _delete_obj(self, resource: Resource, obj: Any) -> None:
-        made = self._own(resource, "delete", obj.metadata.name)
-        with contextlib.suppress(StatusError):
-            await self._writer.delete(made, uid=obj.metadata.uid)
+        await self._own.update(self.resources.of(api.APIService), obj, "status")
 
     async def _keep_flow_objects(self) -> None:
         upkeep = self._flow_upkeep
@@ -594,7 +536,7 @@ class ApiServer:
             for repair in await portrepair.mend(self.store, found):
                 event = repair.event(self.clock.now().replace(microsecond=0))
                 if event is not None:
-                    await self._create_missing(event)
+                    await self._own.create_missing(event)
             await self.clock.sleep(portrepair.EVERY_S)
 
     async def _compact(self) -> None:

@@ -50,9 +50,14 @@ class Watched(msgspec.Struct):
     last: datetime | None = None
     samples: int = 0
     peaks: dict[str, Peak] = {}
+    # When each pod was looked at last: the same look is not counted twice.
+    looked: dict[str, datetime] = {}
 
-    def cpu_used(self, cores: float, at: datetime) -> None:
-        """Count a sample; idle time weighs less than load, and never nothing."""
+    def cpu_used(self, pod: str, cores: float, at: datetime) -> None:
+        """Count a pod's sample; idle time weighs less than load, and never nothing."""
+        if self.looked.get(pod) == at:
+            return
+        self.looked[pod] = at
         self.cpu.add(cores, max(cores, 0.1), at)
         self.first = self.first or at
         self.last = at
@@ -77,8 +82,9 @@ class Watched(msgspec.Struct):
 
     def forget_pods(self, present: Iterable[str]) -> None:
         """Drop the windows of pods that are gone; what they used stays counted."""
-        for pod in self.peaks.keys() - set(present):
-            del self.peaks[pod]
+        for known in (self.peaks, self.looked):
+            for pod in known.keys() - set(present):
+                del known[pod]
 
     @property
     def confidence(self) -> float:

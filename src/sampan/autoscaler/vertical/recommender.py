@@ -26,6 +26,9 @@ EVERY_S: Final = 60.0
 WATCHED_MOST: Final = 10_000
 _RESOURCE: Final = Resource("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", PLURAL, True, Partial, ())
 
+# A container's end: the pod's uid, the container's name, and when it was.
+End = tuple[str, str, Any]
+
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +42,8 @@ class Recommender:
         self._discovery = Discovery(client)
         # By the autoscaler's uid and the container's name.
         self._watched: dict[tuple[str, str], Watched] = {}
-        self._ends_seen: set[tuple[str, str, Any]] = set()
+        # The ends by memory that were counted, by the autoscaler's uid: of pods that are still there.
+        self._ends: dict[str, set[End]] = {}
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -60,6 +64,7 @@ class Recommender:
             raise
         present = {vpa.metadata.uid for vpa in found.items}
         self._watched = {key: one for key, one in self._watched.items() if key[0] in present}
+        self._ends = {uid: ends for uid, ends in self._ends.items() if uid in present}
         for vpa in found.items:
             try:
                 await self._one(vpa)
@@ -93,6 +98,8 @@ class Recommender:
     def _observe(self, vpa: Vpa, pods: Iterable[api.Pod], usage: Iterable[PodMetrics]) -> None:
         now = self._clock.now()
         names = set()
+        before = self._ends.get(vpa.metadata.uid, set())
+        ends: set[End] = set()
         for one in usage:
             pod = one.metadata.name
             for container in one.containers:
@@ -100,18 +107,21 @@ class Recommender:
                 if watched is None:
                     continue
                 at = one.timestamp or now
-                if "cpu" in container.usage and at != watched.last:
-                    watched.cpu_used(float(quantity(container.usage["cpu"]).value), at)
+                if "cpu" in container.usage:
+                    watched.cpu_used(pod, float(quantity(container.usage["cpu"]).value), at)
                 if "memory" in container.usage:
                     watched.memory_used(pod, float(quantity(container.usage["memory"]).value), at)
         for made in pods:
             names.add(made.metadata.name or "")
-            self._out_of_memory(vpa, made)
+            ends |= self._out_of_memory(vpa, made, before)
+        self._ends[vpa.metadata.uid] = ends
         for key, watched in self._watched.items():
             if key[0] == vpa.metadata.uid:
                 watched.forget_pods(names)
 
-    def _out_of_memory(self, vpa: Vpa, pod: api.Pod) -> None:
+    def _out_of_memory(self, vpa: Vpa, pod: api.Pod, before: set[End]) -> set[End]:
+        """Count the ends that were not counted `before`; all that the pod tells of."""
+        found: set[End] = set()
         limits = {c.name: c.resources.limits.get("memory") for c in pod.spec.containers}
         for status in pod.status.containerStatuses:
             ended = status.lastState.terminated if status.lastState is not None else None
@@ -120,9 +130,10 @@ class Recommender:
                 continue
             end = (pod.metadata.uid or "", status.name, ended.finishedAt)
             watched = self._of(vpa, status.name)
-            if watched is not None and end not in self._ends_seen:
-                self._ends_seen.add(end)
+            found.add(end)
+            if watched is not None and end not in before:
                 watched.out_of_memory(pod.metadata.name or "", float(limit.value), self._clock.now())
+        return found
 
     def _of(self, vpa: Vpa, container: str) -> Watched | None:
         key = (vpa.metadata.uid, container)

@@ -12,11 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import users
-from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.custom.registry import CustomKinds
-from sampan.apiserver.core.paths import Target
-from sampan.apiserver.core.resource import Resource, Resources
+from sampan.apiserver.core.ownwrites import OwnWrites
+from sampan.apiserver.core.resource import Resources
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
@@ -38,10 +36,13 @@ _log = logging.getLogger(__name__)
 class Follower:
     """Keeps `CustomKinds` and the definitions' statuses up with what is committed."""
 
-    def __init__(self, resources: Resources, kinds: CustomKinds, writer: Writer, clock: Clock) -> None:
+    def __init__(
+        self, resources: Resources, kinds: CustomKinds, writer: Writer, own: OwnWrites, clock: Clock
+    ) -> None:
         self._resource = resources.of(api.CustomResourceDefinition)
         self._kinds = kinds
         self._writer = writer
+        self._own = own
         self._clock = clock
         self._waiting: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -141,7 +142,8 @@ class Follower:
             for item in left:
                 try:
                     await self._writer.delete(
-                        self._context(resource, item.namespace, item.name, "delete"), propagation="Background"
+                        self._own.context(resource, "delete", item.name, item.namespace),
+                        propagation="Background",
                     )
                 except StatusError as refused:
                     if refused.code != 404:
@@ -153,21 +155,11 @@ class Follower:
     async def _write(self, name: str, subresource: str, change: Any) -> None:
         try:
             await self._writer.update(
-                self._context(self._resource, "", name, "update"), change, subresource=subresource
+                self._own.context(self._resource, "update", name), change, subresource=subresource
             )
         except StatusError as refused:
             if refused.code != 404:
                 raise
-
-    def _context(self, resource: Resource, namespace: str, name: str, verb: str) -> Context:
-        kind = resource.kind
-        return Context(
-            user=users.ADMIN,
-            target=Target(kind.group, kind.version, kind.plural, namespace, name, "", "", verb),
-            resource=resource,
-            served=resource,
-            now=self._clock.now().replace(microsecond=0),
-        )
 
 
 def _with_status(old: Any, status: Any) -> Any:
