@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ import pytest
 import yaml
 
 from tests.api.server import APPLY, JSON_PATCH, MERGE, STRATEGIC, TABLE, Api, served, user
+from tests.shared import ABSENT, SHARED
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TABS = "/apis/stable.example.com/v1/namespaces/default/crontabs"
-CORPUS = Path(os.environ.get("SAMPAN_SHARED", Path(__file__).parents[3] / "shared")) / "corpus" / "crds"
+CORPUS = SHARED / "corpus" / "crds"
 
 SPEC: dict[str, Any] = {
     "type": "object",
@@ -458,7 +458,7 @@ def published() -> list[Path]:
     return sorted(CORPUS.glob("*/*.yaml"))
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus is not beside the checkout")
+@pytest.mark.skipif(not CORPUS.exists(), reason=f"{CORPUS} {ABSENT}")
 @served
 async def test_published_definitions_install(api: Api) -> None:
     names = []

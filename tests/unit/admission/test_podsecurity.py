@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from sampan.apiserver.core.admission.podsecurity import policy
 from sampan.apiserver.core.admission.podsecurity.policy import Standard, findings, parse, sentence
 from sampan.kinds.core.pod_defaults import default_pod
 from sampan.schema import api, codec
+from tests.shared import SHARED
 
-SHARED = Path(os.environ.get("SAMPAN_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 CORPUS = SHARED / "corpus" / "pod-security"
 FILES = sorted(CORPUS.rglob("*.yaml"))
 ENFORCE = "pod-security.kubernetes.io/enforce"

@@ -8,7 +8,7 @@ import pytest
 from sampan.machinery.patch import json_patch
 from sampan.machinery.patch.errors import PatchError, PatchFailed, PatchMalformed, PatchTooLarge
 from sampan.machinery.patch.values import equal
-from tests.unit.machinery.shared import shared
+from tests.shared import shared
 
 
 def apply(document: Any, *operations: dict[str, Any]) -> Any:

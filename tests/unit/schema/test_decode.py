@@ -9,7 +9,7 @@ import pytest
 from sampan.schema import api, codec
 from sampan.schema.decode import MAX_PROBLEMS, DecodeFailure, decode_object, problems
 from sampan.schema.definitions import GroupVersionKind
-from tests.unit.machinery.shared import shared
+from tests.shared import shared
 
 POD = GroupVersionKind("", "v1", "Pod")
 

@@ -6,8 +6,6 @@ each with the reason.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,11 +17,10 @@ from sampan.schema import api, codec
 from sampan.schema.definitions import GroupVersionKind
 from sampan.store.memory import MemoryStore
 from sampan.store.watchcache import WatchCache
+from tests.shared import ABSENT, SHARED
 
-SHARED = Path(os.environ.get("SAMPAN_SHARED", Path(__file__).parents[4] / "shared"))
 FIXTURES = SHARED / "corpus" / "api-fixtures"
 FILES = sorted(path.name for path in FIXTURES.glob("*.json"))
-ABSENT = f"there are no objects in {FIXTURES}; set SAMPAN_SHARED to the folder that holds corpus/api-fixtures"
 
 # Versions that Kubernetes took out before 1.37, and the release that no longer had them.
 REMOVED = {
@@ -116,7 +113,7 @@ def missing(wanted: Any, found: Any, path: str = "") -> list[str]:
     return [] if wanted == found else [path]
 
 
-@pytest.mark.skipif(not FILES, reason=ABSENT)
+@pytest.mark.skipif(not FILES, reason=f"{FIXTURES} {ABSENT}")
 @pytest.mark.parametrize("name", FILES)
 def test_no_field_is_lost(name: str) -> None:
     types, gvk = codec.types(), gvk_of(name)

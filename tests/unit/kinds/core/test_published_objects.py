@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +11,9 @@ from sampan.kinds.core import KINDS
 from sampan.kinds.kind import Kind
 from sampan.schema import codec
 from sampan.schema.definitions import GroupVersionKind
+from tests.shared import ABSENT, SHARED
 
-CORPUS = Path("/work/shared/corpus")
+CORPUS = SHARED / "corpus"
 FIXTURES = CORPUS / "api-fixtures"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -21,7 +21,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 def published(kind: Kind) -> bytes:
     path = FIXTURES / f"core.v1.{kind.kind}.json"
     if not path.exists():
-        pytest.skip(f"the published objects are not on this machine: {path}")
+        pytest.skip(f"{path} {ABSENT}")
     return path.read_bytes()
 
 
@@ -73,7 +73,7 @@ def test_what_people_use_is_valid(folder: str) -> None:
     """Pods that a pod security level refuses are still valid pods."""
     files = sorted((CORPUS / folder).rglob("*.yaml"))
     if not files:
-        pytest.skip(f"the manifests are not on this machine: {CORPUS / folder}")
+        pytest.skip(f"{CORPUS / folder} {ABSENT}")
     checked = 0
     for file in files:
         for document in yaml.safe_load_all(file.read_text()):

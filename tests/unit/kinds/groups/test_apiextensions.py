@@ -9,9 +9,9 @@ import yaml
 from sampan.kinds.groups.apiextensions.versions import schema_errors
 from sampan.machinery.field import Path
 from sampan.schema import codec
+from tests.shared import ABSENT, SHARED
 
 from .objects import cells, data, kind_of, made, update_errors
-from .test_fixtures import SHARED
 
 CRD = kind_of("CustomResourceDefinition")
 PUBLISHED = sorted((SHARED / "corpus" / "crds").rglob("*.yaml"))
@@ -181,7 +181,7 @@ def test_published_definitions_are_valid(path: Path) -> None:
 
 def test_published_definitions_are_there() -> None:
     if not SHARED.is_dir():
-        pytest.skip(f"no {SHARED}; set SAMPAN_SHARED to the folder that holds corpus/crds")
+        pytest.skip(f"{SHARED} {ABSENT}")
     assert len(PUBLISHED) > 10
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from sampan.kinds.groups import CONVERSIONS, KINDS, OPTIONAL, Conversion
 from sampan.kinds.kind import Kind
 from sampan.schema import codec
+from tests.shared import ABSENT, SHARED
 
-SHARED = Path(os.environ.get("SAMPAN_SHARED", Path(__file__).parents[5] / "shared"))
 FIXTURES = SHARED / "corpus" / "api-fixtures"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # These two live outside kubernetes/api, whose fixtures they are.
@@ -25,7 +23,7 @@ EVERY = [*PUBLISHED, *OPTIONAL]
 def of(kind: Kind) -> bytes:
     path = FIXTURES / f"{kind.group}.{kind.version}.{kind.kind}.json"
     if not path.exists():
-        pytest.skip(f"no fixture {path}; set SAMPAN_SHARED to the folder that holds corpus/api-fixtures")
+        pytest.skip(f"{path} {ABSENT}")
     return path.read_bytes()
 
 
@@ -91,7 +89,7 @@ def test_conversion_there_and_back_loses_nothing(conversion: Conversion) -> None
     ):
         path = FIXTURES / f"{kind.group or 'core'}.{kind.version}.{kind.kind}.json"
         if not path.exists():
-            pytest.skip(f"no fixture {path}; set SAMPAN_SHARED to the folder that holds corpus/api-fixtures")
+            pytest.skip(f"{path} {ABSENT}")
         obj = codec.decode(path.read_bytes(), kind.type)
         before = codec.encode(obj)
         assert codec.encode(back(there(obj))) == before
