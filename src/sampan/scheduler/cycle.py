@@ -103,6 +103,7 @@ class Engine:
         self._narrowing = tuple(p for p in profile.filters if p.overrides("narrow"))
         scorers = [(p, w) for p, w in profile.scorers if p.overrides("score") and w]
         self._local_scorers = tuple((p, w) for p, w in scorers if p.reach != CLUSTER)
+        self._reserving = tuple(p for p in profile.filters if p.overrides("reserve"))
         self._wide_scorers = tuple((p, w) for p, w in scorers if p.reach == CLUSTER)
 
     # -- deciding ------------------------------------------------------------------------------------
@@ -158,6 +159,12 @@ class Engine:
             keep = rows != row
             rows, totals = rows[keep], totals[keep] if totals is not None else None
         return self.explain_failure(pod)
+
+    def reserve(self, pod: PodInfo, row: int) -> list[Any]:
+        """What has to be done for the pod before it is bound to the node of the row."""
+        node = self.world.table.nodes[row]
+        assert node is not None
+        return [work for plugin in self._reserving for work in plugin.reserve(pod, node, self.world)]
 
     def totals(self, pod: PodInfo, rows: RowIndex) -> Numbers:
         """The weighted sum of all scores of these rows."""

@@ -118,7 +118,7 @@ class Plugin:
         return None
 
     def reserve(self, pod: PodInfo, node: api.Node, world: World) -> Sequence[Any]:
-        """What has to be done for the pod before it is bound to the node: see volumes/work.py."""
+        """What has to be done for the pod before it is bound to the node: see claims.py."""
         return ()
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sampan.scheduler.cycle import Profile
 from sampan.scheduler.framework import Plugin
 from sampan.scheduler.plugins import node_affinity, node_resources
+from sampan.scheduler.plugins.data_locality import DataLocality
 from sampan.scheduler.plugins.image_locality import ImageLocality
 from sampan.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from sampan.scheduler.plugins.node_affinity import NodeAffinity
@@ -17,6 +18,8 @@ from sampan.scheduler.plugins.node_ports import NodePorts
 from sampan.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from sampan.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from sampan.scheduler.plugins.taint_toleration import TaintToleration
+from sampan.scheduler.plugins.volume_binding import VolumeBinding
+from sampan.scheduler.plugins.volume_rules import NodeVolumeLimits, VolumeRestrictions, VolumeZone
 
 DEFAULT_NAME: Final = "default-scheduler"
 # Makes a plugin from its pluginConfig args. Raises ValueError or msgspec.ValidationError for bad ones.
@@ -29,6 +32,10 @@ PLUGINS: Final[Mapping[str, Make]] = {
     "NodeAffinity": lambda args: NodeAffinity(node_affinity.added_of(dict(args))),
     "NodePorts": lambda _: NodePorts(),
     "NodeResourcesFit": node_resources.made_of,
+    "VolumeRestrictions": lambda _: VolumeRestrictions(),
+    "NodeVolumeLimits": lambda _: NodeVolumeLimits(),
+    "VolumeBinding": lambda _: VolumeBinding(),
+    "VolumeZone": lambda _: VolumeZone(),
     "PodTopologySpread": lambda _: PodTopologySpread(),
     "InterPodAffinity": lambda args: InterPodAffinity(
         int(args.get("hardPodAffinityWeight", 1)),
@@ -38,6 +45,7 @@ PLUGINS: Final[Mapping[str, Make]] = {
         [r["name"] for r in args.get("resources") or ()] or ("cpu", "memory")
     ),
     "ImageLocality": lambda _: ImageLocality(),
+    "DataLocality": lambda _: DataLocality(),
 }
 # Enabled where a configuration says nothing else, with their weights in scoring.
 DEFAULTS: Final[tuple[tuple[str, int], ...]] = (
@@ -47,6 +55,10 @@ DEFAULTS: Final[tuple[tuple[str, int], ...]] = (
     ("NodeAffinity", 2),
     ("NodePorts", 0),
     ("NodeResourcesFit", 1),
+    ("VolumeRestrictions", 0),
+    ("NodeVolumeLimits", 0),
+    ("VolumeBinding", 0),
+    ("VolumeZone", 0),
     ("PodTopologySpread", 2),
     ("InterPodAffinity", 2),
     ("NodeResourcesBalancedAllocation", 1),

@@ -21,10 +21,12 @@ from sampan.client.effects import Emit, Ref
 from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
 from sampan.scheduler.binding import is_bound, post_binding, preempt
+from sampan.scheduler.claims import Work
 from sampan.scheduler.cycle import Decision, Engine, Profile
 from sampan.scheduler.deadlines import rank_of
 from sampan.scheduler.events import pod_event
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.prebind import PreBind
 from sampan.scheduler.preemption import Outcome, Preemption, Victims
 from sampan.scheduler.queue import Queue, Waiting
 from sampan.scheduler.registry import DEFAULT_NAME, default_profile
@@ -76,6 +78,9 @@ class Scheduler:
         self._watching = Watching(informers, self.queue, self.engines, self.world, self._wake.set, self._rank)
         self._pods = self._watching.pods
         self._teller = Teller(client, clock, self._pods.cache, self._recorder)
+        self._prebind = PreBind(client, clock, self.world)
+        others[api.PersistentVolumeClaim].on_change(lambda old, new: self._prebind.changed())
+        self._watching.pod_seen = self._prebind.changed
         self._watching.told = self._teller.forget
         self._watching.budgets_changed = self._budgets_changed
         self._watching.start()
@@ -87,6 +92,7 @@ class Scheduler:
         for informer in (self._watching.nodes, *self._others.values(), self._pods):
             await informer.synced()
         self._watching.start_over()
+        self.world.promised_volumes.clear()
         self._teller.clear()
         work = [self._teller.run(), *(recorder.run() for recorder in self._recorders.values())]
         helpers = [asyncio.create_task(each) for each in work]
@@ -137,14 +143,20 @@ class Scheduler:
             self.queue.remove(waiting.key, waiting.uid)
             return
         info = self.world.infos.of(pod)
-        decision = self.engines[pod.spec.schedulerName or ""].decide(info, self._chance.choice)
+        engine = self.engines[pod.spec.schedulerName or ""]
+        decision = engine.decide(info, self._chance.choice)
         if not decision.node:
             self._refused(waiting, info, decision)
             return
         self._teller.forget(waiting.key)
+        work = engine.reserve(info, decision.row)
         self.world.place(info, decision.node, assumed=True)
-        await self._room.acquire()
-        task = asyncio.create_task(self._bind(waiting, info, decision.node))
+        if work:
+            self._prebind.promise(work)
+            task = asyncio.create_task(self._bind_volumes(waiting, info, decision.node, work))
+        else:
+            await self._room.acquire()
+            task = asyncio.create_task(self._bind(waiting, info, decision.node))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -213,6 +225,26 @@ class Scheduler:
         return self._recorders.get(name) or next(iter(self._recorders.values()))
 
     # -- binding -------------------------------------------------------------------------------------
+
+    async def _bind_volumes(self, waiting: Waiting, pod: PodInfo, node: str, work: Sequence[Work]) -> None:
+        """Bind the pod once its volumes are; a pod that waits for them takes no place from others."""
+
+        def is_wanted() -> bool:
+            held = self._pods.cache.get(*waiting.key)
+            return held is not None and held.metadata.uid == waiting.uid and self._watching.is_mine(held)
+
+        try:
+            await self._prebind.run(work, node, is_wanted)
+        except Exception as problem:
+            self._unbound(waiting, problem)
+            text = f'running PreBind plugin "VolumeBinding": {problem}'
+            if is_wanted():
+                self._teller.tell(waiting.key, Word(pod.pod, text, FAILED))
+            return
+        finally:
+            self._prebind.release(work)
+        await self._room.acquire()
+        await self._bind(waiting, pod, node)
 
     async def _bind(self, waiting: Waiting, pod: PodInfo, node: str) -> None:
         key, uid = waiting.key, waiting.uid

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sampan.client.informer import SharedInformers
+from sampan.scheduler.claims import claim_names
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.events import node_event, object_event, pod_event, wakes
 from sampan.scheduler.framework import Event, Plugin
@@ -22,9 +23,25 @@ KINDS: Final[tuple[type[Any], ...]] = (
     api.StatefulSet,
     api.ReplicationController,
     api.PodDisruptionBudget,
+    api.PersistentVolumeClaim,
+    api.PersistentVolume,
+    api.StorageClass,
+    api.CSINode,
+    api.CSIDriver,
+    api.CSIStorageCapacity,
 )
 # Of these a change can free pods that wait.
-_FREEING: Final = frozenset({"Namespace"})
+_FREEING: Final = frozenset(
+    {
+        "Namespace",
+        "PersistentVolumeClaim",
+        "PersistentVolume",
+        "StorageClass",
+        "CSINode",
+        "CSIDriver",
+        "CSIStorageCapacity",
+    }
+)
 
 
 class Watching:
@@ -42,6 +59,7 @@ class Watching:
         self.pods = informers.of(api.Pod)
         self.nodes = informers.of(api.Node)
         self.told: Callable[[Key], None] = lambda key: None  # nothing need be said of the pod any more
+        self.pod_seen: Callable[[], None] = lambda: None
         self.budgets_changed: Callable[[], None] = lambda: None
         self._queue = queue
         self._engines = engines
@@ -101,7 +119,9 @@ class Watching:
             info = self._info(waiting.key)
             if info is None:
                 return True
-            seen = (info.template, waiting.refused_by)
+            # What a change of a claim means to a pod is a matter of its name.
+            own = waiting.key if claim_names(info.pod) else None
+            seen = (info.template, waiting.refused_by, own)
             if seen not in told:
                 told[seen] = wakes(self._refusing(info, waiting), info, event, self._world)
             return told[seen]
@@ -122,6 +142,7 @@ class Watching:
     def _pod_changed(self, old: api.Pod | None, new: api.Pod | None) -> None:
         pod = new if new is not None else old
         assert pod is not None
+        self.pod_seen()
         key = (pod.metadata.namespace or "", pod.metadata.name or "")
         uid = pod.metadata.uid or ""
         if new is None or new.status.phase in ("Succeeded", "Failed"):
