@@ -98,7 +98,8 @@ async def hooks() -> AsyncIterator[Hooks]:
     finally:
         made.over.set()
         for transport in made.transports:
-            transport.abort()  # a farewell over TLS would outlive the loop
+            if not transport.is_closing():
+                transport.abort()  # a farewell over TLS would outlive the loop
         await runner.cleanup()
 
 

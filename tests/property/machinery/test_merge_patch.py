@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 
 from sampan.machinery.patch import json_patch, merge_patch
 from sampan.machinery.patch.values import copy, equal
@@ -10,6 +10,8 @@ from tests.property.machinery.documents import objects, values
 
 
 @given(objects(), objects())
+@example({"d": [[0]]}, {"d": [[False]]})
+@example({"d": {"a": 1}}, {"d": {"a": True}})
 def test_the_difference_makes_the_one_of_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert equal(merge_patch.apply(old, merge_patch.diff(old, new)), new)
 

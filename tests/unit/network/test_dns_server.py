@@ -287,6 +287,7 @@ def test_an_upstream_that_sends_questions_back_is_not_used() -> None:
         (question(f"web.default.svc.{D}")[:2] + b"\x28" + question(f"web.default.svc.{D}")[3:], wire.NOTIMP),
         (question(f"web.default.svc.{D}", "AXFR"), wire.REFUSED),
     ],
+    ids=["no question", "cut off", "not a query", "a transfer"],
 )
 def test_what_is_not_answered(packet: bytes, rcode: int) -> None:
     async def steps(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sampan.machinery.patch.errors import PatchMalformed
-from sampan.machinery.patch.values import Json, JsonObject, copy
+from sampan.machinery.patch.values import Json, JsonObject, copy, equal
 
 
 def decode(data: bytes) -> JsonObject:
@@ -40,6 +40,6 @@ def diff(old: Json, new: Json) -> Json:
     for key, value in new.items():
         if key not in old:
             patch[key] = copy(value)
-        elif old[key] != value or type(old[key]) is not type(value):
+        elif not equal(old[key], value):
             patch[key] = diff(old[key], value)
     return patch
