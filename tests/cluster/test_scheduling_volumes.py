@@ -76,3 +76,37 @@ def test_a_volume_that_is_there_is_bound_before_the_pod(cluster: Cluster) -> Non
     cluster.client.create(there)
     assert node_of(cluster, "web") == "node-2"
     assert cluster.client.get(api.PersistentVolumeClaim, "data", "default").spec.volumeName == "disk"
+
+
+def test_a_volume_made_for_one_pod_alone(cluster: Cluster) -> None:
+    template = api.PersistentVolumeClaimTemplate(spec=claim("x").spec)
+    source = api.EphemeralVolumeSource(volumeClaimTemplate=template)
+    one = pod("web", "unused")
+    one.spec.volumes[0].persistentVolumeClaim = None
+    one.spec.volumes[0].ephemeral = source
+    cluster.client.create(one)
+    node = node_of(cluster, "web")
+    made = cluster.client.get(api.PersistentVolumeClaim, "web-data", "default")
+    assert made.metadata.annotations[NODE] == node
+    assert made.status.phase == "Bound" or made.spec.volumeName
+
+
+def test_until_the_claim_of_such_a_volume_is_there_the_pod_waits() -> None:
+    with Cluster(nodes=1, controllers=False) as cluster:
+        one = pod("web", "unused")
+        one.spec.volumes[0].persistentVolumeClaim = None
+        template = api.PersistentVolumeClaimTemplate(spec=claim("x").spec)
+        one.spec.volumes[0].ephemeral = api.EphemeralVolumeSource(volumeClaimTemplate=template)
+        cluster.client.create(api.Namespace(metadata=api.ObjectMeta(name="shop")))
+        account = api.ObjectMeta(name="default", namespace="shop")
+        cluster.client.create(api.ServiceAccount(metadata=account))
+        one.metadata.namespace = "shop"
+        cluster.client.create(one)
+        text = "0/1 nodes are available: waiting for ephemeral volume controller to create the "
+        text += 'persistentvolumeclaim "web-data".'
+
+        def condition() -> str:
+            conditions = cluster.client.get(api.Pod, "web", "shop").status.conditions
+            return next((c.message or "" for c in conditions if c.type == "PodScheduled"), "")
+
+        cluster.wait_until(lambda: condition().startswith(text))

@@ -160,6 +160,11 @@ class Engine:
             rows, totals = rows[keep], totals[keep] if totals is not None else None
         return self.explain_failure(pod)
 
+    @property
+    def volumes_timeout_s(self) -> float:
+        """How long a pod waits for what it reserved."""
+        return max((getattr(p, "timeout_s", 0.0) for p in self._reserving), default=0.0)
+
     def reserve(self, pod: PodInfo, row: int) -> list[Any]:
         """What has to be done for the pod before it is bound to the node of the row."""
         node = self.world.table.nodes[row]

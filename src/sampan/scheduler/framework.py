@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sampan.scheduler.world import World
 
 MOST_SCORE: Final = 100
+# The scores of a curve's points go to 10, a node's to 100.
+_CURVE_UNIT: Final = 10
 
 # What a plugin's answer about a row depends on, besides the pod's shape:
 # NODE: on the row's node alone; ROOM: also on the pods of that row; CLUSTER: on anything, and on the pod's
@@ -138,6 +141,17 @@ def scaled(raw: Numbers, meaning: str) -> Numbers:
     most = int(raw.max(initial=0))
     shares: Numbers = raw * MOST_SCORE // most if most else np.zeros_like(raw)
     return shares if meaning == MORE_IS_BETTER else MOST_SCORE - shares
+
+
+def on_curve(curve: Sequence[tuple[int, int]], utilization: Numbers) -> Numbers:
+    """Straight lines between the points, cut to whole numbers as Go's division does."""
+    first, last = curve[0], curve[-1]
+    scores = np.where(utilization <= first[0], first[1] * _CURVE_UNIT, last[1] * _CURVE_UNIT)
+    for (from_u, from_s), (to_u, to_s) in itertools.pairwise(curve):
+        rise = (to_s - from_s) * _CURVE_UNIT * (utilization - from_u)
+        on_line = from_s * _CURVE_UNIT + np.trunc(rise / (to_u - from_u)).astype(np.int64)
+        scores = np.where((utilization > from_u) & (utilization <= to_u), on_line, scores)
+    return scores.astype(np.int64)
 
 
 def row_list(world: World, rows: Rows) -> list[int]:

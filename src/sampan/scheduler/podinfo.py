@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sampan.scheduler.claims import mounts_of, named
 from sampan.scheduler.requests import Demand, demand
 from sampan.schema import api, codec
 
@@ -22,12 +23,13 @@ class Shape:
     `memo` is the plugins' own place for what they work out of it; pods of one shape share it.
     """
 
-    __slots__ = ("demand", "key", "memo", "spec")
+    __slots__ = ("demand", "key", "memo", "mounts", "spec")
 
     def __init__(self, key: bytes, pod: api.Pod) -> None:
         self.key = key
         self.spec = pod.spec
         self.demand = demand(pod, resized=False)
+        self.mounts = mounts_of(pod.spec)
         self.memo: dict[Any, Any] = {}
 
 
@@ -70,6 +72,12 @@ class PodInfo:
     @property
     def namespace(self) -> str:
         return self.template.namespace
+
+    @property
+    def claims(self) -> Sequence[tuple[str, bool]]:
+        """The names of the pod's claims, and whether each is made for the pod alone."""
+        mounts = self.template.shape.mounts
+        return named(mounts, self.key[1]) if mounts.claims else ()
 
     @property
     def spec(self) -> api.PodSpec:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sampan.scheduler.cycle import Profile
 from sampan.scheduler.framework import Plugin
-from sampan.scheduler.plugins import node_affinity, node_resources
+from sampan.scheduler.plugins import node_affinity, node_resources, volume_binding
 from sampan.scheduler.plugins.data_locality import DataLocality
 from sampan.scheduler.plugins.image_locality import ImageLocality
 from sampan.scheduler.plugins.inter_pod_affinity import InterPodAffinity
@@ -18,7 +18,6 @@ from sampan.scheduler.plugins.node_ports import NodePorts
 from sampan.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from sampan.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from sampan.scheduler.plugins.taint_toleration import TaintToleration
-from sampan.scheduler.plugins.volume_binding import VolumeBinding
 from sampan.scheduler.plugins.volume_rules import NodeVolumeLimits, VolumeRestrictions, VolumeZone
 
 DEFAULT_NAME: Final = "default-scheduler"
@@ -34,7 +33,7 @@ PLUGINS: Final[Mapping[str, Make]] = {
     "NodeResourcesFit": node_resources.made_of,
     "VolumeRestrictions": lambda _: VolumeRestrictions(),
     "NodeVolumeLimits": lambda _: NodeVolumeLimits(),
-    "VolumeBinding": lambda _: VolumeBinding(),
+    "VolumeBinding": volume_binding.made_of,
     "VolumeZone": lambda _: VolumeZone(),
     "PodTopologySpread": lambda _: PodTopologySpread(),
     "InterPodAffinity": lambda args: InterPodAffinity(

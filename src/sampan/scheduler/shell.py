@@ -79,8 +79,10 @@ class Scheduler:
         self._pods = self._watching.pods
         self._teller = Teller(client, clock, self._pods.cache, self._recorder)
         self._prebind = PreBind(client, clock, self.world)
-        others[api.PersistentVolumeClaim].on_change(lambda old, new: self._prebind.changed())
+        for kind in (api.PersistentVolumeClaim, api.PersistentVolume):
+            others[kind].on_change(lambda old, new: self._prebind.changed())
         self._watching.pod_seen = self._prebind.changed
+        self._watching.nodes.on_change(lambda old, new: self._prebind.changed())
         self._watching.told = self._teller.forget
         self._watching.budgets_changed = self._budgets_changed
         self._watching.start()
@@ -92,7 +94,7 @@ class Scheduler:
         for informer in (self._watching.nodes, *self._others.values(), self._pods):
             await informer.synced()
         self._watching.start_over()
-        self.world.promised_volumes.clear()
+        self.world.promises.clear()
         self._teller.clear()
         work = [self._teller.run(), *(recorder.run() for recorder in self._recorders.values())]
         helpers = [asyncio.create_task(each) for each in work]
@@ -152,7 +154,7 @@ class Scheduler:
         work = engine.reserve(info, decision.row)
         self.world.place(info, decision.node, assumed=True)
         if work:
-            self._prebind.promise(work)
+            self.world.promises.make(work)
             task = asyncio.create_task(self._bind_volumes(waiting, info, decision.node, work))
         else:
             await self._room.acquire()
@@ -233,16 +235,17 @@ class Scheduler:
             held = self._pods.cache.get(*waiting.key)
             return held is not None and held.metadata.uid == waiting.uid and self._watching.is_mine(held)
 
+        timeout_s = self.engines[pod.spec.schedulerName or ""].volumes_timeout_s
         try:
-            await self._prebind.run(work, node, is_wanted)
+            await self._prebind.run(work, node, is_wanted, timeout_s)
         except Exception as problem:
             self._unbound(waiting, problem)
-            text = f'running PreBind plugin "VolumeBinding": {problem}'
+            text = f'running PreBind plugin "VolumeBinding": binding volumes: {problem}'
             if is_wanted():
                 self._teller.tell(waiting.key, Word(pod.pod, text, FAILED))
             return
         finally:
-            self._prebind.release(work)
+            self.world.promises.end(work)
         await self._room.acquire()
         await self._bind(waiting, pod, node)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sampan.client.informer import SharedInformers
-from sampan.scheduler.claims import claim_names
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.events import node_event, object_event, pod_event, wakes
 from sampan.scheduler.framework import Event, Plugin
@@ -29,6 +28,7 @@ KINDS: Final[tuple[type[Any], ...]] = (
     api.CSINode,
     api.CSIDriver,
     api.CSIStorageCapacity,
+    api.VolumeAttachment,
 )
 # Of these a change can free pods that wait.
 _FREEING: Final = frozenset(
@@ -40,6 +40,7 @@ _FREEING: Final = frozenset(
         "CSINode",
         "CSIDriver",
         "CSIStorageCapacity",
+        "VolumeAttachment",
     }
 )
 
@@ -84,6 +85,7 @@ class Watching:
                 if old is not None and new is not None and old.metadata.labels == new.metadata.labels:
                     return
                 self._world.namespaces_changed()
+            self._world.volumes.changed(old, new)
             self.happened(object_event(name, old, new))
 
         if name in _FREEING:
@@ -120,7 +122,7 @@ class Watching:
             if info is None:
                 return True
             # What a change of a claim means to a pod is a matter of its name.
-            own = waiting.key if claim_names(info.pod) else None
+            own = waiting.key if info.claims else None
             seen = (info.template, waiting.refused_by, own)
             if seen not in told:
                 told[seen] = wakes(self._refusing(info, waiting), info, event, self._world)

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from sampan.client.cache import Cache
-from sampan.scheduler.claims import claim_names
+from sampan.scheduler.claims import Promises
 from sampan.scheduler.groups import Counter, Groups, Selects
 from sampan.scheduler.holders import Holders
 from sampan.scheduler.podinfo import Key, PodInfo, PodInfos
 from sampan.scheduler.table import NodeTable
+from sampan.scheduler.volume_use import VolumeUse
 from sampan.schema import api
 
 
@@ -41,11 +42,10 @@ class World:
         # Pods that wait for their victims to go, by the node that they were promised.
         self.nominated: dict[str, dict[Key, PodInfo]] = {}
         self._nominations: dict[Key, str] = {}
-        # By namespace and name of a claim: the placed pods that use it, and where they are.
-        self.claim_users: dict[Key, dict[Key, str]] = {}
-        # Volumes that were chosen for claims of pods that are about to be bound, by name: the claim's uid.
-        self.promised_volumes: dict[str, str] = {}
+        # What was chosen for the claims of pods that are about to be bound.
+        self.promises = Promises()
         self._objects = objects or {}
+        self.volumes = VolumeUse(self.cache)
         self._by_node: dict[str, dict[Key, Placed]] = {}
         self._priorities: dict[int, int] = {}
 
@@ -68,7 +68,7 @@ class World:
         self._priorities[pod.priority] = self._priorities.get(pod.priority, 0) + 1
         self.placed[pod.key] = placed
         self._by_node.setdefault(node, {})[pod.key] = placed
-        self._use_claims(pod, node)
+        self.volumes.use(pod, node)
         row = self.table.rows.get(node)
         if row is not None:
             self._count(pod, row, 1)
@@ -86,7 +86,7 @@ class World:
         del on_node[key]
         if not on_node:
             del self._by_node[placed.node]
-        self._leave_claims(placed.pod)
+        self.volumes.leave(placed.pod, placed.node)
         row = self.table.rows.get(placed.node)
         if row is not None:
             self._count(placed.pod, row, -1)
@@ -169,17 +169,6 @@ class World:
             trial.undo()
             usage.rewind(position)
 
-    def _use_claims(self, pod: PodInfo, node: str) -> None:
-        for name, _ in claim_names(pod.pod):
-            self.claim_users.setdefault((pod.namespace, name), {})[pod.key] = node
-
-    def _leave_claims(self, pod: PodInfo) -> None:
-        for name, _ in claim_names(pod.pod):
-            users = self.claim_users.get((pod.namespace, name), {})
-            users.pop(pod.key, None)
-            if not users:
-                self.claim_users.pop((pod.namespace, name), None)
-
     def _count(self, pod: PodInfo, row: int, amount: int) -> None:
         if amount > 0:
             self.table.take(row, pod.demand)
@@ -201,17 +190,17 @@ class Trial:
 
     def take_away(self, pod: PodInfo) -> None:
         self._world._count(pod, self.row, -1)
-        self._world._leave_claims(pod)
+        self._world.volumes.leave(pod, self._node)
         self._away[pod.key] = pod
 
     def bring_back(self, pod: PodInfo) -> None:
         self._world._count(pod, self.row, 1)
-        self._world._use_claims(pod, self._node)
+        self._world.volumes.use(pod, self._node)
         del self._away[pod.key]
 
     def add(self, pod: PodInfo) -> None:
         self._world._count(pod, self.row, 1)
-        self._world._use_claims(pod, self._node)
+        self._world.volumes.use(pod, self._node)
         self._more[pod.key] = pod
 
     def undo(self) -> None:
@@ -219,5 +208,5 @@ class Trial:
             self.bring_back(pod)
         for pod in self._more.values():
             self._world._count(pod, self.row, -1)
-            self._world._leave_claims(pod)
+            self._world.volumes.leave(pod, self._node)
         self._more.clear()

@@ -3,190 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampan.base.clock import SimulatedClock
-from sampan.base.ids import RandomIds
-from sampan.client.cache import Cache
 from sampan.client.errors import ApiError
-from sampan.scheduler.requests import demand
-from sampan.scheduler.shell import Scheduler
-from sampan.scheduler.table import NodeTable
-from sampan.schema import api
-from tests.unit.scheduler.objects import container, node, pod
+from tests.unit.scheduler.harness import CPUS, DRIVER, World, end, start, turns
 
-CPUS = {"n1": "3", "n2": "2", "n3": "4"}
 PORTS = (0, 0, 80, 81)
 
 
-class Watched:
-    """An informer whose events wait until they are delivered."""
-
-    def __init__(self) -> None:
-        self.cache: Cache[Any] = Cache()
-        self.truth: dict[str, Any] = {}
-        self._late: deque[tuple[str, Any]] = deque()
-        self._handlers: list[Callable[[Any, Any], None]] = []
-
-    def on_change(self, handler: Callable[[Any, Any], None]) -> None:
-        self._handlers.append(handler)
-
-    async def synced(self) -> None:
-        return
-
-    def set(self, name: str, obj: Any) -> None:
-        self.truth.pop(name, None)
-        if obj is not None:
-            self.truth[name] = obj
-        self._late.append((name, obj))
-
-    def deliver(self) -> None:
-        if not self._late:
-            return
-        name, obj = self._late.popleft()
-        namespace = "" if name.startswith("n") else "default"
-        old = self.cache.remove((namespace, name)) if obj is None else self.cache.put(obj)
-        if old is None and obj is None:
-            return
-        changes = [(old, obj)]
-        if old is not None and obj is not None and old.metadata.uid != obj.metadata.uid:
-            changes = [(old, None), (None, obj)]
-        for change in changes:
-            for handler in self._handlers:
-                handler(*change)
-
-    def deliver_all(self) -> None:
-        while self._late:
-            self.deliver()
-
-
-class World:
-    """The API server's side: what is true, and bindings that wait for an answer."""
-
-    def __init__(self, seed: int) -> None:
-        self.pods, self.nodes = Watched(), Watched()
-        self.bindings: list[tuple[api.Binding, asyncio.Future[None]]] = []
-        self.clock = SimulatedClock()
-        self._uids = 0
-        chance = random.Random(seed)
-        self.scheduler = Scheduler(
-            cast(Any, self), cast(Any, self), self.clock, RandomIds(chance), chance=chance
-        )
-
-    def of(self, kind: type[Any]) -> Watched:
-        watched = {api.Pod: self.pods, api.Node: self.nodes}
-        return watched.get(kind) or Watched()
-
-    async def post(self, path: str, binding: api.Binding, answer: type[Any]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.bindings.append((binding, done))
-        await done
-
-    async def get(self, kind: type[Any], name: str, namespace: str = "") -> Any:
-        found = self.pods.truth.get(name)
-        if found is None:
-            raise ApiError.of(404, "NotFound", "gone")
-        return found
-
-    async def create(self, obj: Any) -> Any:
-        return obj  # events
-
-    async def patch(self, *_: Any, **__: Any) -> None:
-        """Conditions; `touch_pod` stands for their coming back."""
-
-    def add_pod(self, number: int, cpu: int, port: int) -> None:
-        name = f"p{number}"
-        if name not in self.pods.truth:
-            self._uids += 1
-            one = {
-                **container(cpu=str(cpu)),
-                "ports": [{"containerPort": 1, "hostPort": port}] if port else [],
-            }
-            self.pods.set(name, pod(name, uid=str(self._uids), containers=[one]))
-
-    def touch_pod(self, number: int) -> None:
-        """A status change, such as the scheduler's own condition."""
-        held = self.pods.truth.get(f"p{number}")
-        if held is not None:
-            self.pods.set(f"p{number}", msgspec.structs.replace(held))
-
-    def finish_pod(self, number: int) -> None:
-        held = self.pods.truth.get(f"p{number}")
-        if held is not None and held.spec.nodeName:
-            status = msgspec.structs.replace(held.status, phase="Succeeded")
-            self.pods.set(f"p{number}", msgspec.structs.replace(held, status=status))
-
-    def put_node(self, name: str, **spec: Any) -> None:
-        offered = {"cpu": CPUS[name], "memory": "9Gi", "pods": "3"}
-        self.nodes.set(name, node(name, allocatable=offered, **spec))
-
-    def answer(self, how: str) -> None:
-        if not self.bindings:
-            return
-        binding, done = self.bindings.pop(0)
-        name, target = binding.metadata.name or "", binding.target
-        held = self.pods.truth.get(name)
-        fits = held is not None and held.metadata.uid == binding.metadata.uid and not held.spec.nodeName
-        if how in ("bound", "bound but unanswered") and fits and target is not None:
-            spec = msgspec.structs.replace(held.spec, nodeName=target.name)
-            self.pods.set(name, msgspec.structs.replace(held, spec=spec))
-        if how == "bound" and fits:
-            done.set_result(None)
-        elif how in ("bound but unanswered", "lost"):
-            done.set_exception(TimeoutError("no answer"))
-        elif how == "broken":
-            done.set_exception(ValueError("an answer that nobody understands"))
-        else:
-            done.set_exception(ApiError.of(409 if not fits else 403, "", "refused"))
-
-    def check(self) -> None:
-        for name, cpu in CPUS.items():
-            here = [
-                p
-                for p in self.pods.truth.values()
-                if p.spec.nodeName == name and p.status.phase != "Succeeded"
-            ]
-            asked = [demand(p) for p in here]
-            assert sum(a.amounts.get("cpu", 0) for a in asked) <= 1000 * int(cpu)
-            assert len(here) <= 3
-            ports = [port for a in asked for port in a.ports]
-            assert len(ports) == len(set(ports))
-
-    def check_table(self) -> None:
-        fresh = NodeTable()
-        for each in self.nodes.truth.values():
-            fresh.put(each)
-        for held in self.pods.truth.values():
-            row = fresh.rows.get(held.spec.nodeName or "")
-            if row is not None and held.status.phase != "Succeeded":
-                fresh.take(row, demand(held))
-        assert self.scheduler.world.table.contents() == fresh.contents()
-
-
-async def turns() -> None:
-    for _ in range(12):
-        await asyncio.sleep(0)
-
-
-async def play(seed: int, operations: list[tuple[Any, ...]]) -> None:
+async def play(seed: int, operations: list[tuple[Any, ...]], *, volumes: bool = False) -> None:
     world = World(seed)
+    if volumes:
+        add_volumes(world)
     for name in ("n1", "n2"):
         world.put_node(name)
-    world.nodes.deliver_all()
+    world.deliver_everything()
     running = asyncio.create_task(world.scheduler.run())
     try:
         await turns()
         for what, *arguments in operations:
             if what == "restart":
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+                await end(running)
                 world.bindings.clear()
                 running = asyncio.create_task(world.scheduler.run())
             elif what == "deliver":
@@ -195,42 +35,59 @@ async def play(seed: int, operations: list[tuple[Any, ...]]) -> None:
                 world.nodes.set(arguments[0], None)
             elif what == "pod goes":
                 world.pods.set(f"p{arguments[0]}", None)
+            elif what == "fail":
+                world.failing = arguments[0]
+            elif what == "flow":
+                await flow(world)
             elif what == "advance":
                 await world.clock.advance(arguments[0])
             else:
                 getattr(world, what)(*arguments)
             await turns()
             world.check()
-        for _ in range(40):  # let everything come to rest
-            world.pods.deliver_all()
-            world.nodes.deliver_all()
-            while world.bindings:
-                world.answer("bound")
-                await turns()
-                world.check()
-            await world.clock.advance(15)
+        await come_to_rest(world)
         world.check_table()
         assert not running.done()
         for held in world.pods.truth.values():
             if not held.spec.nodeName:  # who still waits, waits for a reason
                 assert all(why for _, _, why in world.scheduler.explain(held))
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await end(running)
 
 
-async def start(world: World, *names: str) -> asyncio.Task[None]:
-    for name in names:
-        world.put_node(name)
-    world.nodes.deliver_all()
-    running = asyncio.create_task(world.scheduler.run())
+def add_volumes(world: World) -> None:
+    """Claims of all sorts: of attached volumes, local disks fewer than claims, and one to be provisioned."""
+    world.add_class("local", "kubernetes.io/no-provisioner")
+    world.add_class("made", DRIVER)
+    for name in CPUS:
+        world.add_limit(name)
+        world.add_volume(f"disk-{name}", name, storageClassName="local")
+    for number in range(3):
+        name = f"net{number}"
+        world.add_volume(name, csi={"driver": DRIVER, "volumeHandle": name})
+        modes = ["ReadWriteOncePod"] if number == 0 else ["ReadWriteMany"]
+        world.add_claim(name, volumeName=name, accessModes=modes)
+    for name in ("local1", "local2"):
+        world.add_claim(name, storageClassName="local")
+    world.add_claim("made1", storageClassName="made")
+
+
+async def come_to_rest(world: World) -> None:
+    world.failing = None
+    for _ in range(40):
+        await flow(world)
+        await world.clock.advance(15)
+
+
+async def flow(world: World) -> None:
+    """Everything arrives, and everybody answers."""
+    world.deliver_everything()
     await turns()
-    return running
-
-
-async def end(running: asyncio.Task[None]) -> None:
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    world.bind_claims()
+    while world.bindings:
+        world.answer("bound")
+        await turns()
+        world.check()
 
 
 def test_a_binding_whose_answer_was_lost_keeps_its_room() -> None:
@@ -243,7 +100,7 @@ def test_a_binding_whose_answer_was_lost_keeps_its_room() -> None:
         world.answer("bound but unanswered")
         await turns()
         world.add_pod(2, 2, 0)
-        world.pods._late.popleft()  # the watch is behind: of the first pod's binding it has not told yet
+        world.pods.lose()  # the watch is behind: of the first pod's binding it has not told yet
         world.pods.deliver()
         await turns()
         await world.clock.advance(30)
@@ -334,3 +191,25 @@ OPERATION = st.one_of(
 @given(st.integers(0, 9), st.lists(OPERATION, max_size=45))
 def test_no_node_is_ever_over_its_allocatable(seed: int, operations: list[tuple[Any, ...]]) -> None:
     asyncio.run(play(seed, operations))
+
+
+CLAIMS = ("net0", "net1", "net2", "local1", "local2", "made1", "net0")
+REFUSED = ApiError.of(409, "Conflict", "the object has been modified")
+MOUNTING = st.tuples(
+    st.just("add_pod"), NUMBERS, st.integers(0, 2), st.sampled_from(PORTS), st.sampled_from(CLAIMS)
+)
+VOLUME_OPERATION = st.one_of(
+    *[MOUNTING] * 6,
+    *[st.tuples(st.just("flow"))] * 3,
+    st.tuples(st.just("deliver"), st.sampled_from(["claims", "volumes"])),
+    st.tuples(st.just("bind_claims")),
+    st.tuples(st.just("give_up_provisioning")),
+    st.tuples(st.just("fail"), st.sampled_from([REFUSED, TimeoutError("no answer")])),
+    OPERATION,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 9), st.lists(VOLUME_OPERATION, min_size=12, max_size=45))
+def test_no_volume_is_ever_given_twice_or_out_of_reach(seed: int, operations: list[tuple[Any, ...]]) -> None:
+    asyncio.run(play(seed, operations, volumes=True))

@@ -11,6 +11,7 @@ from sampan.scheduler.changes import ALL
 from sampan.scheduler.claims import BindVolume, Provision
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.plugins.data_locality import DataLocality
+from sampan.scheduler.plugins.volume_binding import made_of
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.world import World
 from sampan.schema import api, codec
@@ -56,6 +57,7 @@ def world(*objects: Any) -> World:
         api.CSINode,
         api.CSIDriver,
         api.CSIStorageCapacity,
+        api.VolumeAttachment,
     )
     caches: dict[type[Any], Cache[Any]] = {kind: Cache() for kind in kinds}
     for each in objects:
@@ -178,7 +180,7 @@ def test_a_claim_for_one_pod_at_a_time() -> None:
         assert Engine(default_profile(), there).refusal(info, 1) == ""
     assert decide(using("second"), there).node == ""
     there.unplace(("default", "first"))
-    assert there.claim_users == {}
+    assert there.volumes.users == {}
     assert decide(using("second"), there).node
 
 
@@ -193,7 +195,7 @@ def test_the_smallest_volume_is_reserved_and_not_twice() -> None:
     engine = Engine(default_profile(), there)
     work = engine.reserve(there.infos.of(using()), there.table.rows["a"])
     assert [w.volume.metadata.name for w in work if isinstance(w, BindVolume)] == ["small"]
-    there.promised_volumes["small"] = "uid-data"
+    there.promises.make(work)
     work = engine.reserve(there.infos.of(using("q", "other")), there.table.rows["a"])
     assert [w.volume.metadata.name for w in work if isinstance(w, BindVolume)] == ["big"]
 
@@ -215,3 +217,200 @@ def test_data_is_near() -> None:
     scores = scorer.score(state, there, ALL)
     assert scores is not None
     assert {name: int(scores[row]) for name, row in there.table.rows.items()} == {"a": 0, "b": 50, "c": 50}
+
+
+def mounting(name: str, *volumes: Any) -> api.Pod:
+    return pod(name, volumes=[{"name": f"v{number}", **each} for number, each in enumerate(volumes)])
+
+
+def mounted(claim_name: str) -> dict[str, Any]:
+    return {"persistentVolumeClaim": {"claimName": claim_name}}
+
+
+def gce(name: str = "disk", **rest: Any) -> dict[str, Any]:
+    return {"gcePersistentDisk": {"pdName": name, **rest}}
+
+
+def rbd(*monitors: str, **rest: Any) -> dict[str, Any]:
+    return {"rbd": {"monitors": list(monitors), "image": "i", "pool": "p", **rest}}
+
+
+def iscsi(**rest: Any) -> dict[str, Any]:
+    return {"iscsi": {"targetPortal": "t", "iqn": "iqn.2001", "lun": 0, **rest}}
+
+
+AWS = {"awsElasticBlockStore": {"volumeID": "vol-1"}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "conflict"),
+    [
+        (gce(), gce(), True),
+        (gce(), gce("other"), False),
+        (gce(readOnly=True), gce(readOnly=True), False),
+        (gce(readOnly=True), gce(), True),
+        (AWS, AWS, True),
+        (iscsi(), iscsi(), True),
+        (iscsi(readOnly=True), iscsi(readOnly=True), False),
+        (rbd("a", "b"), rbd("b", "c"), True),
+        (rbd("a"), rbd("b"), False),
+        (rbd("a", readOnly=True), rbd("a", readOnly=True), False),
+        (rbd("a"), rbd("a", image="j"), False),
+    ],
+)
+def test_disks_that_pods_name_themselves(first: Any, second: Any, conflict: bool) -> None:
+    there = world()
+    there.place(there.infos.of(mounting("first", first)), "a")
+    engine = Engine(default_profile(), there)
+    info = there.infos.of(mounting("second", second))
+    said = engine.refusal(info, there.table.rows["a"])
+    assert said == ("node(s) had no available disk" if conflict else "")
+    assert engine.refusal(info, there.table.rows["b"]) == ""
+    there.unplace(("default", "first"))
+    assert engine.refusal(info, there.table.rows["a"]) == ""
+    assert there.volumes.disks == {}
+
+
+def limited(count: int, driver: str = "csi.x") -> Any:
+    entry = {"name": driver, "nodeID": "a", "allocatable": {"count": count}}
+    return made(api.CSINode, "a", spec={"drivers": [entry]})
+
+
+def csi(name: str, driver: str = "csi.x") -> Any:
+    return volume(name, csi={"driver": driver, "volumeHandle": f"h-{name}"})
+
+
+def test_volumes_of_a_node_are_counted_once_each() -> None:
+    there = world(limited(2), *(x for n in "123" for x in (claim(n, volume=f"v{n}"), csi(f"v{n}"))))
+    engine, row = Engine(default_profile(), there), there.table.rows["a"]
+    for name, used in (("p", "1"), ("q", "1"), ("r", "2")):
+        one = mounting(name, mounted(used), mounted(used))
+        assert engine.refusal(there.infos.of(one), row) == ""
+        there.place(there.infos.of(one), "a")
+    third = there.infos.of(using("s", "3"))
+    assert engine.refusal(third, row) == "node(s) exceed max volume count"
+    assert engine.refusal(there.infos.of(using("t", "2")), row) == ""
+    there.unplace(("default", "p"))
+    assert engine.refusal(third, row) == "node(s) exceed max volume count"  # q uses it still
+    with there.without("a", there.on("a")):
+        assert engine.refusal(third, row) == ""
+    there.unplace(("default", "q"))
+    assert engine.refusal(third, row) == ""
+
+
+def test_what_a_claim_stands_for_follows_what_becomes_of_it() -> None:
+    there = world(claim(storageClassName="made"), storage_class("made", "csi.x"), limited(1), csi("v"))
+    there.place(there.infos.of(using()), "a")
+    assert dict(there.volumes.held("a", "csi.x")) == {"default/data": 1}
+    later = claim(volume="v")
+    there.cache(api.PersistentVolumeClaim).put(later)
+    there.volumes.changed(None, later)
+    assert dict(there.volumes.held("a", "csi.x")) == {"h-v": 1}
+    attachment = made(
+        api.VolumeAttachment,
+        "at",
+        spec={"attacher": "csi.x", "nodeName": "a", "source": {"persistentVolumeName": "v"}},
+    )
+    there.volumes.changed(None, attachment)
+    assert dict(there.volumes.held("a", "csi.x")) == {"h-v": 2}
+    there.unplace(("default", "p"))  # it is still attached, which counts
+    engine = Engine(default_profile(), there)
+    objects = (claim("w", volume="w"), csi("w"))
+    for each in objects:
+        there.cache(type(each)).put(each)
+        there.volumes.changed(None, each)
+    row = there.table.rows["a"]
+    assert engine.refusal(there.infos.of(using("q", "w")), row) == "node(s) exceed max volume count"
+    there.volumes.changed(attachment, None)
+    assert engine.refusal(there.infos.of(using("q", "w")), row) == ""
+    there.volumes.changed(limited(1), limited(0))
+    assert engine.refusal(there.infos.of(using("q", "w")), row) == "node(s) exceed max volume count"
+    there.volumes.changed(limited(0), None)
+    assert engine.refusal(there.infos.of(using("q", "w")), row) == ""
+
+
+def test_old_sources_count_for_the_drivers_that_took_them_over() -> None:
+    there = world(limited(1, "ebs.csi.aws.com"))
+    there.place(there.infos.of(mounting("p", AWS)), "a")
+    other = mounting("q", {"awsElasticBlockStore": {"volumeID": "vol-2"}})
+    engine = Engine(default_profile(), there)
+    assert engine.refusal(there.infos.of(other), there.table.rows["a"]) == "node(s) exceed max volume count"
+    there.unplace(("default", "p"))
+    assert engine.refusal(there.infos.of(other), there.table.rows["a"]) == ""
+
+
+def test_claims_of_one_pod_share_what_there_is() -> None:
+    there = world(
+        LOCAL,
+        claim("one", storageClassName="local"),
+        claim("two", storageClassName="local", resources={"requests": {"storage": "3Gi"}}),
+        volume("a1", "a", size="4Gi", storageClassName="local"),
+        volume("b1", "b", size="1Gi", storageClassName="local"),
+        volume("b2", "b", size="4Gi", storageClassName="local"),
+        volume("c1", "c", size="1Gi", storageClassName="local"),
+        volume("c2", "c", size="2Gi", storageClassName="local"),
+    )
+    both = mounting("p", mounted("two"), mounted("one"))
+    assert decide(both, there).node == "b"
+    engine = Engine(default_profile(), there)
+    work = engine.reserve(there.infos.of(both), there.table.rows["b"])
+    assert {w.claim.metadata.name: w.volume.metadata.name for w in work} == {"one": "b1", "two": "b2"}
+    assert engine.refusal(there.infos.of(both), there.table.rows["a"]) == NOTHING
+
+
+def test_a_volume_that_is_promised_to_a_claim_is_the_only_one_for_it() -> None:
+    there = world(
+        LOCAL,
+        claim(storageClassName="local"),
+        volume("a1", "a", storageClassName="local"),
+        volume("b1", "b", storageClassName="local"),
+    )
+    engine = Engine(default_profile(), there)
+    work = engine.reserve(there.infos.of(using()), there.table.rows["b"])
+    there.promises.make(work)
+    there.promises.make(work)
+    assert decide(using("q"), there).node == "b"
+    there.promises.end(work)
+    assert decide(using("q"), there).node == "b"
+    there.promises.end(work)
+    assert engine.refusal(there.infos.of(using("q")), there.table.rows["a"]) == ""
+    assert there.promises.volumes == {}
+
+
+@pytest.mark.parametrize(
+    ("shape", "best"),
+    [([(0, 0), (100, 10)], "a"), ([(0, 10), (100, 0)], "b")],
+)
+def test_a_shape_scores_how_much_of_the_volumes_is_asked_for(shape: list[Any], best: str) -> None:
+    there = world(
+        LOCAL,
+        claim(storageClassName="local"),
+        volume("a1", "a", size="2Gi", storageClassName="local"),
+        volume("b1", "b", size="10Gi", storageClassName="local"),
+    )
+    args = {"shape": [{"utilization": u, "score": s} for u, s in shape]}
+    binding = made_of(args)
+    state = binding.prepare_score(there.infos.of(using()), there)
+    scores = binding.score(state, there, ALL)
+    assert scores is not None
+    found = {name: int(scores[there.table.rows[name]]) for name in "ab"}
+    assert found == ({"a": 50, "b": 10} if best == "a" else {"a": 50, "b": 90})
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ({"bindTimeoutSeconds": -1}, "bindTimeoutSeconds must not be negative"),
+        (
+            {"shape": [{"utilization": 5, "score": 1}, {"utilization": 5, "score": 2}]},
+            "the utilization of the points of a shape must rise from point to point",
+        ),
+        (
+            {"shape": [{"utilization": 5, "score": 11}]},
+            "the points of a shape must have a utilization from 0 to 100 and a score from 0 to 10",
+        ),
+    ],
+)
+def test_bad_args(args: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        made_of(args)

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from sampan.scheduler.changes import Rows
-from sampan.scheduler.claims import claim_names
 from sampan.scheduler.framework import MOST_SCORE, Plugin
-from sampan.scheduler.plugins.volume_binding import is_bound, volume_mask
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.table import Bools, Numbers
+from sampan.scheduler.volume_matching import volume_mask
+from sampan.scheduler.volume_use import is_bound
 from sampan.scheduler.world import World
 from sampan.schema import api
 
@@ -27,7 +27,7 @@ class DataLocality(Plugin):
     name: ClassVar[str] = "DataLocality"
 
     def prepare_score(self, pod: PodInfo, world: World) -> list[Bools] | None:
-        held = [_held(pod, name, world) for name, _ in claim_names(pod.pod)]
+        held = [_held(pod, name, world) for name, _ in pod.claims]
         for volume in pod.spec.volumes:
             if volume.hostPath is not None:
                 held.append(world.table.domains(label_of(volume.hostPath.path)).ids >= 0)
@@ -51,8 +51,8 @@ def _held(pod: PodInfo, name: str, world: World) -> Bools:
     if claim is not None and is_bound(claim):
         volume = world.cache(api.PersistentVolume).get("", claim.spec.volumeName or "")
         if volume is not None and volume.spec.nodeAffinity is not None:
-            held |= volume_mask(volume, world)
-    for node in world.claim_users.get((pod.namespace, name), {}).values():
+            held |= volume_mask(volume, world.table)
+    for node in world.volumes.users_of((pod.namespace, name)).values():
         row = table.rows.get(node)
         if row is not None:
             held[row] = True

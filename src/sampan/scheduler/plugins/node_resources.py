@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
@@ -24,6 +23,7 @@ from sampan.scheduler.framework import (
     Reason,
     Verdict,
     nobody,
+    on_curve,
 )
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.requests import CPU, MEMORY, PODS, Demand, amount_of, demand
@@ -35,8 +35,6 @@ LEAST: Final = "LeastAllocated"
 MOST: Final = "MostAllocated"
 RATIO: Final = "RequestedToCapacityRatio"
 _NATIVE: Final = (CPU, MEMORY, "ephemeral-storage", PODS)
-# The curve's scores go to 10, a node's to 100.
-_CURVE_UNIT: Final = 10
 
 
 class Strategy(msgspec.Struct, frozen=True):
@@ -129,7 +127,7 @@ class NodeResourcesFit(Plugin):
             most: Numbers = np.minimum(used, offered) * MOST_SCORE // some
             return most
         utilization = np.where(used > offered, MOST_SCORE, used * MOST_SCORE // some)
-        return _on_curve(self._strategy.curve, utilization)
+        return on_curve(self._strategy.curve, utilization)
 
     def _is_ignored(self, resource: str) -> bool:
         if resource in _NATIVE or "/" not in resource:
@@ -170,17 +168,6 @@ def used_of(world: World, resource: str) -> Numbers:
     if resource == MEMORY:
         return world.table.scored_memory
     return world.table.requested(resource)
-
-
-def _on_curve(curve: Sequence[tuple[int, int]], utilization: Numbers) -> Numbers:
-    """Straight lines between the points, cut to whole numbers as Go's division does."""
-    first, last = curve[0], curve[-1]
-    scores = np.where(utilization <= first[0], first[1] * _CURVE_UNIT, last[1] * _CURVE_UNIT)
-    for (from_u, from_s), (to_u, to_s) in itertools.pairwise(curve):
-        rise = (to_s - from_s) * _CURVE_UNIT * (utilization - from_u)
-        on_line = from_s * _CURVE_UNIT + np.trunc(rise / (to_u - from_u)).astype(np.int64)
-        scores = np.where((utilization > from_u) & (utilization <= to_u), on_line, scores)
-    return scores.astype(np.int64)
 
 
 def strategy_of(args: Mapping[str, Any]) -> Strategy:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
 import numpy as np
 
-from sampan.machinery.selectors import EVERYTHING
 from sampan.scheduler.changes import Rows
-from sampan.scheduler.claims import BindVolume, Provision, claim_names
+from sampan.scheduler.claims import claim_names
 from sampan.scheduler.framework import (
     ADD,
+    MOST_SCORE,
     NODE_EVENT,
     UPDATE_LABELS,
     Event,
@@ -20,11 +20,12 @@ from sampan.scheduler.framework import (
     Reason,
     Rejected,
     Verdict,
+    on_curve,
 )
-from sampan.scheduler.groups import selector_of
-from sampan.scheduler.label_masks import terms_mask
 from sampan.scheduler.podinfo import PodInfo
-from sampan.scheduler.table import Bools
+from sampan.scheduler.table import Numbers
+from sampan.scheduler.volume_matching import Delayed, serve, volume_mask, work_on
+from sampan.scheduler.volume_use import class_name, is_bound
 from sampan.scheduler.world import World
 from sampan.schema import api
 
@@ -33,21 +34,21 @@ NO_VOLUME: Final = "node(s) didn't find available persistent volumes to bind"
 NO_SPACE: Final = "node(s) did not have enough free storage"
 VOLUME_GONE: Final = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 UNBOUND: Final = "pod has unbound immediate PersistentVolumeClaims"
-SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
-BIND_COMPLETED: Final = "pv.kubernetes.io/bind-completed"
-NO_PROVISIONER: Final = "kubernetes.io/no-provisioner"
 WAITS: Final = "WaitForFirstConsumer"
-STORAGE: Final = "storage"
-_CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
+# How long a pod waits for its volumes before it is tried anew (VolumeBindingArgs.bindTimeoutSeconds).
+BIND_TIMEOUT_S: Final = 600.0
+Curve = tuple[tuple[int, int], ...]
 
 
 class _Wanted(msgspec.Struct, frozen=True):
     bound: tuple[api.PersistentVolume, ...]
     gone: bool
-    delayed: tuple[tuple[api.PersistentVolumeClaim, api.StorageClass], ...]
+    delayed: tuple[Delayed, ...]
 
 
 class VolumeBinding(Plugin):
+    """`curve` scores nodes by how much of the volumes found there is asked for; empty: no scores."""
+
     name: ClassVar[str] = "VolumeBinding"
     events: ClassVar[frozenset[str]] = frozenset(
         {
@@ -61,8 +62,12 @@ class VolumeBinding(Plugin):
         }
     )
 
+    def __init__(self, curve: Curve = (), timeout_s: float = BIND_TIMEOUT_S) -> None:
+        self._curve = curve
+        self.timeout_s = timeout_s
+
     def prepare(self, pod: PodInfo, world: World) -> _Wanted | Rejected | None:
-        names = claim_names(pod.pod)
+        names = pod.claims
         if not names:
             return None
         bound, delayed, gone = [], [], False
@@ -77,7 +82,7 @@ class VolumeBinding(Plugin):
                 gone = gone or volume is None
                 bound += [volume] if volume is not None else []
                 continue
-            storage_class = class_of(claim, world)
+            storage_class = world.cache(api.StorageClass).get("", class_name(claim))
             if claim.spec.volumeName or storage_class is None or storage_class.volumeBindingMode != WAITS:
                 return Rejected(UNBOUND)
             delayed.append((claim, storage_class))
@@ -86,43 +91,41 @@ class VolumeBinding(Plugin):
     def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
         wanted: _Wanted = state
         size = world.table.size
-        conflict, unmatched, full = (np.zeros(size, dtype=np.bool_) for _ in range(3))
+        conflict = np.zeros(size, dtype=np.bool_)
         for volume in wanted.bound:
-            conflict |= ~volume_mask(volume, world)
-        for claim, storage_class in wanted.delayed:
-            found, room = _claim_masks(claim, storage_class, world)
-            unmatched |= ~found
-            full |= found & ~room
-        gone = np.full(size, wanted.gone)
-        texts = ((conflict, NODE_CONFLICT), (unmatched, NO_VOLUME), (full, NO_SPACE), (gone, VOLUME_GONE))
-        reasons = tuple(Reason(text, where[rows], False) for where, text in texts if where[rows].any())
+            conflict |= ~volume_mask(volume, world.table)
+        found = [(conflict, NODE_CONFLICT), (np.full(size, wanted.gone), VOLUME_GONE)]
+        if wanted.delayed:
+            served = serve(wanted.delayed, world)
+            found += [(served.unmatched, NO_VOLUME), (served.full, NO_SPACE)]
+        reasons = tuple(Reason(text, where[rows], False) for where, text in found if where[rows].any())
         if not reasons:
             return None
-        return Verdict((conflict | unmatched | full | gone)[rows], reasons)
+        return Verdict(np.logical_or.reduce([r.where for r in reasons]), reasons)
+
+    def prepare_score(self, pod: PodInfo, world: World) -> Any | None:
+        if not self._curve or not pod.claims:
+            return None
+        wanted = self.prepare(pod, world)
+        return wanted.delayed or None if isinstance(wanted, _Wanted) else None
+
+    def score(self, state: Any, world: World, rows: Rows) -> Numbers | None:
+        """By the curve, the average over the storage classes whose volumes would be taken."""
+        served = serve(state, world, weighed=True)
+        total = np.zeros(world.table.size, dtype=np.float64)
+        classes = np.zeros(world.table.size, dtype=np.int64)
+        for name, asked in served.requested.items():
+            capacity = served.capacity[name]
+            there = capacity > 0
+            share = np.minimum(asked * MOST_SCORE // np.maximum(capacity, 1), MOST_SCORE)
+            total += np.where(there, on_curve(self._curve, share), 0)
+            classes += there
+        scores: Numbers = np.floor(total / np.maximum(classes, 1) + 0.5).astype(np.int64)
+        return scores[rows]
 
     def reserve(self, pod: PodInfo, node: api.Node, world: World) -> Sequence[Any]:
         state = self.prepare(pod, world)
-        if not isinstance(state, _Wanted):
-            return ()
-        row = world.table.rows[node.metadata.name or ""]
-        work: list[Any] = []
-        taken: set[str] = set()
-        for claim, _ in sorted(state.delayed, key=lambda each: _asked(each[0])):
-            if claim.metadata.annotations.get(SELECTED_NODE):
-                work.append(Provision(claim, node.metadata.name or ""))
-                continue
-            fitting = [
-                v
-                for v in candidates(claim, world)
-                if (v.metadata.name or "") not in taken and volume_mask(v, world)[row]
-            ]
-            if fitting:
-                best = min(fitting, key=lambda v: (not _is_for(v, claim), _capacity(v)))
-                taken.add(best.metadata.name or "")
-                work.append(BindVolume(claim, best))
-            else:
-                work.append(Provision(claim, node.metadata.name or ""))
-        return work
+        return work_on(state.delayed, node, world) if isinstance(state, _Wanted) else ()
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         if event.kind == NODE_EVENT:
@@ -134,51 +137,20 @@ class VolumeBinding(Plugin):
         return True
 
 
-def is_bound(claim: api.PersistentVolumeClaim) -> bool:
-    """Whether claim and volume are bound to each other for good."""
-    done = BIND_COMPLETED in claim.metadata.annotations or claim.status.phase == "Bound"
-    return bool(claim.spec.volumeName) and done
-
-
-def class_of(claim: api.PersistentVolumeClaim, world: World) -> api.StorageClass | None:
-    """The claim's storage class, if it has one that exists."""
-    name = claim.metadata.annotations.get(_CLASS_ANNOTATION) or claim.spec.storageClassName or ""
-    found: api.StorageClass | None = world.cache(api.StorageClass).get("", name) if name else None
-    return found
-
-
-def volume_mask(volume: api.PersistentVolume, world: World) -> Bools:
-    """The rows from which the volume can be reached."""
-    affinity = volume.spec.nodeAffinity
-    if affinity is None or affinity.required is None:
-        return world.table.live
-    return terms_mask(affinity.required.nodeSelectorTerms, world.table)
-
-
-def candidates(claim: api.PersistentVolumeClaim, world: World) -> list[api.PersistentVolume]:
-    """The volumes that the claim could be bound to."""
-    wanted = claim.metadata.annotations.get(_CLASS_ANNOTATION) or claim.spec.storageClassName or ""
-    selector = selector_of(claim.spec.selector) if claim.spec.selector is not None else EVERYTHING
-    modes = set(claim.spec.accessModes)
-    found = []
-    for volume in world.cache(api.PersistentVolume).items():
-        spec, name = volume.spec, volume.metadata.name or ""
-        owner = world.promised_volumes.get(name)
-        if owner is not None and owner != claim.metadata.uid:
-            continue
-        if spec.claimRef is not None and not _is_for(volume, claim):
-            continue
-        if (
-            (spec.storageClassName or "") == wanted
-            and volume.metadata.deletionTimestamp is None
-            and volume.status.phase in (None, "", "Available", "Bound")
-            and modes <= set(spec.accessModes)
-            and (spec.volumeMode or "Filesystem") == (claim.spec.volumeMode or "Filesystem")
-            and _capacity(volume) >= _asked(claim)
-            and selector.matches(volume.metadata.labels)
-        ):
-            found.append(volume)
-    return found
+def made_of(args: Mapping[str, Any]) -> VolumeBinding:
+    """The plugin that VolumeBindingArgs describe. Raises ValueError."""
+    timeout_s = float(args.get("bindTimeoutSeconds", BIND_TIMEOUT_S))
+    if timeout_s < 0:
+        raise ValueError("bindTimeoutSeconds must not be negative")
+    points = args.get("shape") or []
+    curve = tuple((int(p.get("utilization", 0)), int(p.get("score", 0))) for p in points)
+    if [u for u, _ in curve] != sorted({u for u, _ in curve}):
+        raise ValueError("the utilization of the points of a shape must rise from point to point")
+    if any(not 0 <= u <= 100 or not 0 <= s <= 10 for u, s in curve):
+        raise ValueError(
+            "the points of a shape must have a utilization from 0 to 100 and a score from 0 to 10"
+        )
+    return VolumeBinding(curve, timeout_s)
 
 
 def _unusable(claim: api.PersistentVolumeClaim | None, name: str, ephemeral: bool, pod: PodInfo) -> str:
@@ -195,79 +167,3 @@ def _unusable(claim: api.PersistentVolumeClaim | None, name: str, ephemeral: boo
         whole = f"{pod.namespace}/{name}"
         return f"PVC {whole} was not created for pod {'/'.join(pod.key)} (pod is not owner)"
     return ""
-
-
-def _claim_masks(
-    claim: api.PersistentVolumeClaim, storage_class: api.StorageClass, world: World
-) -> tuple[Bools, Bools]:
-    """The rows where there is a volume or a way to one, and those with room for it."""
-    table = world.table
-    selected = claim.metadata.annotations.get(SELECTED_NODE)
-    everywhere = np.ones(table.size, dtype=np.bool_)
-    existing = np.zeros(table.size, dtype=np.bool_)
-    if not selected:
-        for volume in candidates(claim, world):
-            existing |= volume_mask(volume, world)
-    found = existing
-    room = everywhere
-    if storage_class.provisioner != NO_PROVISIONER:
-        topologies = storage_class.allowedTopologies
-        made = terms_mask(_as_terms(topologies), table) if topologies else everywhere
-        found = existing | made
-        room = existing | _room_mask(claim, storage_class, world)
-    if selected:
-        only = np.zeros(table.size, dtype=np.bool_)
-        if selected in table.rows:
-            only[table.rows[selected]] = True
-        found = found & only
-    return found, room
-
-
-def _as_terms(topologies: Iterable[api.TopologySelectorTerm]) -> list[api.NodeSelectorTerm]:
-    return [
-        api.NodeSelectorTerm(
-            matchExpressions=[
-                api.NodeSelectorRequirement(key=e.key, operator="In", values=e.values)
-                for e in topology.matchLabelExpressions
-            ]
-        )
-        for topology in topologies
-    ]
-
-
-def _room_mask(claim: api.PersistentVolumeClaim, storage_class: api.StorageClass, world: World) -> Bools:
-    """Where the driver says that there is room; everywhere where it says nothing of it."""
-    table = world.table
-    driver = world.cache(api.CSIDriver).get("", storage_class.provisioner)
-    if driver is None or not driver.spec.storageCapacity:
-        return np.ones(table.size, dtype=np.bool_)
-    asked = _asked(claim)
-    found = np.zeros(table.size, dtype=np.bool_)
-    for capacity in world.cache(api.CSIStorageCapacity).items():
-        most = capacity.maximumVolumeSize or capacity.capacity
-        if capacity.storageClassName != storage_class.metadata.name or capacity.nodeTopology is None:
-            continue
-        if most is None or most.whole() < asked:
-            continue
-        selector = selector_of(capacity.nodeTopology)
-        for row in table.live_rows():
-            found[row] = found[row] or selector.matches(table.labels(row))
-    return found
-
-
-def _is_for(volume: api.PersistentVolume, claim: api.PersistentVolumeClaim) -> bool:
-    ref = volume.spec.claimRef
-    if ref is None:
-        return False
-    same = (ref.namespace, ref.name) == (claim.metadata.namespace, claim.metadata.name)
-    return same and (not ref.uid or ref.uid == claim.metadata.uid)
-
-
-def _asked(claim: api.PersistentVolumeClaim) -> int:
-    asked = claim.spec.resources.requests.get(STORAGE) if claim.spec.resources is not None else None
-    return asked.whole() if asked is not None else 0
-
-
-def _capacity(volume: api.PersistentVolume) -> int:
-    offered = volume.spec.capacity.get(STORAGE)
-    return offered.whole() if offered is not None else 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
+import msgspec
 import numpy as np
 
 from sampan.scheduler.changes import Rows
-from sampan.scheduler.claims import claim_names
+from sampan.scheduler.claims import Disk, claim_names, mounts_of
 from sampan.scheduler.framework import (
     ADD,
     ASSIGNED_POD,
@@ -17,15 +17,17 @@ from sampan.scheduler.framework import (
     UPDATE_LABELS,
     Event,
     Plugin,
+    Reason,
     Verdict,
     refuse,
 )
-from sampan.scheduler.plugins.volume_binding import is_bound
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.volume_use import is_bound, volumes_behind
 from sampan.scheduler.world import World
 from sampan.schema import api
 
 IN_USE: Final = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+DISK_TAKEN: Final = "node(s) had no available disk"
 TOO_MANY: Final = "node(s) exceed max volume count"
 WRONG_ZONE: Final = "node(s) had no available volume zone"
 ONE_POD: Final = "ReadWriteOncePod"
@@ -38,31 +40,46 @@ _ZONES: Final = {
 _SEPARATOR: Final = "__"
 
 
+class _Restricted(msgspec.Struct, frozen=True):
+    one_pod: bool  # another pod has a claim that is for one pod at a time
+    disks: tuple[tuple[Disk, bool], ...]
+
+
 class VolumeRestrictions(Plugin):
-    """A claim that is ReadWriteOncePod has one pod at a time, wherever that is."""
+    """A ReadWriteOncePod claim has one pod at a time, wherever that is; a disk that pods name themselves has
+    one on each node, or many that only read it."""
 
     name: ClassVar[str] = "VolumeRestrictions"
     events: ClassVar[frozenset[str]] = frozenset({ASSIGNED_POD, "PersistentVolumeClaim"})
 
-    def prepare(self, pod: PodInfo, world: World) -> bool | None:
-        for name, _ in claim_names(pod.pod):
-            claim = world.cache(api.PersistentVolumeClaim).get(pod.namespace, name)
-            if claim is None or ONE_POD not in claim.spec.accessModes:
-                continue
-            if world.claim_users.get((pod.namespace, name), {}).keys() - {pod.key}:
-                return True
-        return None
+    def prepare(self, pod: PodInfo, world: World) -> _Restricted | None:
+        disks = pod.shape.mounts.disks
+        one_pod = any(_is_taken(pod, name, world) for name, _ in pod.claims)
+        return _Restricted(one_pod, disks) if one_pod or disks else None
 
     def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
-        return refuse(world.table.live[rows].copy(), IN_USE)
+        wanted: _Restricted = state
+        table = world.table
+        taken = np.zeros(table.size, dtype=np.bool_)
+        for disk, only_reads in wanted.disks:
+            for node, reads in world.volumes.disks.get(disk, {}).values():
+                if node in table.rows and not (only_reads and reads):
+                    taken[table.rows[node]] = True
+        found = [(taken, DISK_TAKEN)]
+        if wanted.one_pod:
+            found = [(taken, DISK_TAKEN), (table.live & ~taken, IN_USE)]
+        reasons = tuple(Reason(text, where[rows]) for where, text in found if where[rows].any())
+        return Verdict(np.logical_or.reduce([r.where for r in reasons]), reasons) if reasons else None
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         if event.kind != ASSIGNED_POD:
             return True
         if not event.does(DELETE) or event.old is None:
             return False
-        mine = {name for name, _ in claim_names(pod.pod)}
-        return bool(mine & {name for name, _ in claim_names(event.old)})
+        mine = {name for name, _ in pod.claims}
+        same = mine & {name for name, _ in claim_names(event.old)}
+        disks = {disk for disk, _ in pod.shape.mounts.disks}
+        return bool(same or disks & {disk for disk, _ in mounts_of(event.old.spec).disks})
 
 
 class NodeVolumeLimits(Plugin):
@@ -70,32 +87,32 @@ class NodeVolumeLimits(Plugin):
 
     name: ClassVar[str] = "NodeVolumeLimits"
     events: ClassVar[frozenset[str]] = frozenset(
-        {NODE_EVENT, ASSIGNED_POD, "CSINode", "PersistentVolumeClaim"}
+        {NODE_EVENT, ASSIGNED_POD, "CSINode", "PersistentVolumeClaim", "VolumeAttachment"}
     )
 
     def prepare(self, pod: PodInfo, world: World) -> dict[str, set[str]] | None:
         wanted: dict[str, set[str]] = {}
-        for name, _ in claim_names(pod.pod):
-            for driver, handle in _csi_volume(world, pod.namespace, name):
+        for name, _ in pod.claims:
+            for driver, handle in volumes_behind(world.cache, (pod.namespace, name)):
                 wanted.setdefault(driver, set()).add(handle)
+        for driver, handle in pod.shape.mounts.attached:
+            wanted.setdefault(driver, set()).add(handle)
         return wanted or None
 
     def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
         table = world.table
         out = np.zeros(table.size, dtype=np.bool_)
-        used = _used(world)
-        for csi in world.cache(api.CSINode).items():
-            name = csi.metadata.name or ""
-            row = table.rows.get(name)
-            for driver in csi.spec.drivers if row is not None else ():
-                most = driver.allocatable.count if driver.allocatable is not None else None
-                wanted = state.get(driver.name)
-                if wanted and most is not None:
-                    there = used.get((name, driver.name), set())
-                    out[row] = out[row] or len(wanted - there) + len(there) > most
+        for driver, handles in state.items():
+            for node, most in world.volumes.limits.get(driver, {}).items():
+                held = world.volumes.held(node, driver)
+                if len(held) + len(handles) > most and node in table.rows:
+                    more = sum(handle not in held for handle in handles)
+                    out[table.rows[node]] |= bool(more) and len(held) + more > most
         return refuse(out[rows], TOO_MANY)
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
+        if event.kind == "VolumeAttachment":
+            return event.does(DELETE)
         return event.kind != ASSIGNED_POD or event.does(DELETE)
 
 
@@ -107,7 +124,7 @@ class VolumeZone(Plugin):
 
     def prepare(self, pod: PodInfo, world: World) -> list[tuple[str, frozenset[str]]] | None:
         wanted = []
-        for name, _ in claim_names(pod.pod):
+        for name, _ in pod.claims:
             claim = world.cache(api.PersistentVolumeClaim).get(pod.namespace, name)
             if claim is None or not is_bound(claim):
                 continue
@@ -136,26 +153,8 @@ class VolumeZone(Plugin):
         return event.kind != NODE_EVENT or event.does(ADD, UPDATE_LABELS)
 
 
-def _csi_volume(world: World, namespace: str, name: str) -> Iterable[tuple[str, str]]:
-    """The driver and the volume behind a claim; a claim to be provisioned counts under its own name."""
-    claim = world.cache(api.PersistentVolumeClaim).get(namespace, name)
-    if claim is None:
-        return
-    volume = world.cache(api.PersistentVolume).get("", claim.spec.volumeName or "")
-    if volume is not None:
-        if volume.spec.csi is not None:
-            yield volume.spec.csi.driver, volume.spec.csi.volumeHandle
-        return
-    storage_class = world.cache(api.StorageClass).get("", claim.spec.storageClassName or "")
-    if storage_class is not None:
-        yield storage_class.provisioner, f"{namespace}/{name}"
-
-
-def _used(world: World) -> dict[tuple[str, str], set[str]]:
-    """The volumes in use, by node and driver."""
-    used: dict[tuple[str, str], set[str]] = {}
-    for (namespace, name), users in world.claim_users.items():
-        for driver, handle in _csi_volume(world, namespace, name):
-            for node in users.values():
-                used.setdefault((node, driver), set()).add(handle)
-    return used
+def _is_taken(pod: PodInfo, name: str, world: World) -> bool:
+    claim = world.cache(api.PersistentVolumeClaim).get(pod.namespace, name)
+    if claim is None or ONE_POD not in claim.spec.accessModes:
+        return False
+    return bool(world.volumes.users_of((pod.namespace, name)).keys() - {pod.key})

@@ -1,0 +1,314 @@
+"""A scheduler over watches that lag: what is true, what was delivered, and what waits for an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import msgspec
+
+from sampan.base.clock import SimulatedClock
+from sampan.base.ids import RandomIds
+from sampan.client.cache import Cache, key_of
+from sampan.client.errors import ApiError
+from sampan.scheduler.requests import demand
+from sampan.scheduler.shell import Scheduler
+from sampan.scheduler.table import NodeTable
+from sampan.scheduler.volume_use import volume_behind
+from sampan.schema import api, codec
+from tests.unit.scheduler.objects import container, node, pod
+
+CPUS: Final = {"n1": "3", "n2": "2", "n3": "4"}
+DRIVER: Final = "csi.x"
+MOST_ATTACHED: Final = 1
+SELECTED: Final = "volume.kubernetes.io/selected-node"
+
+
+class Watched:
+    """An informer whose events wait until they are delivered."""
+
+    def __init__(self) -> None:
+        self.cache: Cache[Any] = Cache()
+        self.truth: dict[str, Any] = {}
+        self._late: deque[tuple[Any, bool]] = deque()
+        self._handlers: list[Callable[[Any, Any], None]] = []
+
+    def on_change(self, handler: Callable[[Any, Any], None]) -> None:
+        self._handlers.append(handler)
+
+    async def synced(self) -> None:
+        return
+
+    def set(self, name: str, obj: Any) -> None:
+        before = self.truth.pop(name, None)
+        if obj is not None:
+            self.truth[name] = obj
+            self._late.append((obj, True))
+        elif before is not None:
+            self._late.append((before, False))
+
+    def deliver(self) -> None:
+        if not self._late:
+            return
+        shown, is_there = self._late.popleft()
+        obj = shown if is_there else None
+        old = self.cache.put(obj) if is_there else self.cache.remove(key_of(shown))
+        if old is None and obj is None:
+            return
+        changes = [(old, obj)]
+        if old is not None and obj is not None and old.metadata.uid != obj.metadata.uid:
+            changes = [(old, None), (None, obj)]
+        for change in changes:
+            for handler in self._handlers:
+                handler(*change)
+
+    def deliver_all(self) -> None:
+        while self._late:
+            self.deliver()
+
+    def lose(self) -> None:
+        """The next event never comes; what came of it is told by a later one."""
+        self._late.popleft()
+
+
+class World:
+    """The API server's side: what is true, and bindings that wait for an answer."""
+
+    def __init__(self, seed: int) -> None:
+        self.kinds: dict[type[Any], Watched] = {}
+        self.pods, self.nodes = self.of(api.Pod), self.of(api.Node)
+        self.claims, self.volumes = self.of(api.PersistentVolumeClaim), self.of(api.PersistentVolume)
+        self.events: list[api.Event] = []
+        self.failing: Exception | None = None  # what the next patch of a claim or volume ends with
+        self._versions = 0
+        self.bindings: list[tuple[api.Binding, asyncio.Future[None]]] = []
+        self.clock = SimulatedClock()
+        self._uids = 0
+        chance = random.Random(seed)
+        self.scheduler = Scheduler(
+            cast(Any, self), cast(Any, self), self.clock, RandomIds(chance), chance=chance
+        )
+
+    def of(self, kind: type[Any]) -> Watched:
+        return self.kinds.setdefault(kind, Watched())
+
+    async def post(self, path: str, binding: api.Binding, answer: type[Any]) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.bindings.append((binding, done))
+        await done
+
+    async def get(self, kind: type[Any], name: str, namespace: str = "") -> Any:
+        found = self.of(kind).truth.get(name)
+        if found is None:
+            raise ApiError.of(404, "NotFound", "gone")
+        return found
+
+    async def create(self, obj: Any) -> Any:
+        self.events.append(obj)
+        return obj
+
+    async def patch(self, kind: type[Any], name: str, namespace: str, change: Any, **_: Any) -> None:
+        """Of claims and volumes; of conditions of pods, `touch_pod` stands for their coming back."""
+        if kind is api.Pod:
+            return
+        problem, self.failing = self.failing, None
+        if problem is not None:
+            raise problem
+        held = self.of(kind).truth.get(name)
+        if held is None:
+            raise ApiError.of(404, "NotFound", "gone")
+        asked = change["metadata"]
+        for field in ("uid", "resourceVersion"):
+            if asked.get(field, getattr(held.metadata, field)) != getattr(held.metadata, field):
+                raise ApiError.of(409, "Conflict", "the object has been modified")
+        whole = codec.to_builtins(held)
+        whole["metadata"].setdefault("annotations", {}).update(asked.get("annotations") or {})
+        whole["spec"].update(change.get("spec") or {})
+        self.put(codec.from_builtins(whole, kind))
+
+    def put(self, obj: Any) -> None:
+        """An object as the API server stores it."""
+        self._versions += 1
+        meta = msgspec.structs.replace(obj.metadata, resourceVersion=str(self._versions))
+        self.of(type(obj)).set(meta.name, msgspec.structs.replace(obj, metadata=meta))
+
+    def deliver_everything(self) -> None:
+        for watched in list(self.kinds.values()):
+            watched.deliver_all()
+
+    def add_pod(self, number: int, cpu: int, port: int, claim: str = "") -> None:
+        name = f"p{number}"
+        if name not in self.pods.truth:
+            self._uids += 1
+            one = {
+                **container(cpu=str(cpu)),
+                "ports": [{"containerPort": 1, "hostPort": port}] if port else [],
+            }
+            mounts = [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}] if claim else []
+            self.pods.set(name, pod(name, uid=str(self._uids), containers=[one], volumes=mounts))
+
+    def touch_pod(self, number: int) -> None:
+        """A status change, such as the scheduler's own condition."""
+        held = self.pods.truth.get(f"p{number}")
+        if held is not None:
+            self.pods.set(f"p{number}", msgspec.structs.replace(held))
+
+    def finish_pod(self, number: int) -> None:
+        held = self.pods.truth.get(f"p{number}")
+        if held is not None and held.spec.nodeName:
+            status = msgspec.structs.replace(held.status, phase="Succeeded")
+            self.pods.set(f"p{number}", msgspec.structs.replace(held, status=status))
+
+    def put_node(self, name: str, **spec: Any) -> None:
+        offered = {"cpu": CPUS[name], "memory": "9Gi", "pods": "3"}
+        self.nodes.set(name, node(name, allocatable=offered, labels={"host": name}, **spec))
+
+    def answer(self, how: str) -> None:
+        if not self.bindings:
+            return
+        binding, done = self.bindings.pop(0)
+        name, target = binding.metadata.name or "", binding.target
+        held = self.pods.truth.get(name)
+        fits = held is not None and held.metadata.uid == binding.metadata.uid and not held.spec.nodeName
+        if how in ("bound", "bound but unanswered") and fits and target is not None:
+            spec = msgspec.structs.replace(held.spec, nodeName=target.name)
+            self.pods.set(name, msgspec.structs.replace(held, spec=spec))
+        if how == "bound" and fits:
+            done.set_result(None)
+        elif how in ("bound but unanswered", "lost"):
+            done.set_exception(TimeoutError("no answer"))
+        elif how == "broken":
+            done.set_exception(ValueError("an answer that nobody understands"))
+        else:
+            done.set_exception(ApiError.of(409 if not fits else 403, "", "refused"))
+
+    def check(self) -> None:
+        for name, cpu in CPUS.items():
+            here = [
+                p
+                for p in self.pods.truth.values()
+                if p.spec.nodeName == name and p.status.phase != "Succeeded"
+            ]
+            asked = [demand(p) for p in here]
+            assert sum(a.amounts.get("cpu", 0) for a in asked) <= 1000 * int(cpu)
+            assert len(here) <= 3
+            ports = [port for a in asked for port in a.ports]
+            assert len(ports) == len(set(ports))
+            self._check_volumes(name, here)
+
+    def check_table(self) -> None:
+        fresh = NodeTable()
+        for each in self.nodes.truth.values():
+            fresh.put(each)
+        for held in self.pods.truth.values():
+            row = fresh.rows.get(held.spec.nodeName or "")
+            if row is not None and held.status.phase != "Succeeded":
+                fresh.take(row, demand(held))
+        assert self.scheduler.world.table.contents() == fresh.contents()
+
+    def add_claim(self, name: str, **spec: Any) -> None:
+        if name in self.claims.truth:
+            return
+        self._uids += 1
+        whole = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, **spec}
+        notes = {"pv.kubernetes.io/bind-completed": "yes"} if spec.get("volumeName") else {}
+        meta = {"name": name, "namespace": "default", "uid": f"claim-{self._uids}", "annotations": notes}
+        self.put(codec.from_builtins({"metadata": meta, "spec": whole}, api.PersistentVolumeClaim))
+
+    def add_volume(self, name: str, on: str = "", **spec: Any) -> None:
+        if name in self.volumes.truth:
+            return
+        self._uids += 1
+        if on:
+            term = {"matchExpressions": [{"key": "host", "operator": "In", "values": [on]}]}
+            spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [term]}}
+        whole = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], **spec}
+        meta = {"name": name, "uid": f"volume-{self._uids}"}
+        self.put(codec.from_builtins({"metadata": meta, "spec": whole}, api.PersistentVolume))
+
+    def add_class(self, name: str, provisioner: str) -> None:
+        made = {"metadata": {"name": name}, "provisioner": provisioner}
+        self.put(codec.from_builtins({**made, "volumeBindingMode": "WaitForFirstConsumer"}, api.StorageClass))
+
+    def add_limit(self, name: str) -> None:
+        entry = {"name": DRIVER, "nodeID": name, "allocatable": {"count": MOST_ATTACHED}}
+        self.put(codec.from_builtins({"metadata": {"name": name}, "spec": {"drivers": [entry]}}, api.CSINode))
+
+    def bind_claims(self) -> None:
+        """What the binder and the provisioner do: claims that were told a volume or a node become bound."""
+        for held in list(self.claims.truth.values()):
+            name, selected = held.metadata.name, held.metadata.annotations.get(SELECTED)
+            if held.spec.volumeName:
+                continue
+            uid = held.metadata.uid
+            pointed = [
+                v for v in self.volumes.truth.values() if v.spec.claimRef and v.spec.claimRef.uid == uid
+            ]
+            if not pointed and selected in self.nodes.truth:
+                ref = {"namespace": "default", "name": name, "uid": uid}
+                made = {"claimRef": ref, "storageClassName": held.spec.storageClassName}
+                self.add_volume(f"pvc-{uid}", selected, csi={"driver": DRIVER, "volumeHandle": uid}, **made)
+                pointed = [self.volumes.truth[f"pvc-{uid}"]]
+            if pointed:
+                whole = codec.to_builtins(held)
+                whole["spec"]["volumeName"] = pointed[0].metadata.name
+                whole["metadata"].setdefault("annotations", {})["pv.kubernetes.io/bind-completed"] = "yes"
+                self.put(codec.from_builtins(whole, api.PersistentVolumeClaim))
+
+    def give_up_provisioning(self) -> None:
+        """What a provisioner does that cannot make a volume on the node."""
+        for held in list(self.claims.truth.values()):
+            if SELECTED in held.metadata.annotations and not held.spec.volumeName:
+                notes = {k: v for k, v in held.metadata.annotations.items() if k != SELECTED}
+                meta = msgspec.structs.replace(held.metadata, annotations=notes)
+                self.put(msgspec.structs.replace(held, metadata=meta))
+
+    def _check_volumes(self, name: str, here: list[api.Pod]) -> None:
+        handles = set()
+        for each in here:
+            for mounted in each.spec.volumes:
+                source = mounted.persistentVolumeClaim
+                claim = self.claims.truth[source.claimName] if source is not None else None
+                if claim is None:
+                    continue
+                volume = self.volumes.truth[claim.spec.volumeName]  # bound before the pod was
+                affinity = volume.spec.nodeAffinity
+                if affinity is not None:
+                    assert affinity.required.nodeSelectorTerms[0].matchExpressions[0].values == [name]
+                handles |= set(volume_behind(volume))
+                if "ReadWriteOncePod" in claim.spec.accessModes:
+                    users = [p for p in self._running() if _mounts(p, claim)]
+                    assert len(users) == 1
+        assert len(handles) <= MOST_ATTACHED
+        owned = [c.spec.volumeName for c in self.claims.truth.values() if c.spec.volumeName]
+        assert len(owned) == len(set(owned))
+
+    def _running(self) -> list[api.Pod]:
+        return [p for p in self.pods.truth.values() if p.spec.nodeName and p.status.phase != "Succeeded"]
+
+
+def _mounts(one: api.Pod, claim: api.PersistentVolumeClaim) -> bool:
+    names = [v.persistentVolumeClaim.claimName for v in one.spec.volumes if v.persistentVolumeClaim]
+    return claim.metadata.name in names
+
+
+async def turns() -> None:
+    for _ in range(12):
+        await asyncio.sleep(0)
+
+
+async def start(world: World, *names: str) -> asyncio.Task[None]:
+    for name in names:
+        world.put_node(name)
+    world.deliver_everything()
+    running = asyncio.create_task(world.scheduler.run())
+    await turns()
+    return running
+
+
+async def end(running: asyncio.Task[None]) -> None:
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
