@@ -87,6 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--encryption-config", type=Path, metavar="FILE", help="how to encrypt Secrets and others on the disk"
     )
     up.add_argument("--authentication-config", type=Path, metavar="FILE", help="OIDC issuers of other users")
+    up.add_argument(
+        "--scheduler-config", type=Path, metavar="FILE", help="profiles and plugins of the scheduler"
+    )
     up.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C ends the cluster")
     up.add_argument("--no-merge", action="store_true", help="leave ~/.kube/config alone")
     up.add_argument("--apply", type=Path, action="append", default=[], help="manifests to apply once up")

@@ -39,6 +39,7 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         audit_log=_file(options.audit_log),
         encryption_config=_file(options.encryption_config),
         authentication_config=_file(options.authentication_config),
+        scheduler_config=_file(options.scheduler_config),
     )
     _check_files(wanted)
     settings = lifecycle.settle(layout, wanted)
@@ -75,6 +76,10 @@ def _check_files(wanted: lifecycle.Wanted) -> None:
         from sampan.cluster import authentication
 
         authentication.load(Path(wanted.authentication_config))
+    if wanted.scheduler_config:
+        from sampan.cluster import scheduling
+
+        scheduling.load(Path(wanted.scheduler_config))
 
 
 def _see_through(

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     encryption_config: str = ""
     # An AuthenticationConfiguration: issuers whose tokens are honoured.
     authentication_config: str = ""
+    # A KubeSchedulerConfiguration.
+    scheduler_config: str = ""
 
     @property
     def service_ip(self) -> str:

@@ -54,6 +54,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     audit_log: str | None = None
     encryption_config: str | None = None
     authentication_config: str | None = None
+    scheduler_config: str | None = None
 
 
 _MAY_CHANGE: Final = (
@@ -64,6 +65,7 @@ _MAY_CHANGE: Final = (
     "audit_log",
     "encryption_config",
     "authentication_config",
+    "scheduler_config",
 )
 
 
@@ -116,6 +118,7 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         audit_log=wanted.audit_log or "",
         encryption_config=wanted.encryption_config or "",
         authentication_config=wanted.authentication_config or "",
+        scheduler_config=wanted.scheduler_config or "",
     )
     preflight.demand(runtime)
     demand_port(settings.port)

@@ -23,6 +23,8 @@ from sampan.schema import api
 NO_NODES: Final = "no nodes available to schedule pods"
 # Cells (rows times shapes) of kept answers; the shapes used longest ago are worked out anew.
 MOST_KEPT_CELLS: Final = 4_000_000
+# However small a share is wanted, this many nodes are scored (as upstream).
+LEAST_SCORED: Final = 100
 Choose = Callable[[Sequence[int]], int]
 
 
@@ -76,6 +78,12 @@ class Profile(msgspec.Struct, frozen=True):
     preemption_share: float = 0.10
     preemption_least: int = 100
     by_deadline: bool = False
+    percentage_scored: int = 0  # of the nodes that will do; 0 for all (percentageOfNodesToScore)
+
+    @property
+    def plugins(self) -> Iterable[Plugin]:
+        """Each plugin once."""
+        return dict.fromkeys((*self.filters, *(plugin for plugin, _ in self.scorers)))
 
 
 class _Kept(msgspec.Struct, eq=False):
@@ -97,6 +105,7 @@ class Engine:
     def __init__(self, profile: Profile, world: World) -> None:
         self.profile = profile
         self.world = world
+        self._next_scored = 0
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._local = tuple(p for p in profile.filters if p.reach != CLUSTER and p.overrides("filter"))
         self._wide = tuple(p for p in profile.filters if p.reach == CLUSTER and p.overrides("filter"))
@@ -113,7 +122,19 @@ class Engine:
         found = self.feasible(pod)
         if isinstance(found, Decision):
             return found
-        return self.pick(pod, found, choose, extra)
+        return self.pick(pod, self.sampled(found), choose, extra)
+
+    def sampled(self, rows: RowIndex) -> RowIndex:
+        """As many of the rows as the profile wants to score, from another place on each time."""
+        share = self.profile.percentage_scored
+        if not 0 < share < 100:
+            return rows
+        wanted = max(self.world.table.count * share // 100, LEAST_SCORED)
+        if len(rows) <= wanted:
+            return rows
+        begin = self._next_scored % len(rows)
+        self._next_scored = begin + wanted
+        return np.sort(np.roll(rows, -begin)[:wanted])
 
     def feasible(self, pod: PodInfo) -> RowIndex | Decision:
         """The rows that will do; or, where there are none, why. A node that was promised comes first."""

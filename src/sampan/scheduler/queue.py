@@ -14,6 +14,7 @@ Key = tuple[str, str]  # namespace, name
 
 FIRST_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 10.0
+MOST_DOUBLINGS: Final = 32
 # A pod that no event has freed is tried again all the same after this long (as upstream).
 FLUSH_AFTER_S: Final = 300.0
 # Where nothing else is ready, pods that an event has freed need not sit out their back-off (as upstream);
@@ -45,11 +46,10 @@ class Waiting(msgspec.Struct, eq=False):
     rank: float = 0.0  # among pods of one priority: the lower the earlier
     popped_after: int = 0  # how many events there had been when its try began
 
-    @property
-    def tried_again_at_s(self) -> float:
-        """When the back-off ends: a second after the first try, doubling up to ten."""
-        doublings = min(max(self.attempts - 1, 0), 10)
-        return self.since_s + min(FIRST_BACKOFF_S * 2.0**doublings, MAX_BACKOFF_S)
+    def tried_again_at_s(self, first_s: float, most_s: float) -> float:
+        """When the back-off ends: `first_s` after the first try, doubling up to `most_s`."""
+        doublings = min(max(self.attempts - 1, 0), MOST_DOUBLINGS)
+        return self.since_s + min(first_s * 2.0**doublings, most_s)
 
     @property
     def flushed_at_s(self) -> float:
@@ -59,7 +59,10 @@ class Waiting(msgspec.Struct, eq=False):
 class Queue:
     """Order: higher priority first, then lower rank, then first come. Times are monotonic seconds."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, first_backoff_s: float = FIRST_BACKOFF_S, max_backoff_s: float = MAX_BACKOFF_S
+    ) -> None:
+        self._backoffs_s = first_backoff_s, max_backoff_s
         self._order = itertools.count(1)
         self._active: list[tuple[int, float, int, Waiting]] = []
         self._backing_off: list[tuple[float, int, Waiting]] = []
@@ -210,4 +213,6 @@ class Queue:
 
     def _back_off(self, waiting: Waiting) -> None:
         self._move(waiting, Place.BACKING_OFF)
-        heapq.heappush(self._backing_off, (waiting.tried_again_at_s, waiting.turn, waiting))
+        heapq.heappush(
+            self._backing_off, (waiting.tried_again_at_s(*self._backoffs_s), waiting.turn, waiting)
+        )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sampan.scheduler.cycle import Profile
 from sampan.scheduler.framework import Plugin
-from sampan.scheduler.plugins import node_affinity, node_resources, volume_binding
+from sampan.scheduler.plugins import node_affinity, node_resources, pod_topology_spread, volume_binding
 from sampan.scheduler.plugins.data_locality import DataLocality
 from sampan.scheduler.plugins.image_locality import ImageLocality
 from sampan.scheduler.plugins.inter_pod_affinity import InterPodAffinity
@@ -16,9 +16,13 @@ from sampan.scheduler.plugins.node_balance import NodeResourcesBalancedAllocatio
 from sampan.scheduler.plugins.node_name import NodeName
 from sampan.scheduler.plugins.node_ports import NodePorts
 from sampan.scheduler.plugins.node_unschedulable import NodeUnschedulable
-from sampan.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from sampan.scheduler.plugins.taint_toleration import TaintToleration
 from sampan.scheduler.plugins.volume_rules import NodeVolumeLimits, VolumeRestrictions, VolumeZone
+
+
+class PluginError(ValueError):
+    """A plugin from elsewhere that cannot be used; the text names it and its distribution."""
+
 
 DEFAULT_NAME: Final = "default-scheduler"
 # Makes a plugin from its pluginConfig args. Raises ValueError or msgspec.ValidationError for bad ones.
@@ -35,7 +39,7 @@ PLUGINS: Final[Mapping[str, Make]] = {
     "NodeVolumeLimits": lambda _: NodeVolumeLimits(),
     "VolumeBinding": volume_binding.made_of,
     "VolumeZone": lambda _: VolumeZone(),
-    "PodTopologySpread": lambda _: PodTopologySpread(),
+    "PodTopologySpread": pod_topology_spread.made_of,
     "InterPodAffinity": lambda args: InterPodAffinity(
         int(args.get("hardPodAffinityWeight", 1)),
         ignore_others=bool(args.get("ignorePreferredTermsOfExistingPods")),

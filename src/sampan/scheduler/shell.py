@@ -22,7 +22,8 @@ from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
 from sampan.scheduler.binding import is_bound, post_binding, preempt
 from sampan.scheduler.claims import Work
-from sampan.scheduler.cycle import Decision, Engine, Profile
+from sampan.scheduler.configuration import Configuration
+from sampan.scheduler.cycle import Decision, Engine
 from sampan.scheduler.deadlines import rank_of
 from sampan.scheduler.events import pod_event
 from sampan.scheduler.podinfo import PodInfo
@@ -54,13 +55,15 @@ class Scheduler:
         clock: Clock,
         ids: Ids,
         *,
-        profiles: Sequence[Profile] = (),
+        configuration: Configuration | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        others = {kind: informers.of(kind) for kind in KINDS}
-        self.queue = Queue()
+        chosen = configuration or Configuration((default_profile(),))
+        profiles = chosen.profiles
+        more = [kind for p in profiles for plugin in p.plugins for kind in plugin.kinds if kind not in KINDS]
+        others = {kind: informers.of(kind) for kind in (*KINDS, *more)}
+        self.queue = Queue(first_backoff_s=chosen.first_backoff_s, max_backoff_s=chosen.max_backoff_s)
         self.world = World({kind: informer.cache for kind, informer in others.items()})
-        profiles = profiles or (default_profile(),)
         self.engines = {p.name: Engine(p, self.world) for p in profiles}
         self._preemptions = {
             p.name: Preemption(self.engines[p.name], share=p.preemption_share, least=p.preemption_least)
@@ -87,7 +90,7 @@ class Scheduler:
         self._watching.budgets_changed = self._budgets_changed
         self._watching.start()
         for kind, informer in others.items():
-            self._watching.listen(kind, informer)
+            self._watching.listen(kind, informer, frees=kind in more)
 
     async def run(self) -> None:
         """Schedule until cancelled; may be run again, and then goes by what the cluster holds by then."""

@@ -74,7 +74,7 @@ class Watching:
         self.pods.on_change(self._pod_changed)
         self.nodes.on_change(self._node_changed)
 
-    def listen(self, kind: type[Any], informer: Any) -> None:
+    def listen(self, kind: type[Any], informer: Any, *, frees: bool = False) -> None:
         """Let changes of another kind reach the pods that wait for them."""
         name = kind.__name__.rpartition("_")[2]
         if kind is api.PodDisruptionBudget:
@@ -88,7 +88,7 @@ class Watching:
             self._world.volumes.changed(old, new)
             self.happened(object_event(name, old, new))
 
-        if name in _FREEING:
+        if frees or name in _FREEING:
             informer.on_change(changed)
 
     def start_over(self) -> None:

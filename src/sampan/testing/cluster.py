@@ -16,7 +16,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -35,13 +35,14 @@ from sampan.base.garbage import looked_for_seldom
 from sampan.base.ids import RandomIds
 from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
-from sampan.cluster import addons, pki
+from sampan.cluster import addons, pki, scheduling
 from sampan.cluster.tls import client_context, server_context
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
 from sampan.controllers.certificates.issuing import Authority
 from sampan.controllers.runtime.manager import Manager
 from sampan.node.simulated_fleet import SimulatedNodes
+from sampan.scheduler.configuration import Configuration
 from sampan.scheduler.shell import Scheduler
 from sampan.store.memory import MemoryStore
 from sampan.testing.sync import SyncClient
@@ -61,6 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     simulated_clock: bool = True
     controllers: bool = True
     scheduler: bool = True
+    scheduler_config: Configuration | None = None
 
 
 class Cluster:
@@ -73,9 +75,18 @@ class Cluster:
         simulated_clock: bool = True,
         controllers: bool = True,
         scheduler: bool = True,
+        scheduler_config: Mapping[str, Any] | Path | None = None,
     ) -> None:
+        """`scheduler_config` is a KubeSchedulerConfiguration, as a mapping or a file.
+
+        Raises SampanError for one that cannot be used.
+        """
         self._options = Options(
-            nodes=nodes, simulated_clock=simulated_clock, controllers=controllers, scheduler=scheduler
+            nodes=nodes,
+            simulated_clock=simulated_clock,
+            controllers=controllers,
+            scheduler=scheduler,
+            scheduler_config=scheduling.chosen(scheduler_config),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -207,7 +218,9 @@ class Cluster:
                 self.manager = Manager(self.async_client, self.clock, chosen, informers=informers)
                 running.append(tasks.create_task(self.manager.run()))
             if options.scheduler:
-                self.scheduler = Scheduler(self.async_client, informers, self.clock, ids)
+                self.scheduler = Scheduler(
+                    self.async_client, informers, self.clock, ids, configuration=options.scheduler_config
+                )
                 running.append(tasks.create_task(self.scheduler.run()))
             if options.nodes:
                 self.nodes = SimulatedNodes(self.async_client, self.clock, ids, options.nodes)

@@ -13,7 +13,7 @@ from sampan.base.ids import RandomIds
 from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
 from sampan.client.leases import Elector
-from sampan.cluster import addons
+from sampan.cluster import addons, scheduling
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts import metrics as resource_metrics
 from sampan.cluster.parts.clients import client_of
@@ -61,7 +61,13 @@ async def run(layout: Layout, settings: Settings) -> None:
         )
     )
     manager = Manager(leader, clock, chosen, informers=informers)
-    scheduler = Scheduler(Client(elector.fence(binder.transport)), informers, clock, RandomIds())
+    scheduler = Scheduler(
+        Client(elector.fence(binder.transport)),
+        informers,
+        clock,
+        RandomIds(),
+        configuration=scheduling.chosen(settings.scheduler_config),
+    )
 
     async def lead() -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -26,6 +26,7 @@ from sampan.scheduler.framework import (
     Verdict,
 )
 from sampan.scheduler.groups import Selects, selector_of, with_keys
+from sampan.scheduler.pluginargs import spread_defaults
 from sampan.scheduler.plugins.node_affinity import matching
 from sampan.scheduler.plugins.taint_toleration import untolerated
 from sampan.scheduler.podinfo import PodInfo, Template
@@ -281,3 +282,9 @@ def _counts(spread: Spread, at: int, world: World) -> tuple[Numbers, Bools]:
     per_row = world.counter((constraint.selects,)).per_row
     counts = np.bincount(ids, weights=per_row[rows], minlength=size).astype(np.int64)
     return counts, np.bincount(ids, minlength=size) > 0
+
+
+def made_of(args: Mapping[str, Any]) -> PodTopologySpread:
+    """The plugin that PodTopologySpreadArgs describe. Raises ValueError."""
+    defaults = spread_defaults(args)
+    return PodTopologySpread() if defaults is None else PodTopologySpread(defaults, system=False)

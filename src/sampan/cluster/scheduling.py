@@ -1,0 +1,30 @@
+"""The scheduler's configuration file, with the plugins that other distributions bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sampan.cluster import userfiles
+from sampan.scheduler.configuration import Configuration, ConfigurationError, configuration
+from sampan.scheduler.thirdparty import installed
+
+
+def load(path: Path) -> Configuration:
+    """The KubeSchedulerConfiguration of a file. Raises SampanError that names the file and what is wrong."""
+
+    def parse(document: Any) -> Configuration:
+        try:
+            return configuration(document, installed())
+        except ConfigurationError as problem:
+            raise ValueError(str(problem)) from problem
+
+    return userfiles.load(path, "scheduler configuration", parse)
+
+
+def chosen(given: Mapping[str, Any] | Path | str | None) -> Configuration | None:
+    """What a file, its path or the same as a mapping says; None for nothing. Raises SampanError."""
+    if given is None or given == "":
+        return None
+    return configuration(given, installed()) if isinstance(given, Mapping) else load(Path(given))
