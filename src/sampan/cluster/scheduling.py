@@ -8,6 +8,7 @@ from typing import Any
 
 from sampan.cluster import userfiles
 from sampan.scheduler.configuration import Configuration, ConfigurationError, configuration
+from sampan.scheduler.extendertls import tls_of
 from sampan.scheduler.thirdparty import installed
 
 
@@ -16,7 +17,7 @@ def load(path: Path) -> Configuration:
 
     def parse(document: Any) -> Configuration:
         try:
-            return configuration(document, installed())
+            return _usable(document)
         except ConfigurationError as problem:
             raise ValueError(str(problem)) from problem
 
@@ -27,4 +28,12 @@ def chosen(given: Mapping[str, Any] | Path | str | None) -> Configuration | None
     """What a file, its path or the same as a mapping says; None for nothing. Raises SampanError."""
     if given is None or given == "":
         return None
-    return configuration(given, installed()) if isinstance(given, Mapping) else load(Path(given))
+    return _usable(given) if isinstance(given, Mapping) else load(Path(given))
+
+
+def _usable(document: Any) -> Configuration:
+    """The configuration, with the certificates that it names read once. Raises ConfigurationError."""
+    found = configuration(document, installed())
+    for extender in found.extenders:
+        tls_of(extender)
+    return found

@@ -85,46 +85,53 @@ class Preemption:
 
     def find(self, pod: PodInfo, found: Diagnosis, offset: Callable[[int], int]) -> Outcome:
         """The best victims. `offset(n)` says at which of n candidate nodes to begin."""
+        outcome, candidates = self.candidates(pod, found, offset)
+        return self.best(candidates) if candidates else outcome
+
+    def best(self, candidates: Sequence[Victims]) -> Outcome:
+        """The one of them that costs the least; none where there is none."""
+        return Outcome(min(candidates, key=lambda each: each.cost)) if candidates else Outcome()
+
+    def candidates(
+        self, pod: PodInfo, found: Diagnosis, offset: Callable[[int], int]
+    ) -> tuple[Outcome, list[Victims]]:
+        """The victims of every node where there are some; where there are none, why."""
         why = self._not_eligible(pod, found)
         if why:
-            return Outcome(message=f"preemption: {why}")
+            return Outcome(message=f"preemption: {why}"), []
         rows = np.flatnonzero(found.resolvable & self._world.table.live)
         reasons: Counter[str] = Counter()
         reasons[NOT_HELPFUL] = self._world.table.count - len(rows)
-        best: Victims | None = None
         if self._world.least_priority < pod.priority:
-            best = self._try_all(pod, rows.tolist(), offset, reasons)
+            candidates = self._try_all(pod, rows.tolist(), offset, reasons)
+            if candidates:
+                return Outcome(), candidates
         else:
             reasons[NO_VICTIMS] += len(rows)
-        if best is not None:
-            return Outcome(best)
         told = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items() if count))
-        return Outcome(message=f"preemption: 0/{self._world.table.count} nodes are available: {told}.")
+        text = f"preemption: 0/{self._world.table.count} nodes are available: {told}."
+        return Outcome(message=text), []
 
     def _try_all(
         self, pod: PodInfo, rows: list[int], offset: Callable[[int], int], reasons: Counter[str]
-    ) -> Victims | None:
+    ) -> list[Victims]:
         memory = self._remembered(pod)
         most = max(int(self._world.table.count * self._share), self._least)
         begin = offset(len(rows)) if rows else 0
-        best: Victims | None = None
-        cost: tuple[float, ...] = ()
-        found = 0
+        found: list[Victims] = []
         budgets: list[_Budget] | None = None
         for row in [*rows[begin:], *rows[:begin]]:
             outcome = memory.tried.get(row)
             if outcome is None:
-                if found >= most and best is not None:
+                if len(found) >= most:
                     continue
                 budgets = self._budgets() if budgets is None else budgets
                 outcome = memory.tried[row] = self._try(pod, row, budgets)
             if isinstance(outcome, str):
                 reasons[outcome] += 1
                 continue
-            found += 1
-            if best is None or outcome.cost < cost:
-                best, cost = outcome, outcome.cost
-        return best
+            found.append(outcome)
+        return found
 
     def _try(self, pod: PodInfo, row: int, budgets: Sequence[_Budget]) -> Victims | str:
         world = self._world

@@ -20,12 +20,14 @@ from sampan.client.client import Client
 from sampan.client.effects import Emit, Ref
 from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
+from sampan.scheduler import extended
 from sampan.scheduler.binding import is_bound, post_binding, preempt
 from sampan.scheduler.claims import Work
 from sampan.scheduler.configuration import Configuration
 from sampan.scheduler.cycle import Decision, Engine
 from sampan.scheduler.deadlines import rank_of
 from sampan.scheduler.events import pod_event
+from sampan.scheduler.extenders import Extenders
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.prebind import PreBind
 from sampan.scheduler.preemption import Outcome, Preemption, Victims
@@ -62,6 +64,7 @@ class Scheduler:
         profiles = chosen.profiles
         more = [kind for p in profiles for plugin in p.plugins for kind in plugin.kinds if kind not in KINDS]
         others = {kind: informers.of(kind) for kind in (*KINDS, *more)}
+        self._extenders = Extenders(chosen.extenders) if chosen.extenders else None
         self.queue = Queue(first_backoff_s=chosen.first_backoff_s, max_backoff_s=chosen.max_backoff_s)
         self.world = World({kind: informer.cache for kind, informer in others.items()})
         self.engines = {p.name: Engine(p, self.world) for p in profiles}
@@ -111,6 +114,8 @@ class Scheduler:
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+            if self._extenders is not None:
+                await self._extenders.close()
 
     def explain(self, pod: api.Pod) -> list[tuple[str, str, str]]:
         """For each node: its name, the plugin that refuses the pod there ("" for none), and why."""
@@ -149,9 +154,13 @@ class Scheduler:
             return
         info = self.world.infos.of(pod)
         engine = self.engines[pod.spec.schedulerName or ""]
-        decision = engine.decide(info, self._chance.choice)
+        lost: frozenset[str] = frozenset()
+        if self._extenders is not None and self._extenders.concern(info):
+            decision, lost = await self._ask_extenders(self._extenders, engine, info)
+        else:
+            decision = engine.decide(info, self._chance.choice)
         if not decision.node:
-            self._refused(waiting, info, decision)
+            await self._refused(waiting, info, decision, lost)
             return
         self._teller.forget(waiting.key)
         work = engine.reserve(info, decision.row)
@@ -165,14 +174,21 @@ class Scheduler:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _refused(self, waiting: Waiting, pod: PodInfo, decision: Decision) -> None:
+    async def _ask_extenders(
+        self, extenders: Extenders, engine: Engine, pod: PodInfo
+    ) -> tuple[Decision, frozenset[str]]:
+        found = await extended.decide(engine, extenders, pod, self._chance.choice)
+        return found.decision, found.lost
+
+    async def _refused(
+        self, waiting: Waiting, pod: PodInfo, decision: Decision, lost: frozenset[str]
+    ) -> None:
         """No node will do: see whether less important pods can make room, and say what came of it."""
         name = pod.spec.schedulerName or ""
         preemption = self._preemptions.get(name)
         outcome = Outcome()
         if preemption is not None and decision.nodes:
-            found = self.engines[name].diagnose(pod)
-            outcome = preemption.find(pod, found, lambda count: self._chance.randrange(count) if count else 0)
+            outcome = await self._find_victims(preemption, pod, lost)
         nominated: str | None = None
         if outcome.victims is not None:
             nominated = outcome.victims.node
@@ -183,6 +199,18 @@ class Scheduler:
         self.queue.park(waiting, decision.refused_by, self._clock.monotonic_s())
         told = msgspec.structs.replace(decision, after=outcome.message)
         self._teller.tell(waiting.key, Word(pod.pod, told.message, nominated=nominated))
+
+    async def _find_victims(self, preemption: Preemption, pod: PodInfo, lost: frozenset[str]) -> Outcome:
+        engine = self.engines[pod.spec.schedulerName or ""]
+        found = engine.diagnose(pod)
+
+        def offset(count: int) -> int:
+            return self._chance.randrange(count) if count else 0
+
+        extended.forget_lost(engine, found, lost)
+        if self._extenders is not None and self._extenders.preempt(pod):
+            return await extended.victims(preemption, self._extenders, pod, found, offset)
+        return preemption.find(pod, found, offset)
 
     def _promise(self, pod: PodInfo, victims: Victims) -> None:
         """Promise the node to the pod and send its victims away; less important promises end."""
@@ -255,7 +283,7 @@ class Scheduler:
     async def _bind(self, waiting: Waiting, pod: PodInfo, node: str) -> None:
         key, uid = waiting.key, waiting.uid
         try:
-            problem = await post_binding(self._client, key, uid, node)
+            problem = await self._post_binding(pod, node)
             if problem is not None and not await is_bound(self._client, self._clock, key, uid, node, problem):
                 self._unbound(waiting, problem)
                 return
@@ -265,6 +293,11 @@ class Scheduler:
         message = f"Successfully assigned {'/'.join(key)} to {node}"
         recorder = self._recorder(pod.spec.schedulerName or "")
         recorder.emit(Emit(ref(pod.pod), "Normal", "Scheduled", message, "Binding"))
+
+    async def _post_binding(self, pod: PodInfo, node: str) -> Exception | None:
+        if self._extenders is not None and (binder := self._extenders.binder(pod)) is not None:
+            return await self._extenders.bind(binder, pod, node)
+        return await post_binding(self._client, pod.key, pod.uid, node)
 
     def _unbound(self, waiting: Waiting, problem: Exception) -> None:
         held = self._pods.cache.get(*waiting.key)
