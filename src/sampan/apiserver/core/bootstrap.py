@@ -19,14 +19,18 @@ _AGGREGATE: Final = "rbac.authorization.k8s.io/aggregate-to-"
 _RBAC: Final = "rbac.authorization.k8s.io"
 
 
-def objects(service_ip: str, server_address: str, server_port: int, service_cidr: str) -> Iterator[Any]:
-    """Everything to create on a first start, in order."""
+def everywhere() -> Iterator[Any]:
+    """What is the same in every cluster, in the order to create it in."""
     for name in NAMESPACES:
         yield api.Namespace(metadata=api.ObjectMeta(name=name))
     yield from _cluster_roles()
     yield from _roles()
     yield from _bindings()
     yield from _priority_classes()
+
+
+def own(service_ip: str, server_address: str, server_port: int, service_cidr: str) -> Iterator[Any]:
+    """What each cluster has in its own way."""
     yield api.ServiceCIDR(
         metadata=api.ObjectMeta(name=DEFAULT_CIDR), spec=api.ServiceCIDRSpec(cidrs=[service_cidr])
     )

@@ -15,6 +15,7 @@ import msgspec
 from sampan.apiserver.core import (
     bootstrap,
     deadlines,
+    firststart,
     formats,
     impersonation,
     paths,
@@ -153,6 +154,7 @@ class ApiServer:
         )
         writer = Writer(store, self.cache, chain, ids, Quotas(self.resources))
         self._writer = writer
+        self._ids = ids
         self._own = OwnWrites(self.resources, writer, clock)
         self._follower = Follower(self.resources, self._custom, writer, self._own, clock)
         self._bodies = bodies
@@ -470,6 +472,7 @@ class ApiServer:
 
     def _follow(self, batch: Batch) -> None:
         """What must be forgotten at once when its ground changes."""
+        services: list[str] = []
         for change in batch.changes:
             if change.key.startswith(PODS_PREFIX):
                 self._graph.note(change.key)
@@ -483,16 +486,23 @@ class ApiServer:
             elif change.key.startswith(DYNAMIC_PREFIX):
                 self._dynamic.forget()
             elif change.key.startswith(aggregator.WATCHED):
-                self.aggregator.follow(change.key)
+                services.append(change.key)
             elif change.value is None and change.key.startswith(_TOKEN_PREFIXES):
                 self.authenticator.forget()
+        if services:
+            self.aggregator.follow(services)
 
     async def _bootstrap(self) -> None:
-        settings = self.settings
+        settings, now = self.settings, self.clock.now().replace(microsecond=0)
         objects = list(
-            bootstrap.objects(settings.service_ip, settings.address, settings.port, settings.service_cidr)
+            bootstrap.own(settings.service_ip, settings.address, settings.port, settings.service_cidr)
         )
-        objects += local_services(self._versions())
+        first = 0
+        if not self.resources.of(api.Namespace).cache.count:
+            first = await firststart.write(self.store, self._versions(), self._ids, now)
+            await self.cache.reached(first)
+        if not first:
+            objects += [*bootstrap.everywhere(), *local_services(dict(self._versions()))]
         objects += authentication.objects(settings.client_ca, settings.front_proxy_ca)
         # Nothing can be created in a namespace before it is there. All the rest at once: the store commits
         # together what arrives together, and a disk write for each would take longer than the whole start.
@@ -500,14 +510,15 @@ class ApiServer:
             made = (obj for obj in objects if isinstance(obj, api.Namespace) is wave)
             await asyncio.gather(*map(self._own.create_missing, made))
         self.aggregator.load()
-        await self.aggregator.check(local=True)
-        await self._flow_upkeep.once(self.clock.now().replace(microsecond=0))
+        if not first:
+            await self.aggregator.check(local=True)
+            await self._flow_upkeep.once(now)
 
-    def _versions(self) -> dict[str, list[str]]:
-        """The versions that are served of each group, the preferred first."""
+    def _versions(self) -> firststart.Versions:
+        """The groups with the versions of each that are served, the preferred first."""
         served = {(kind.group, kind.version) for kind in self.resources.kinds}
-        found = {g.name: [v for v in g.versions if (g.name, v) in served] for g in registry.groups()}
-        return {group: versions for group, versions in found.items() if versions}
+        found = ((g.name, tuple(v for v in g.versions if (g.name, v) in served)) for g in registry.groups())
+        return tuple((group, versions) for group, versions in found if versions)
 
     async def _store_api_service(self, obj: api.APIService) -> None:
         await self._own.update(self.resources.of(api.APIService), obj, "status")

@@ -60,12 +60,12 @@ class Aggregator:
         self.routes = {(each.group, each.version): each for each in found}
         self._merged.clear()
 
-    def follow(self, key: str) -> None:
-        """A key changed."""
-        if key.startswith(PREFIX):
+    def follow(self, keys: Sequence[str]) -> None:
+        """These keys, of what is watched, changed."""
+        if any(key.startswith(PREFIX) for key in keys):
             self.load()
             self._changed.set()
-        elif self.routes and key.startswith(WATCHED):
+        elif self.routes:
             self._changed.set()
 
     def find(self, path: str) -> Route | None:
@@ -151,7 +151,7 @@ class Aggregator:
     async def _check(self, obj: api.APIService) -> None:
         route = plans.route(obj)
         if route is None:
-            found = ("True", "Local", "Local APIServices are always available")
+            found = plans.LOCAL
         else:
             found = await self._health(route)
         corrected = plans.with_condition(obj, *found, self._clock.now().replace(microsecond=0))

@@ -11,6 +11,8 @@ import msgspec
 from sampan.schema import api, codec
 
 AVAILABLE: Final = "Available"
+# Status, reason and message of the condition where this server answers itself.
+LOCAL: Final = ("True", "Local", "Local APIServices are always available")
 AUTOMANAGED: Final = "kube-aggregator.kubernetes.io/automanaged"
 _GROUP: Final = "apiregistration.k8s.io"
 # (groupPriorityMinimum, versionPriority) of what kube-apiserver serves itself; others follow in order.
