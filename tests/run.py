@@ -1,4 +1,4 @@
-"""Runs every test: those that disturb nobody side by side, then those with real containers one after the other.
+"""Runs every test: those that disturb nobody side by side, then those with real containers, one by one.
 
 The closing lines of both runs are printed again at the end, so that neither hides behind the other.
 """

@@ -10,7 +10,6 @@ import pytest
 
 from sampan.apiserver.core import firststart
 from sampan.store.backend import KeyRange
-from sampan.store.memory import MemoryStore
 from tests.api.server import Api, run, served
 
 

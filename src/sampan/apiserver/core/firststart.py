@@ -2,8 +2,9 @@
 
 Made by requests, some two hundred objects would each be checked, admitted and committed by itself, in every
 cluster alike. Their bytes are made once in a process instead, with marks in place of what differs between
-clusters (uids and times), and committed together. What depends on the cluster's own state, such as the address
-of a Service, is not for here; nor is a cluster that was started before, whose objects may have been changed.
+clusters (uids and times), and committed together. What depends on the cluster's own state, such as the
+address of a Service, is not for here; nor is a cluster that was started before, whose objects may have been
+changed.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Versions = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 async def write(store: Store, versions: Versions, ids: Ids, now: datetime) -> int:
-    """Commit it all, and return the revision; 0 where another server of the cluster was faster with any of it.
+    """Commit it all, and return the revision; 0 where another server was faster with any of it.
 
     Namespaces are in the first commit: nothing may be in one before it is there. Raises StoreUnavailable.
     """
