@@ -14,6 +14,8 @@ Key = tuple[str, str]  # namespace, name
 
 FIRST_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 10.0
+# Back-offs that end within one such window count as ended together (as upstream).
+WINDOW_S: Final = 1.0
 MOST_DOUBLINGS: Final = 32
 # A pod that no event has freed is tried again all the same after this long (as upstream).
 FLUSH_AFTER_S: Final = 300.0
@@ -56,6 +58,29 @@ class Waiting(msgspec.Struct, eq=False):
         return self.since_s + FLUSH_AFTER_S
 
 
+class _BackOff:
+    """Pods that back off: who is due first; of those that are due within one second, as in the queue."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, float, int, float, Waiting]] = []
+
+    def push(self, due_s: float, waiting: Waiting) -> None:
+        entry = (int(due_s // WINDOW_S), -waiting.priority, waiting.rank, waiting.turn, due_s, waiting)
+        heapq.heappush(self._heap, entry)
+
+    def next_due_s(self) -> float | None:
+        """When the first is due; None where nobody is here."""
+        while self._heap and self._heap[0][5].turn != self._heap[0][3]:
+            heapq.heappop(self._heap)
+        return self._heap[0][4] if self._heap else None
+
+    def pop(self) -> Waiting:
+        return heapq.heappop(self._heap)[5]
+
+    def clear(self) -> None:
+        self._heap.clear()
+
+
 class Queue:
     """Order: higher priority first, then lower rank, then first come. Times are monotonic seconds."""
 
@@ -65,12 +90,17 @@ class Queue:
         self._backoffs_s = first_backoff_s, max_backoff_s
         self._order = itertools.count(1)
         self._active: list[tuple[int, float, int, Waiting]] = []
-        self._backing_off: list[tuple[float, int, Waiting]] = []
+        self._backing_off = _BackOff()
+        self._failing = _BackOff()  # those that failed for another reason: they sit out their back-off
         self._known: dict[Key, Waiting] = {}
         self._unschedulable: dict[Key, Waiting] = {}  # in the order of their flushing
         self._early_second = -1
         self._early_left = 0
         self._events = 0
+
+    @property
+    def _heaps(self) -> tuple[_BackOff, _BackOff]:
+        return self._backing_off, self._failing
 
     def __len__(self) -> int:
         return len(self._known)
@@ -85,13 +115,25 @@ class Queue:
         """A new pod, or one that changed: it is tried next. One in flight is not tried twice at once."""
         known = self._known.get(key)
         if known is not None and known.uid == uid:
-            known.priority, known.rank = priority, rank
+            self.rerank(key, uid, rank)
+            known.priority = priority
             if known.place is not Place.IN_FLIGHT:
                 self._activate(known)
             return
         self._forget(known)
         self._known[key] = Waiting(key, uid, priority, rank=rank)
         self._activate(self._known[key])
+
+    def rerank(self, key: Key, uid: str, rank: float) -> None:
+        """The pod's rank among those of its priority changed; nothing else did: it waits as before."""
+        known = self._known.get(key)
+        if known is None or known.uid != uid or known.rank == rank:
+            return
+        known.rank = rank
+        if known.place is Place.ACTIVE:
+            self._push_active(known)
+        elif known.place is Place.BACKING_OFF:
+            self._back_off(known)
 
     def remove(self, key: Key, uid: str) -> None:
         """The pod is gone or has a node. Another pod of the same name stays."""
@@ -148,10 +190,7 @@ class Queue:
 
     def next_due_s(self) -> float | None:
         """When `pop` next has something without an event; None where nothing is timed."""
-        self._drop_stale()
-        times = []
-        if self._backing_off:
-            times.append(self._backing_off[0][0])
+        times = [due_s for heap in self._heaps if (due_s := heap.next_due_s()) is not None]
         oldest = next(iter(self._unschedulable.values()), None)
         if oldest is not None:
             times.append(oldest.flushed_at_s)
@@ -162,13 +201,13 @@ class Queue:
         for waiting in list(self._known.values()):
             self._forget(waiting)
         self._active.clear()
-        self._backing_off.clear()
+        for heap in self._heaps:
+            heap.clear()
 
     def _wake(self, now_s: float) -> None:
-        self._drop_stale()
-        while self._backing_off and self._backing_off[0][0] <= now_s:
-            self._activate(heapq.heappop(self._backing_off)[2])
-            self._drop_stale()
+        for heap in self._heaps:
+            while (due_s := heap.next_due_s()) is not None and due_s <= now_s:
+                self._activate(heap.pop())
         for waiting in list(self._unschedulable.values()):
             if waiting.flushed_at_s > now_s:
                 break
@@ -184,16 +223,10 @@ class Queue:
     def _next_early(self, now_s: float) -> Waiting | None:
         if self._early_second != int(now_s):
             self._early_second, self._early_left = int(now_s), EARLY_TRIES_A_SECOND
-        self._drop_stale()
-        if not self._early_left or not self._backing_off or self._backing_off[0][2].failed:
+        if not self._early_left or self._backing_off.next_due_s() is None:
             return None
         self._early_left -= 1
-        return heapq.heappop(self._backing_off)[2]
-
-    def _drop_stale(self) -> None:
-        heap = self._backing_off
-        while heap and heap[0][2].turn != heap[0][1]:
-            heapq.heappop(heap)
+        return self._backing_off.pop()
 
     def _move(self, waiting: Waiting, place: Place) -> None:
         self._unschedulable.pop(waiting.key, None)
@@ -208,11 +241,13 @@ class Queue:
     def _activate(self, waiting: Waiting) -> None:
         if waiting.place is Place.ACTIVE and waiting.turn:
             return  # it keeps its turn, whatever changed of it
+        self._push_active(waiting)
+
+    def _push_active(self, waiting: Waiting) -> None:
         self._move(waiting, Place.ACTIVE)
         heapq.heappush(self._active, (-waiting.priority, waiting.rank, waiting.turn, waiting))
 
     def _back_off(self, waiting: Waiting) -> None:
         self._move(waiting, Place.BACKING_OFF)
-        heapq.heappush(
-            self._backing_off, (waiting.tried_again_at_s(*self._backoffs_s), waiting.turn, waiting)
-        )
+        due_s = waiting.tried_again_at_s(*self._backoffs_s)
+        (self._failing if waiting.failed else self._backing_off).push(due_s, waiting)

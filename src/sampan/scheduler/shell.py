@@ -18,6 +18,7 @@ from sampan.base.clock import Clock
 from sampan.base.ids import Ids
 from sampan.client.client import Client
 from sampan.client.effects import Emit, Ref
+from sampan.client.errors import ApiError
 from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
 from sampan.scheduler import extended
@@ -31,7 +32,7 @@ from sampan.scheduler.extenders import Extenders
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.prebind import PreBind
 from sampan.scheduler.preemption import Outcome, Preemption, Victims
-from sampan.scheduler.queue import Queue, Waiting
+from sampan.scheduler.queue import FIRST_BACKOFF_S, Queue, Waiting
 from sampan.scheduler.registry import DEFAULT_NAME, default_profile
 from sampan.scheduler.telling import FAILED, Teller, Word, ref
 from sampan.scheduler.watching import KINDS, Watching
@@ -80,6 +81,7 @@ class Scheduler:
         self._recorders = {name: Recorder(client, clock, name) for name in self.engines}
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(BINDINGS)
+        self._ran_before = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching = Watching(informers, self.queue, self.engines, self.world, self._wake.set, self._rank)
         self._pods = self._watching.pods
@@ -100,6 +102,9 @@ class Scheduler:
         for informer in (self._watching.nodes, *self._others.values(), self._pods):
             await informer.synced()
         self._watching.start_over()
+        if self._ran_before:
+            self._watching.believe(await self._read_pods())
+        self._ran_before = True
         self.world.promises.clear()
         self._teller.clear()
         work = [self._teller.run(), *(recorder.run() for recorder in self._recorders.values())]
@@ -116,6 +121,15 @@ class Scheduler:
             await asyncio.gather(*ending, return_exceptions=True)
             if self._extenders is not None:
                 await self._extenders.close()
+
+    async def _read_pods(self) -> list[api.Pod]:
+        """All pods as they are now: watches may be behind what an earlier run or another scheduler bound."""
+        while True:
+            try:
+                return (await self._client.list(api.Pod)).items
+            except (ApiError, ConnectionError, TimeoutError) as problem:
+                _log.warning("the pods cannot be read, and nothing is scheduled until they are: %s", problem)
+                await self._clock.sleep(FIRST_BACKOFF_S)
 
     def explain(self, pod: api.Pod) -> list[tuple[str, str, str]]:
         """For each node: its name, the plugin that refuses the pod there ("" for none), and why."""

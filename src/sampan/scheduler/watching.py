@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from sampan.client.cache import key_of
 from sampan.client.informer import SharedInformers
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.events import node_event, object_event, pod_event, wakes
@@ -101,6 +102,17 @@ class Watching:
         for pod in self.pods.cache.items():
             self._pod_changed(None, pod)
 
+    def believe(self, pods: Iterable[api.Pod]) -> None:
+        """Pods as a fresh read shows them: what has a node there counts, though no watch has shown it yet."""
+        for pod in pods:
+            key, uid = key_of(pod), pod.metadata.uid or ""
+            held = self.pods.cache.get(*key)
+            is_ahead = held is None or held.metadata.uid != uid or not held.spec.nodeName
+            if pod.spec.nodeName and pod.status.phase not in ("Succeeded", "Failed") and is_ahead:
+                self._world.unplace(key)
+                self._world.place(self._world.infos.of(pod), pod.spec.nodeName, assumed=True)
+                self._queue.remove(key, uid)
+
     def is_mine(self, pod: api.Pod) -> bool:
         """Whether the pod wants a node, and from this scheduler."""
         return (
@@ -161,6 +173,8 @@ class Watching:
                     self._world.nominate(self._world.infos.of(new), new.status.nominatedNodeName)
                 self._queue.add(key, uid, new.spec.priority or 0, self._rank(new))
                 self._wake()
+        elif self._rank(old) != self._rank(new):
+            self._queue.rerank(key, uid, self._rank(new))
 
     def _seen_on(self, key: Key, uid: str, old: api.Pod | None, pod: api.Pod) -> None:
         self._queue.remove(key, uid)

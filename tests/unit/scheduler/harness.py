@@ -13,6 +13,7 @@ import msgspec
 from sampan.base.clock import SimulatedClock
 from sampan.base.ids import RandomIds
 from sampan.client.cache import Cache, key_of
+from sampan.client.client import Listed
 from sampan.client.errors import ApiError
 from sampan.scheduler.requests import demand
 from sampan.scheduler.shell import Scheduler
@@ -106,6 +107,9 @@ class World:
             raise ApiError.of(404, "NotFound", "gone")
         return found
 
+    async def list(self, kind: type[Any]) -> Any:
+        return Listed(list(self.of(kind).truth.values()), "", "")
+
     async def create(self, obj: Any) -> Any:
         self.events.append(obj)
         return obj
@@ -176,6 +180,8 @@ class World:
         if how in ("bound", "bound but unanswered") and fits and target is not None:
             spec = msgspec.structs.replace(held.spec, nodeName=target.name)
             self.pods.set(name, msgspec.structs.replace(held, spec=spec))
+        if done.done():  # nobody waits for the answer any more
+            return
         if how == "bound" and fits:
             done.set_result(None)
         elif how in ("bound but unanswered", "lost"):

@@ -131,6 +131,32 @@ def test_a_scheduler_that_begins_again_takes_up_unfinished_bindings() -> None:
     asyncio.run(main())
 
 
+def test_what_an_earlier_run_bound_counts_though_no_watch_has_shown_it() -> None:
+    async def main() -> None:
+        world = World(0)
+        running = await start(world, "n2")
+        world.add_pod(1, 2, 0)
+        world.pods.deliver()
+        await turns()
+        await end(running)
+        world.answer("bound but unanswered")
+        running = await start_again(world)
+        world.add_pod(2, 2, 0)
+        world.pods.lose()  # the binding comes late, after the second pod
+        world.pods.deliver()
+        await world.clock.advance(30)
+        assert world.bindings == []
+        await end(running)
+
+    asyncio.run(main())
+
+
+async def start_again(world: World) -> asyncio.Task[None]:
+    running = asyncio.create_task(world.scheduler.run())
+    await turns()
+    return running
+
+
 def test_a_refused_binding_frees_its_room_for_others() -> None:
     async def main() -> None:
         world = World(0)

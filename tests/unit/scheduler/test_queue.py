@@ -54,6 +54,45 @@ def test_back_off_after_failures(attempts: int, delay_s: float) -> None:
     assert popped(queue, now_s) == ["a"]
 
 
+def test_of_those_freed_together_the_more_important_go_first() -> None:
+    queue = Queue()
+    now_s = 0.0
+    for name, priority, rank in (("a", 0, 0.0), ("b", 9, 5.0), ("c", 9, 1.0), ("d", 3, 0.0)):
+        queue.add(key(name), name, priority, rank)
+    for name in ("c", "b", "d", "a"):
+        waiting = queue.pop(now_s)
+        assert waiting is not None and waiting.key[1] == name
+    for number, name in enumerate(("a", "d", "b", "c")):
+        waiting = queue.find(key(name))
+        assert waiting is not None
+        queue.park(waiting, FIT, 0.1 * number)
+    queue.changed(lambda waiting: True)
+    assert popped(queue, 0.5) == ["c", "b", "d", "a"]
+
+
+def test_one_that_failed_does_not_keep_freed_pods_waiting() -> None:
+    queue = Queue()
+    for name, priority in (("failed", 9), ("freed", 0)):
+        queue.add(key(name), name, priority)
+        waiting = queue.pop(0)
+        assert waiting is not None
+        if name == "failed":
+            queue.retry_later(waiting, 0)
+        else:
+            queue.park(waiting, FIT, 0)
+    queue.changed(lambda waiting: True)
+    assert popped(queue, 0.2) == ["freed"]
+    assert popped(queue, 1) == ["failed"]
+
+
+def test_a_pod_whose_rank_changes_is_moved_in_the_queue() -> None:
+    queue = Queue()
+    for name, rank in (("a", 1.0), ("b", 2.0)):
+        queue.add(key(name), name, 0, rank)
+    queue.add(key("b"), "b", 0, 0.5)
+    assert popped(queue, 0) == ["b", "a"]
+
+
 def test_only_what_a_plugin_refused_is_freed_by_its_event() -> None:
     queue = Queue()
     for name, refused_by in (("a", FIT), ("b", TAINTS), ("c", frozenset[str]())):
