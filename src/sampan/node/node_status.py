@@ -184,11 +184,11 @@ def _own(held: Sequence[api.NodeCondition], ours: Sequence[api.NodeCondition]) -
 
 
 def _comparable(held: api.NodeStatus, ours: api.NodeStatus) -> api.NodeStatus:
-    """The held status with only the fields that the agent writes."""
+    """The held status with only what the agent writes: extended resources may be others'."""
     return api.NodeStatus(
         addresses=held.addresses,
-        allocatable=held.allocatable,
-        capacity=held.capacity,
+        allocatable={name: q for name, q in held.allocatable.items() if name in ours.allocatable},
+        capacity={name: q for name, q in held.capacity.items() if name in ours.capacity},
         conditions=held.conditions,
         daemonEndpoints=held.daemonEndpoints,
         images=held.images,

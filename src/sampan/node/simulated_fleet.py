@@ -172,10 +172,11 @@ class SimulatedNodes:
             allocatable_cpu_milli=units["cpu"],
             allocatable_memory_bytes=units["memory"],
         )
-        self._views[name] = NodeView(name=name, labels=node_labels(config, self._machine), allocatable=units)
+        labels = node_labels(config, self._machine)
+        self._views[name] = NodeView(name=name, labels=labels, allocatable=units, trusts_extended=True)
 
     def _admit(self, pod: api.Pod, others: Iterable[api.Pod]) -> Trouble | None:
-        # Labels that somebody put on the node later are the scheduler's word: selectors are not checked.
+        # Labels and extended resources that somebody gave the node later are the scheduler's word.
         view = self._views[pod.spec.nodeName or ""]
         bare = replace(pod, spec=replace(pod.spec, nodeSelector={}, affinity=None))
         return admit(bare, others, view)

@@ -280,6 +280,8 @@ class Scheduler:
             held = self._pods.cache.get(*waiting.key)
             return held is not None and held.metadata.uid == waiting.uid and self._watching.is_mine(held)
 
+        if not self.world.nomination(pod.key):
+            self._teller.tell_nomination(pod.pod, node)  # who begins again in between tries this node first
         timeout_s = self.engines[pod.spec.schedulerName or ""].volumes_timeout_s
         try:
             await self._prebind.run(work, node, is_wanted, timeout_s)
@@ -287,7 +289,8 @@ class Scheduler:
             self._unbound(waiting, problem)
             text = f'running PreBind plugin "VolumeBinding": binding volumes: {problem}'
             if is_wanted():
-                self._teller.tell(waiting.key, Word(pod.pod, text, FAILED))
+                nominated = "" if not self.world.nomination(pod.key) else None
+                self._teller.tell(waiting.key, Word(pod.pod, text, FAILED, nominated=nominated))
             return
         finally:
             self.world.promises.end(work)

@@ -34,7 +34,7 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class Teller:
-    """Writes the latest word on each pod that waits; earlier ones that were not written yet are dropped."""
+    """Writes the latest word on each pod that waits, with what of earlier ones was not written yet."""
 
     def __init__(self, client: Client, clock: Clock, pods: Cache[api.Pod], recorders: Any) -> None:
         self._client = client
@@ -45,8 +45,8 @@ class Teller:
         self._something = asyncio.Event()
 
     def tell(self, key: Key, word: Word) -> None:
-        self._untold.pop(key, None)
-        self._untold[key] = word
+        before = self._untold.pop(key, None)
+        self._untold[key] = word if before is None else _joined(before, word)
         self._something.set()
 
     def tell_nomination(self, pod: api.Pod, node: str) -> None:
@@ -101,6 +101,17 @@ class Teller:
             return
         patch = {"metadata": {"uid": metadata.uid}, "status": status}
         await self._client.patch(api.Pod, name, namespace, patch, patch_type=STRATEGIC, subresource="status")
+
+
+def _joined(before: Word, word: Word) -> Word:
+    """The later word, with what the earlier one, that was not written, said of what this one is silent on."""
+    if before.pod.metadata.uid != word.pod.metadata.uid:
+        return word
+    if word.nominated is None:
+        word = msgspec.structs.replace(word, nominated=before.nominated)
+    if not word.message:
+        word = msgspec.structs.replace(word, message=before.message, reason=before.reason)
+    return word
 
 
 def why_condition(

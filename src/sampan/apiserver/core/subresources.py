@@ -152,6 +152,7 @@ class Subresources:
                 why = f"pod {name} has non-empty .spec.schedulingGates"
                 raise status.conflict(context.resource.kind, name, why)
             pod.spec.nodeName = node
+            pod.status.nominatedNodeName = None  # the promise is kept
             pod.metadata.annotations.update(binding.metadata.annotations)
             condition = api.PodCondition(
                 type="PodScheduled",
