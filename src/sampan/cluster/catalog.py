@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.supervisor import Part
 
-
-def parts(layout: Layout, settings: Settings) -> tuple[Part, ...]:
-    """The parts in the order they start; they stop in the reverse."""
-    return tuple(_parts(layout, settings))
+# What a part does; returns the exit status.
+Enter = Callable[[str], int]
 
 
-def _parts(layout: Layout, settings: Settings) -> Iterator[Part]:
-    yield _python("apiserver", layout)
-    yield _python("manager", layout)
-    if settings.runtime == "simulated":
-        yield _python("nodes", layout)
-        return
-    for name in settings.node_names():
-        yield _python(name, layout)
+def parts(layout: Layout, settings: Settings, enter: Enter) -> tuple[Part, ...]:
+    """The parts in the order they start; they stop in the reverse. `enter` becomes the part of a name."""
+    names = ("nodes",) if settings.runtime == "simulated" else settings.node_names()
+    return tuple(_part(name, layout, enter) for name in ("apiserver", "manager", *names))
 
 
-def _python(name: str, layout: Layout) -> Part:
-    return Part(name, (sys.executable, "-m", "sampan.cluster.main", "part", name, str(layout.root)))
+def _part(name: str, layout: Layout, enter: Enter) -> Part:
+    argv = (sys.executable, "-m", "sampan.cluster.main", "part", name, str(layout.root))
+    return Part(name, argv, partial(enter, name))

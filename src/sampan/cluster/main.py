@@ -53,6 +53,7 @@ def first_of(problem: BaseException) -> BaseException:
 
 def supervise(layout: Layout, settings: Settings) -> None:
     """Keep the cluster's parts alive until told to stop."""
+    from sampan.cluster import preload
     from sampan.cluster.catalog import parts
     from sampan.cluster.running import Lock
     from sampan.cluster.supervisor import Supervisor
@@ -70,7 +71,12 @@ def supervise(layout: Layout, settings: Settings) -> None:
         from sampan.cluster import bridges
 
         bridges.ensure(settings)
-    supervisor = Supervisor(layout.run, layout.logs, parts(layout, settings))
+    preload.load()
+
+    def enter(name: str) -> int:
+        return main(["part", name, str(layout.root)])
+
+    supervisor = Supervisor(layout.run, layout.logs, parts(layout, settings, enter))
     asyncio.run(supervisor.run(cleanup))
 
 

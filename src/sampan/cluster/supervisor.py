@@ -1,8 +1,9 @@
 """Starts the parts of a cluster on this machine, and starts again what dies.
 
-Every part is a process of its own with a log file of its own. The supervisor imports little and does
-nothing else, so that it does not die; where it is killed all the same, the kernel ends its parts with it
-(PR_SET_PDEATHSIG), while containers go on under their shims until the next `sampan up` finds them.
+Every part is a process of its own with a log file of its own: a fork of the supervisor, which has loaded
+what all of them use. The supervisor does nothing else, so that it does not die; where it is killed all the
+same, the kernel ends its parts with it (PR_SET_PDEATHSIG), while containers go on under their shims until the
+next `sampan up` finds them.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
+import sampan
 from sampan.base.clock import Clock, SystemClock
+from sampan.cluster.forked import Child, Children
 from sampan.cluster.restarts import Death, PartState, after_death, reason
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -36,6 +39,8 @@ class Part(msgspec.Struct, frozen=True):
 
     name: str
     argv: tuple[str, ...]
+    # What a fork does in place of starting `argv`; returns the exit status.
+    main: Callable[[], int] | None = None
 
 
 class Supervisor:
@@ -47,7 +52,8 @@ class Supervisor:
         self._parts = tuple(parts)
         self._clock = clock or SystemClock()
         self._states = {part.name: PartState(name=part.name) for part in parts}
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._processes: dict[str, asyncio.subprocess.Process | Child] = {}
+        self._code = code_stamp()
         self._stopping = asyncio.Event()
 
     async def run(self, cleanup: Callable[[], Awaitable[None]]) -> None:
@@ -55,6 +61,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        self._children = Children()
         keepers = {p.name: asyncio.create_task(self._keep(p), name=p.name) for p in self._parts}
         logs = asyncio.create_task(self._limit_logs(), name="logs")
         await self._stopping.wait()
@@ -91,14 +98,7 @@ class Supervisor:
         path = self._logs / f"{part.name}.log"
         try:
             with path.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *part.argv,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    preexec_fn=_die_with_parent,
-                )
+                process = await self._start(part, log)
         except OSError as problem:
             return 127, f"{problem.filename or part.argv[0]}: {problem.strerror}"
         self._processes[part.name] = process
@@ -109,6 +109,19 @@ class Supervisor:
         status = await process.wait()
         del self._processes[part.name]
         return status, _last_line(path)
+
+    async def _start(self, part: Part, log: BinaryIO) -> asyncio.subprocess.Process | Child:
+        # Where the code was replaced meanwhile, what is loaded does not go together with what is not yet.
+        if part.main is not None and code_stamp() == self._code:
+            return self._children.fork(part.main, part.argv, log.fileno())
+        return await asyncio.create_subprocess_exec(
+            *part.argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
 
     async def _stop(self, part: Part, keeper: asyncio.Task[None]) -> None:
         self._signal(part, signal.SIGTERM)
@@ -138,6 +151,15 @@ class Supervisor:
     def _say(self, text: str) -> None:
         sys.stderr.write(f"{self._stamp()} {text}\n")
         sys.stderr.flush()
+
+
+def code_stamp() -> tuple[int, int]:
+    """Changes when another version of Sampan is installed in the place of this one."""
+    try:
+        found = Path(sampan.__file__).stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_ino
 
 
 def _die_with_parent() -> None:
