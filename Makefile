@@ -15,8 +15,12 @@ TEST_PACKAGES := docker-registry apache2-utils wrk iputils-ping
 # Programs that machines often have from elsewhere, with which Debian's packages of them would clash.
 TEST_PROGRAMS := npm
 
+# Container images like to forbid Python to keep bytecode. Here every process of a cluster and of the tests would
+# compile the same hundreds of modules again, which takes longer than all else that a start does.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
-.PHONY: help up down test check format bench clean packages test-packages
+.PHONY: help up down test check format bench clean packages test-packages bytecode
 
 help:
 	@echo "make up      start a cluster with the example application on it"
@@ -33,7 +37,11 @@ $(BIN)/sampan: pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-packages: $(BIN)/sampan
+# Takes no time where it is there already. Whoever runs `sampan` later may not be able to write it.
+bytecode: $(BIN)/sampan
+	@$(BIN)/python -m compileall -q src
+
+packages: bytecode
 	@missing="$$($(BIN)/sampan check --runtime containerd --packages)"; \
 	if [ -n "$$missing" ]; then \
 	  echo "Installing Debian packages: $$missing ..."; \
