@@ -1,4 +1,8 @@
-"""Memory and CPU of an idle cluster. Usage: idle.py [DATA_DIR]."""
+"""Memory and CPU of an idle cluster. Usage: idle.py [DATA_DIR].
+
+Two figures for memory: RSS counts what processes share once for each of them; PSS divides it among them, so
+that the sum of PSS is what the machine would have free without the cluster.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +25,15 @@ def main() -> None:
         sys.exit(f"No process of a cluster in {layout.root} is running.")
     before = {p.pid: sum(p.cpu_times()[:2]) for p in ours}
     time.sleep(SECONDS)
-    rss_total = cpu_total = 0.0
+    rss_total = pss_total = cpu_total = 0.0
     for process in ours:
-        rss_mb = process.memory_info().rss / 1e6
+        memory = process.memory_full_info()
+        rss_mb, pss_mb = memory.rss / 1e6, memory.pss / 1e6
         cpu = (sum(process.cpu_times()[:2]) - before[process.pid]) / SECONDS * 100
-        rss_total, cpu_total = rss_total + rss_mb, cpu_total + cpu
-        print(f"{rss_mb:6.1f} MB {cpu:5.2f} %  {_name(process)}")
-    print(f"{rss_total:6.1f} MB {cpu_total:5.2f} %  together (asked: 350 MB, 2 % of one core)")
+        rss_total, pss_total, cpu_total = rss_total + rss_mb, pss_total + pss_mb, cpu_total + cpu
+        print(f"PSS {pss_mb:6.1f} MB  RSS {rss_mb:6.1f} MB  CPU {cpu:5.2f} %  {_name(process)}")
+    asked = "asked: 350 MB, 2 % of one core"
+    print(f"PSS {pss_total:6.1f} MB  RSS {rss_total:6.1f} MB  CPU {cpu_total:5.2f} %  together ({asked})")
 
 
 def _is_ours(process: psutil.Process, root: Path) -> bool:

@@ -142,3 +142,16 @@ def test_what_is_loaded_for_all_starts_no_thread(tmp_path: Path) -> None:
     found = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
     assert found.stdout == "1 []\n"
     assert len(set(preload.COMMON)) == len(preload.COMMON)
+
+
+def test_the_machines_authorities_are_read_at_the_first_connection() -> None:
+    look = (
+        "import ssl; ordinary = ssl.create_default_context; from sampan.cluster import preload;"
+        "preload.load(); from aiohttp import connector; made = connector._make_ssl_context(True);"
+        "late = connector._SSL_CONTEXT_VERIFIED; before = late.cert_store_stats();"
+        "late.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname='a');"
+        "same = lambda c: (c.verify_mode, c.check_hostname, c.cert_store_stats());"
+        "assert before['x509_ca'] == 0 and same(late) == same(made) and type(made) is ssl.SSLContext;"
+        "assert late.verify_mode == ssl.CERT_REQUIRED and ssl.create_default_context is ordinary"
+    )
+    subprocess.run([sys.executable, "-c", look], check=True)
