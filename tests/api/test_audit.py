@@ -72,6 +72,26 @@ def test_refusals_impersonation_and_stages(tmp_path: Path) -> None:
     assert complete["responseStatus"]["reason"] == "Forbidden"
 
 
+def test_requests_whose_credentials_do_not_hold(tmp_path: Path) -> None:
+    rules = ({"level": "None", "users": ["jane"]}, {"level": "RequestResponse"})
+
+    async def work(api: Api) -> None:
+        bad = {"authorization": "Bearer x"}
+        answer = await api.post(CONFIG_MAPS, config_map("a"), user=None, headers=bad | {"audit-id": "mine"})
+        answer.refused(401, "Unauthorized")
+        assert answer.headers["Audit-Id"] == "mine"
+        assert (await api.get(CONFIG_MAPS, user=None, headers=bad, watch="true")).code == 401
+
+    write, watch = _audited(_policy(*rules), tmp_path, work)
+    assert (write["stage"], write["verb"], write["auditID"]) == ("ResponseStarted", "create", "mine")
+    said = "Authentication failed, attempted: bearer"
+    assert write["responseStatus"] == {"metadata": {}, "message": said, "code": 401}
+    assert write["user"] == {}
+    assert write["objectRef"]["resource"] == "configmaps"
+    assert not {"requestObject", "responseObject"} & write.keys()
+    assert (watch["verb"], watch["responseStatus"]["code"]) == ("watch", 401)
+
+
 def test_a_watch_is_written_when_it_starts_and_when_it_ends(tmp_path: Path) -> None:
     async def work(api: Api) -> None:
         watch = await api.watch(CONFIG_MAPS)

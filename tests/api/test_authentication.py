@@ -5,7 +5,9 @@ import base64
 
 import pytest
 
-from tests.api.server import Api, run, served
+from sampan.apiserver.core.request import Request
+from sampan.apiserver.core.users import User
+from tests.api.server import CONFIG_MAPS, Api, run, served
 
 SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
@@ -78,3 +80,69 @@ async def test_a_token_dies_with_its_node(api: Api) -> None:
     assert (await api.post(SELF, {}, user=None, headers=headers)).code == 201
     (await api.delete("/api/v1/nodes/n1")).ok()
     assert (await api.post(SELF, {}, user=None, headers=headers)).code == 401
+
+
+STREAMS = tuple(
+    f"/api/v1/namespaces/default/pods/web/{name}" for name in ("exec", "attach", "portforward", "log")
+)
+PROTECTED = (
+    ("GET", "/"),
+    ("GET", "/api"),
+    ("GET", "/apis"),
+    ("GET", "/apis/apps/v1"),
+    ("GET", "/version"),
+    ("GET", "/metrics"),
+    ("GET", "/openapi/v2"),
+    ("GET", "/openapi/v3"),
+    ("GET", "/openid/v1/jwks"),
+    ("GET", "/.well-known/openid-configuration"),
+    ("GET", "/nothing"),
+    ("GET", "/healthz/ping"),
+    ("GET", "/api/v1/pods?watch=1"),
+    ("GET", "/api/v1/watch/pods"),
+    ("POST", SELF),
+    ("PUT", "/api/v1/namespaces/default/pods/web"),
+    ("PATCH", "/api/v1/namespaces/default/pods/web"),
+    ("DELETE", "/api/v1/namespaces/default/pods"),
+    ("GET", "/api/v1/nodes/n1/proxy/"),
+    *(("GET", path) for path in STREAMS),
+    *(("POST", path) for path in STREAMS),
+)
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer x"}, {"authorization": "Basic eDp5"}])
+def test_what_is_protected_asks_for_credentials_that_hold(headers: dict[str, str]) -> None:
+    async def work(api: Api) -> None:
+        upgrade = {"upgrade": "websocket", "connection": "upgrade"}
+        for method, whole in PROTECTED:
+            path, _, query = whole.partition("?")
+            more = dict([query.split("=")]) if query else {}
+            sent = headers | (upgrade if path in STREAMS else {})
+            answer = await api.call(method, path, {}, user=None, headers=sent, **more)
+            assert answer.refused(401, "Unauthorized") == "Unauthorized", whole
+
+    asyncio.run(run(work, anonymous=False, anonymous_paths=("/healthz", "/livez", "/readyz")))
+
+
+@pytest.mark.parametrize(
+    ("protocols", "code"),
+    [
+        ("base64url.bearer.authorization.k8s.io.c2VjcmV0, v5.channel.k8s.io", 404),
+        ("v5.channel.k8s.io,base64url.bearer.authorization.k8s.io.c2VjcmV0", 404),
+        ("base64url.bearer.authorization.k8s.io.c2VjcmV0", 401),
+        ("base64url.bearer.authorization.k8s.io.c2VjcmV0eA, v5.channel.k8s.io", 401),
+        ("base64url.bearer.authorization.k8s.io.!, v5.channel.k8s.io", 401),
+        ("base64url.bearer.authorization.k8s.io., v5.channel.k8s.io", 401),
+        ("v5.channel.k8s.io", 401),
+    ],
+)
+def test_websockets_bring_their_token_as_a_protocol(protocols: str, code: int) -> None:
+    async def work(api: Api) -> None:
+        headers = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-protocol": protocols}
+        request = Request(method="GET", path=STREAMS[0], headers=headers)
+        assert (await api.server.handle(request)).status == code
+        assert code == 401 or request.headers["sec-websocket-protocol"] == "v5.channel.k8s.io"
+        plain = await api.get(CONFIG_MAPS, user=None, headers={"sec-websocket-protocol": protocols})
+        assert plain.code == 401
+
+    asyncio.run(run(work, anonymous=False, static_tokens={"secret": User("root", ("system:masters",))}))

@@ -190,6 +190,9 @@ def _field(number: int, value: bytes) -> bytes:
     return bytes([number << 3 | 2, len(value)]) + value
 
 
+_CONFIG_MAP_ENVELOPE = _field(1, _field(1, b"v1") + _field(2, b"ConfigMap")) + _field(2, _field(2, b"k"))
+
+
 @served
 async def test_protobuf(api: Api) -> None:
     metadata = _field(1, b"packed") + _field(11, _field(1, b"app") + _field(2, b"web"))
@@ -198,6 +201,25 @@ async def test_protobuf(api: Api) -> None:
     made = (await api.post(CONFIG_MAPS, b"k8s\0" + envelope, media=PROTOBUF)).ok(201)
     assert made["data"] == {"k": "v"}
     assert made["metadata"]["labels"] == {"app": "web"}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{}", "does not begin with the bytes of a Kubernetes protobuf object"),
+        (b"k8s\0" + _CONFIG_MAP_ENVELOPE[:-1], "the body ends in the middle of a field"),
+        (b"k8s\0" + _field(1, _field(1, b"example.com/v1") + _field(2, b"Thing")), "send JSON"),
+    ],
+)
+@served
+async def test_protobuf_that_cannot_be_read(api: Api, body: bytes, said: str) -> None:
+    message = (await api.post(CONFIG_MAPS, body, media=PROTOBUF)).refused(415, "UnsupportedMediaType")
+    assert message.startswith(
+        "the body of the request was in an unknown format - accepted media types include: "
+    )
+    assert "application/json, application/yaml" in message
+    assert said in message
+    assert (await api.get(CONFIG_MAPS)).names == []
 
 
 # -- namespaces --------------------------------------------------------------------------------------

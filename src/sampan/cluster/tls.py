@@ -11,7 +11,7 @@ import contextlib
 import ssl
 import weakref
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sampan.base.clock import Clock
 
@@ -22,14 +22,22 @@ _Stamp = tuple[int, int]
 _loaded: weakref.WeakKeyDictionary[ssl.SSLContext, tuple[Path, Path, _Stamp]] = weakref.WeakKeyDictionary()
 
 
-def server_context(authority: Path, directory: Path, name: str) -> ssl.SSLContext:
-    """A TLS 1.2+ server context that takes client certificates of the authority, and also none."""
+def server_context(authority: Path, directory: Path, name: str, *others: Path) -> ssl.SSLContext:
+    """A TLS 1.2+ server context that takes client certificates of these authorities, and also none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load(context, directory / f"{name}.crt", directory / f"{name}.key")
-    context.load_verify_locations(authority)
+    for each in (authority, *others):
+        context.load_verify_locations(each)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def subject_of(authority: Path) -> Any:
+    """The subject of an authority's certificate, as `ssl.getpeercert` gives the issuer of what it signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_verify_locations(authority)
+    return context.get_ca_certs()[0]["subject"]
 
 
 def client_context(authority: Path, directory: Path, name: str) -> ssl.SSLContext:

@@ -1,7 +1,8 @@
 """Authentication: from a request to a User.
 
-Tried in this order, as kube-apiserver does: a client certificate that the transport verified, a static
-token, a bootstrap or service-account token. A request without credentials is anonymous.
+Tried in this order, as kube-apiserver does: a client certificate that the transport verified (a front proxy's
+stands for the user in its headers), a static token, a bootstrap or service-account token. A request without
+credentials is anonymous.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import bootstraptokens, users
+from sampan.apiserver.core import bootstraptokens, users, websockets
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import unauthorized
@@ -68,13 +69,15 @@ class Authenticator:
 
     def user(self, request: Request) -> User:
         """The user, impersonation not yet applied. Raises 401 for credentials that do not hold."""
-        if request.user is not None:
+        if request.user is not None and request.user is not users.REFUSED:
             return request.user
         header = request.headers.get("authorization", "")
         if header[:7].lower() == "bearer ":
             return self.token_user(header[7:].strip())
-        if header:
+        if header or request.user is not None:
             raise unauthorized()
+        if (token := websockets.take_token(request)) is not None:
+            return self.token_user(token)
         if not self._anonymous and request.path not in self._anonymous_paths:
             raise unauthorized()
         return users.ANONYMOUS

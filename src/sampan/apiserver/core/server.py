@@ -263,7 +263,12 @@ class ApiServer:
     async def _handle(self, request: Request) -> Response:
         if self.authenticator.external is not None:
             await self.authenticator.external.prepare(request)
-        asker = self.authenticator.user(request)
+        try:
+            asker = self.authenticator.user(request)
+        except StatusError:
+            if self.audit is not None:
+                self.audit.unauthenticated(request)
+            raise
         watch = "watch" in request.query and request.flag("watch")
         request.target = target = paths.parse(request.method, request.path, watch)
         if self.audit is not None:

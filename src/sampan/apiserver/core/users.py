@@ -24,6 +24,8 @@ class User(msgspec.Struct, frozen=True):
 
 
 ANONYMOUS: Final = User("system:anonymous", (UNAUTHENTICATED,))
+# Stands for a client certificate that says nothing: the request needs other credentials.
+REFUSED: Final = User("")
 ADMIN: Final = User("kubernetes-admin", (MASTERS, AUTHENTICATED))
 
 

@@ -21,6 +21,7 @@ from aiohttp.web_protocol import RequestHandler
 from sampan.apiserver.core import status, users
 from sampan.apiserver.core.bodies import MAX_BODY_BYTES
 from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.requestheader import FrontProxy
 from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.users import User
 from sampan.apiserver.http.relay import Relay
@@ -41,6 +42,9 @@ class HttpServer:
         self._api = api
         self._relay = relay
         self._log_error = log_error
+        # Whoever may say in headers who asks; set before the start, as is the TLS context that takes its
+        # certificates.
+        self.front_proxy: FrontProxy | None = None
         self._runner: web.Server | None = None
         self._sites: list[asyncio.Server] = []
         # Tasks of writes that go on although their client has gone.
@@ -137,17 +141,25 @@ class HttpServer:
             query_lists=lists,
             headers=headers,
             body=body,
-            user=certificate_user(http.transport) if http.transport is not None else None,
+            user=self._certified(http) if http.transport is not None else None,
             host=http.headers.get("Host", ""),
             remote=(http.remote or "") if self._api.audit is not None else "",
         )
 
+    def _certified(self, http: web.BaseRequest) -> User | None:
+        """The user by the connection's verified certificate; None where it has none."""
+        assert http.transport is not None
+        certificate = http.transport.get_extra_info("peercert")
+        if not certificate:
+            return None
+        user, front = certificate_user(certificate), self.front_proxy
+        if front is not None and certificate["issuer"] == front.authority:
+            return front.user(user.name if user is not None else "", http.headers.items())
+        return user
 
-def certificate_user(transport: asyncio.BaseTransport) -> User | None:
+
+def certificate_user(certificate: Mapping[str, Any]) -> User | None:
     """The user that a verified client certificate names: CN, and O for each group."""
-    certificate = transport.get_extra_info("peercert")
-    if not certificate:
-        return None
     name, groups = "", []
     for part in certificate["subject"]:
         for key, value in part:

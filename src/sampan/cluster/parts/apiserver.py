@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import traceback
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sampan.apiserver.core.aggregation.authentication import FRONT_PROXY_USER
 from sampan.apiserver.core.authn import TokenKeys
 from sampan.apiserver.core.request import Request
+from sampan.apiserver.core.requestheader import FrontProxy
 from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.server import Settings as ServerSettings
 from sampan.apiserver.core.users import ADMIN, User
@@ -21,7 +24,7 @@ from sampan.base.ids import RandomIds
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts import renewal
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
-from sampan.cluster.tls import client_context, server_context
+from sampan.cluster.tls import client_context, server_context, subject_of
 from sampan.kinds.loopback import LoopbackEndpoints
 from sampan.store.backend import Store
 from sampan.store.sqlite import SqliteStore
@@ -29,6 +32,7 @@ from sampan.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     from sampan.apiserver.core.audit.auditor import Auditor
 
+FRONT_PROXY_CA = "front-proxy-ca.crt"
 SWITCH_S = 0.0005
 ISSUER = f"https://kubernetes.default.svc.{DOMAIN}"
 
@@ -59,7 +63,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             loopback_pods=settings.runtime == "process",
             static_tokens=static_tokens(layout),
             client_ca=layout.authority.read_text(),
-            front_proxy_ca=(layout.pki / "front-proxy-ca.crt").read_text(),
+            front_proxy_ca=(layout.pki / FRONT_PROXY_CA).read_text(),
         ),
     )
     simulated = settings.runtime == "simulated"
@@ -78,7 +82,9 @@ async def run(layout: Layout, settings: Settings) -> None:
         server.authenticator.external = issuers
         upkeep.append(issuers.load())
     http = HttpServer(server, relay, _log_error)
-    tls = server_context(layout.authority, layout.pki, "apiserver")
+    http.front_proxy = front_proxy(layout)
+    trusted = (layout.pki / FRONT_PROXY_CA,) if http.front_proxy is not None else ()
+    tls = server_context(layout.authority, layout.pki, "apiserver", *trusted)
     upkeep.append(renewal.keep(layout, settings, clock))
     await server.start()
     tasks = [asyncio.ensure_future(work) for work in upkeep]
@@ -123,6 +129,20 @@ def auditor(settings: Settings, layout: Layout, clock: Clock) -> Auditor:
     return Auditor(
         audit.load(Path(settings.audit_policy)), LogFile(path=log, max_backups=10), clock, RandomIds()
     )
+
+
+def front_proxy(layout: Layout) -> FrontProxy | None:
+    """Whose headers are believed; nobody's where its authority is called as that of clients is."""
+    subject = subject_of(layout.pki / FRONT_PROXY_CA)
+    if subject == subject_of(layout.authority):
+        logging.getLogger(__name__).warning(
+            "%s has the same subject as %s, so that no front proxy can be told from a client; "
+            "make it anew under another name",
+            layout.pki / FRONT_PROXY_CA,
+            layout.authority,
+        )
+        return None
+    return FrontProxy(subject, frozenset({FRONT_PROXY_USER}))
 
 
 def token_keys(layout: Layout) -> TokenKeys:

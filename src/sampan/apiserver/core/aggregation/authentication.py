@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from sampan.apiserver.core.requestheader import EXTRA_PREFIX, GROUP_HEADER, UID_HEADER, USER_HEADER
 from sampan.schema import api
 
 NAME: Final = "extension-apiserver-authentication"
@@ -20,9 +21,10 @@ def objects(client_ca: str, front_proxy_ca: str) -> Iterator[Any]:
         "client-ca-file": client_ca,
         "requestheader-allowed-names": f'["{FRONT_PROXY_USER}"]',
         "requestheader-client-ca-file": front_proxy_ca,
-        "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
-        "requestheader-group-headers": '["X-Remote-Group"]',
-        "requestheader-username-headers": '["X-Remote-User"]',
+        "requestheader-extra-headers-prefix": f'["{EXTRA_PREFIX}"]',
+        "requestheader-group-headers": f'["{GROUP_HEADER}"]',
+        "requestheader-uid-headers": f'["{UID_HEADER}"]',
+        "requestheader-username-headers": f'["{USER_HEADER}"]',
     }
     yield api.ConfigMap(metadata=api.ObjectMeta(name=NAME, namespace="kube-system"), data=data)
     rule = api.PolicyRule(

@@ -17,6 +17,7 @@ from sampan.apiserver.core.audit import events
 from sampan.apiserver.core.audit.events import Line, Record
 from sampan.apiserver.core.audit.policy import COMPLETE, NONE, PANIC, RECEIVED, STARTED, Decision, Policy
 from sampan.apiserver.core.paths import Target
+from sampan.apiserver.core.paths import parse as parse_path
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.users import User
 from sampan.base.clock import Clock
@@ -27,6 +28,7 @@ MAX_WAITING: Final = 10_000
 FLUSH_EVERY_S: Final = 1.0
 BATCH_EVENTS: Final = 400
 _FORBIDDEN: Final = 403
+_NOBODY: Final = User("")
 _log = logging.getLogger(__name__)
 
 
@@ -79,8 +81,14 @@ class Auditor:
         decision: Decision = self._policy.decide(asker, verb, target, request.path)
         if decision.level == NONE:
             return
+        request.audit = self._record(request, decision, asker, verb, target)
+        self._add(request.audit, RECEIVED)
+
+    def _record(
+        self, request: Request, decision: Decision, asker: User, verb: str, target: Target | None
+    ) -> Record:
         given = request.headers.get("audit-id", "")
-        request.audit = Record(
+        return Record(
             audit_id=given[:64] or self._ids.uid(),
             decision=decision,
             request=request,
@@ -90,7 +98,17 @@ class Auditor:
             target=target,
             received=self._clock.now(),
         )
-        self._add(request.audit, RECEIVED)
+
+    def unauthenticated(self, request: Request) -> None:
+        """Put a record on a request whose credentials did not hold: its refusal will be its one event."""
+        watch = "watch" in request.query and request.flag("watch")
+        target = parse_path(request.method, request.path, watch)
+        verb = target.verb if target is not None else request.method.lower()
+        decision = self._policy.decide(_NOBODY, verb, target, request.path)
+        if decision.level == NONE:
+            return
+        request.audit = self._record(request, decision, _NOBODY, verb, target)
+        request.audit.failed = events.attempted(request)
 
     def end(self, request: Request, response: Response | None) -> None:
         """The request has its answer; None where it ended in a bug."""
@@ -99,6 +117,10 @@ class Auditor:
             return
         if response is None:
             self._add(record, PANIC, 500)
+            return
+        if record.failed:
+            response.headers["Audit-Id"] = record.audit_id
+            self._add(record, STARTED, response.status)
             return
         if response.status == _FORBIDDEN:
             record.annotations.setdefault(events.ANNOTATION_DECISION, "forbid")

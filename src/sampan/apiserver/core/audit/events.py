@@ -30,6 +30,8 @@ class Record(msgspec.Struct, kw_only=True):
     verb: str
     target: Target | None
     received: datetime
+    # What is said of a request whose credentials did not hold; "" for all others.
+    failed: str = ""
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -63,12 +65,17 @@ def event(line: Line) -> dict[str, Any]:
         "verb": record.verb,
         "user": _user(record.asker),
     }
+    if record.failed:
+        return made | {
+            **_client(request),
+            **({"objectRef": _reference(record.target)} if record.target is not None else {}),
+            "responseStatus": {"metadata": {}, "message": record.failed, "code": line.code},
+            "requestReceivedTimestamp": _stamp(record.received),
+            "stageTimestamp": _stamp(line.at),
+        }
     if record.user != record.asker:
         made["impersonatedUser"] = _user(record.user)
-    if request.remote:
-        made["sourceIPs"] = [request.remote]
-    if agent := request.headers.get("user-agent", ""):
-        made["userAgent"] = agent
+    made |= _client(request)
     if record.target is not None:
         made["objectRef"] = _reference(record.target)
     answer = _json(line.body) if line.code else None
@@ -85,6 +92,25 @@ def event(line: Line) -> dict[str, Any]:
     if line.annotations:
         made["annotations"] = line.annotations
     return made
+
+
+def _client(request: Request) -> dict[str, Any]:
+    agent = request.headers.get("user-agent", "")
+    found = {"sourceIPs": [request.remote] if request.remote else [], "userAgent": agent}
+    return {name: value for name, value in found.items() if value}
+
+
+def attempted(request: Request) -> str:
+    """What is said of a request that was not authenticated: by which means it tried."""
+    header = request.headers.get("authorization", "").lower()
+    means = [name for name in ("basic", "bearer") if header.startswith(f"{name} ")]
+    if "access_token" in request.query:
+        means.append("access_token")
+    if request.user is not None:
+        means.append("x509")
+    if not means:
+        return "Authentication failed, no credentials provided"
+    return f"Authentication failed, attempted: {', '.join(means)}"
 
 
 def _pairs(request: Request) -> list[tuple[str, str]]:
