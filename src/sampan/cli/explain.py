@@ -12,6 +12,7 @@ from sampan.base.errors import SampanError
 from sampan.cli.show import demand_cluster
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
+from sampan.cluster import scheduling
 from sampan.cluster.config import Layout
 from sampan.cluster.parts.clients import client_of
 from sampan.scheduler.asking import explain_pod
@@ -24,7 +25,8 @@ def explain(layout: Layout, namespace: str, name: str, output: str) -> int:
     """Print the explanation of one pod."""
 
     async def ask(client: Client) -> Explanation:
-        return await explain_pod(client, namespace, name)
+        chosen = scheduling.chosen(demand_cluster(layout).scheduler_config)
+        return await explain_pod(client, namespace, name, chosen.profiles if chosen is not None else ())
 
     found = asked(layout, ask)
     print(as_json(found) if output == "json" else explanation_text(found))

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sampan.base.errors import SampanError
 from sampan.client.client import Client
+from sampan.scheduler.cycle import Profile
 from sampan.scheduler.explain import Explanation, explain
 from sampan.scheduler.snapshot import Snapshot
 from sampan.scheduler.watching import KINDS
 from sampan.schema import api
 
 
-async def snapshot_of(client: Client) -> Snapshot:
-    """The cluster's nodes, pods, and what else plugins look at. Raises ApiError or ConnectionError."""
+async def snapshot_of(client: Client, more: Sequence[type[Any]] = ()) -> Snapshot:
+    """The cluster's nodes, pods, and what else plugins look at, `more` included.
+
+    Raises ApiError or ConnectionError.
+    """
     nodes = (await client.list(api.Node)).items
     pods = (await client.list(api.Pod)).items
-    kinds: tuple[type[Any], ...] = (*KINDS, api.PriorityClass)
+    kinds: tuple[type[Any], ...] = (*KINDS, api.PriorityClass, *more)
     others = {kind: (await client.list(kind)).items for kind in kinds}
     return Snapshot(nodes, pods, others)
 
 
-async def explain_pod(client: Client, namespace: str, name: str) -> Explanation:
-    """Explain one pod. Raises SampanError where there is no such pod, ApiError or ConnectionError."""
-    snapshot = await snapshot_of(client)
+async def explain_pod(
+    client: Client, namespace: str, name: str, profiles: Sequence[Profile] = ()
+) -> Explanation:
+    """Explain one pod, by its own profile of those that are configured (none: the usual one).
+
+    Raises SampanError where there is no such pod, ApiError or ConnectionError.
+    """
+    more = [kind for profile in profiles for plugin in profile.plugins for kind in plugin.kinds]
+    snapshot = await snapshot_of(client, more)
     pod = snapshot.pod(namespace, name)
     if pod is None:
         raise SampanError(f"There is no pod {name!r} in namespace {namespace!r}; see `kubectl get pods -A`.")
-    return explain(snapshot, pod)
+    own = next((p for p in profiles if p.name == pod.spec.schedulerName), None)
+    return explain(snapshot, pod, own or next(iter(profiles), None))

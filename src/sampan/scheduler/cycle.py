@@ -109,10 +109,12 @@ class Engine:
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._local = tuple(p for p in profile.filters if p.reach != CLUSTER and p.overrides("filter"))
         self._wide = tuple(p for p in profile.filters if p.reach == CLUSTER and p.overrides("filter"))
+        self._wide_bare = tuple(p for p in self._wide if not p.mounts_only)
         self._narrowing = tuple(p for p in profile.filters if p.overrides("narrow"))
         scorers = [(p, w) for p, w in profile.scorers if p.overrides("score") and w]
         self._local_scorers = tuple((p, w) for p, w in scorers if p.reach != CLUSTER)
         self._reserving = tuple(p for p in profile.filters if p.overrides("reserve"))
+        self._reserving_bare = tuple(p for p in self._reserving if not p.mounts_only)
         self._wide_scorers = tuple((p, w) for p, w in scorers if p.reach == CLUSTER)
 
     # -- deciding ------------------------------------------------------------------------------------
@@ -190,7 +192,8 @@ class Engine:
         """What has to be done for the pod before it is bound to the node of the row."""
         node = self.world.table.nodes[row]
         assert node is not None
-        return [work for plugin in self._reserving for work in plugin.reserve(pod, node, self.world)]
+        reserving = self._reserving if pod.shape.has_mounts else self._reserving_bare
+        return [work for plugin in reserving for work in plugin.reserve(pod, node, self.world)]
 
     def totals(self, pod: PodInfo, rows: RowIndex) -> Numbers:
         """The weighted sum of all scores of these rows."""
@@ -308,7 +311,7 @@ class Engine:
                 some = np.array([found[name] for name in names if name in found], dtype=np.intp)
                 rows = some if rows is None else np.intersect1d(rows, some)
         wide = []
-        for plugin in self._wide:
+        for plugin in self._wide if pod.shape.has_mounts else self._wide_bare:
             state = plugin.prepare(pod, world)
             if isinstance(state, Rejected):
                 return rows, state

@@ -99,6 +99,8 @@ class Plugin:
     scaling: ClassVar[str] = AS_IS
     # The kinds of events that `wakes` is asked about; others never make the plugin change its mind.
     events: ClassVar[frozenset[str]] = frozenset()
+    # Whether it is asked only about pods that mount claims or disks.
+    mounts_only: ClassVar[bool] = False
     # Further kinds whose objects the plugin reads through `world.cache`; their changes are events too.
     kinds: ClassVar[tuple[type[Any], ...]] = ()
 

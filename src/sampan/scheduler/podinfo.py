@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sampan.scheduler.claims import mounts_of, named
+from sampan.scheduler.claims import Mounts, mounts_of, named
 from sampan.scheduler.requests import Demand, demand
 from sampan.schema import api, codec
 
@@ -23,13 +23,14 @@ class Shape:
     `memo` is the plugins' own place for what they work out of it; pods of one shape share it.
     """
 
-    __slots__ = ("demand", "key", "memo", "mounts", "spec")
+    __slots__ = ("demand", "has_mounts", "key", "memo", "mounts", "spec")
 
     def __init__(self, key: bytes, pod: api.Pod) -> None:
         self.key = key
         self.spec = pod.spec
         self.demand = demand(pod, resized=False)
         self.mounts = mounts_of(pod.spec)
+        self.has_mounts = self.mounts != Mounts()
         self.memo: dict[Any, Any] = {}
 
 

@@ -56,6 +56,8 @@ class VolumeUse:
 
     def use(self, pod: PodInfo, node: str) -> None:
         """A pod is placed on a node."""
+        if not pod.shape.has_mounts:
+            return
         mounts = pod.shape.mounts
         for name, _ in pod.claims:
             key = (pod.namespace, name)
@@ -70,6 +72,8 @@ class VolumeUse:
 
     def leave(self, pod: PodInfo, node: str) -> None:
         """It is placed there no more."""
+        if not pod.shape.has_mounts:
+            return
         mounts = pod.shape.mounts
         for name, _ in pod.claims:
             key = (pod.namespace, name)

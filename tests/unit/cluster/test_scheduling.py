@@ -9,6 +9,7 @@ import pytest
 from sampan.base.errors import SampanError
 from sampan.cli.main import main
 from sampan.cluster import scheduling
+from sampan.scheduler.asking import explain_pod
 from sampan.schema import api
 from sampan.testing import Cluster
 from tests.unit.scheduler.test_shell import web
@@ -47,6 +48,10 @@ def test_profiles_of_a_file(tmp_path: Path) -> None:
         nodes = {p.metadata.name: p.spec.nodeName for p in cluster.client.list(api.Pod, "default")}
         assert len({node for name, node in nodes.items() if name.startswith("packed")}) == 1
         assert len({node for name, node in nodes.items() if name.startswith("spread")}) == 3
+        found_by = cluster.call(explain_pod(cluster.async_client, "default", "packed-0", found.profiles))
+        there = next(n for n in found_by.nodes if n.node == nodes["packed-0"])
+        assert there.score == max(n.score or 0 for n in found_by.nodes)
+        assert there.scores.keys() == {"NodeResourcesFit"}
         tainted = {"spec": {"taints": [{"key": "x", "effect": "NoSchedule"}]}}
         for number in (1, 2, 3):
             cluster.client.patch(api.Node, f"node-{number}", "", tainted)

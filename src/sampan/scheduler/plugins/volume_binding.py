@@ -50,6 +50,7 @@ class VolumeBinding(Plugin):
     """`curve` scores nodes by how much of the volumes found there is asked for; empty: no scores."""
 
     name: ClassVar[str] = "VolumeBinding"
+    mounts_only: ClassVar[bool] = True
     events: ClassVar[frozenset[str]] = frozenset(
         {
             NODE_EVENT,

@@ -50,6 +50,7 @@ class VolumeRestrictions(Plugin):
     one on each node, or many that only read it."""
 
     name: ClassVar[str] = "VolumeRestrictions"
+    mounts_only: ClassVar[bool] = True
     events: ClassVar[frozenset[str]] = frozenset({ASSIGNED_POD, "PersistentVolumeClaim"})
 
     def prepare(self, pod: PodInfo, world: World) -> _Restricted | None:
@@ -86,6 +87,7 @@ class NodeVolumeLimits(Plugin):
     """No more CSI volumes on a node than its CSINode allows for the driver."""
 
     name: ClassVar[str] = "NodeVolumeLimits"
+    mounts_only: ClassVar[bool] = True
     events: ClassVar[frozenset[str]] = frozenset(
         {NODE_EVENT, ASSIGNED_POD, "CSINode", "PersistentVolumeClaim", "VolumeAttachment"}
     )
@@ -120,6 +122,7 @@ class VolumeZone(Plugin):
     """Volumes that name a zone or region are used from there."""
 
     name: ClassVar[str] = "VolumeZone"
+    mounts_only: ClassVar[bool] = True
     events: ClassVar[frozenset[str]] = frozenset({NODE_EVENT, "PersistentVolumeClaim", "PersistentVolume"})
 
     def prepare(self, pod: PodInfo, world: World) -> list[tuple[str, frozenset[str]]] | None:
