@@ -259,8 +259,8 @@ def idle_deployments() -> None:
 
 
 def idle(cluster: Cluster, what: str, asked: float) -> None:
-    cluster.settle()
     time.sleep(SETTLING_S)
+    cluster.call(until(lambda: cluster.manager is not None and cluster.manager.idle))
     with Timer() as timer:
         time.sleep(IDLE_S)
     print(f"{what}: {timer.cpu_s / timer.wall_s * 100:.2f} % of a core (asked {asked:g} %)", flush=True)

@@ -108,6 +108,8 @@ class Executor:
         if not waits:
             return True
         waiting = asyncio.gather(*waits)
+        # Whoever stops a worker cancels this, and nobody asks any more how it ended.
+        waiting.add_done_callback(_asked)
         timer = asyncio.ensure_future(self._clock.sleep(SETTLE_MOST_S))
         try:
             await asyncio.wait((waiting, timer), return_when=asyncio.FIRST_COMPLETED)
@@ -264,6 +266,12 @@ _PERFORM: Final[dict[type[Effect], Callable[[Executor, Any], Awaitable[Write | N
     Update: Executor._update,
     UpdateStatus: Executor._update_status,
 }
+
+
+def _asked(ended: asyncio.Future[Any]) -> None:
+    """Take note of how it ended, so that asyncio does not complain that nobody did."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _written(obj: Any, resource: Resource[Any] | None = None) -> Write:

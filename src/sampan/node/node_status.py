@@ -206,6 +206,12 @@ async def renew_lease(
         except ApiError as error:
             if not (is_conflict(error) or is_not_found(error)):
                 raise
+    # Most nodes that hold none are new: made first, and only read where it turns out to be there.
+    try:
+        return await client.create(new_lease(node_name, owner_uid, duration_s, clock.now(), None))
+    except ApiError as error:
+        if not is_already_exists(error):
+            raise
     found = await get_or_none(client, api.Lease, node_name, LEASE_NAMESPACE)
     lease = new_lease(node_name, owner_uid, duration_s, clock.now(), found)
     return await (client.update(lease) if found is not None else client.create(lease))

@@ -26,7 +26,7 @@ from sampan.node.model import NodeFacts, Trouble
 from sampan.node.names import POD_GRACE, uid_of
 from sampan.node.probe_runner import ProbeRunner
 from sampan.node.runtimes.runtime import Container, Listing, Runtime, RuntimeFailure, Sandbox, State
-from sampan.node.status_writer import StatusWriter
+from sampan.node.status_writer import WRITERS, StatusWriter
 from sampan.node.timers import Timers
 from sampan.node.views import by_pod, listing_of
 from sampan.node.worker import PodWorker
@@ -69,10 +69,11 @@ class PodHost:
         services: Callable[[], Iterable[api.Service]] = tuple,
         record: Record = no_record,
         writers: int | None = None,
+        status_turns: int = 0,
     ) -> None:
         self.timers = Timers(clock)
         self.probes = ProbeRunner(runtime, clock, self.timers)
-        self.statuses = StatusWriter(client, clock, **({"writers": writers} if writers else {}))
+        self.statuses = StatusWriter(client, clock, writers=writers or WRITERS, turns=status_turns)
         self.files = files or NoFiles()
         self.carry_out = CarryOut(config, runtime, client, clock, self.files, self.statuses, services)
         self.workers: dict[str, PodWorker] = {}

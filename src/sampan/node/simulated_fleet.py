@@ -33,6 +33,8 @@ from sampan.schema import api, codec
 LOCAL_PATHS: Final = "/var/lib/sampan/simulated"
 REGISTERING_AT_ONCE: Final = 64
 STATUS_WRITERS: Final = 64
+# A pod that starts or ends at once has done so within so many turns of the event loop.
+STATUS_TURNS: Final = 8
 RETRY_S: Final = 0.5
 NODE_NETWORK: Final = ipaddress.ip_network("172.16.0.0/12")
 CAPACITY: Final[Mapping[str, str]] = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi"}
@@ -108,6 +110,7 @@ class SimulatedNodes:
             admit=self._admit,
             record=record,
             writers=STATUS_WRITERS,
+            status_turns=STATUS_TURNS,
         )
 
     @property

@@ -54,13 +54,18 @@ class _Pending(msgspec.Struct):
 
 
 class StatusWriter:
-    """Coalesces: while a pod's write is under way only the newest status after it is kept."""
+    """Coalesces: while a pod's write is under way only the newest status after it is kept.
 
-    def __init__(self, client: Client, clock: Clock, *, writers: int = WRITERS) -> None:
+    `turns` is how many turns of the event loop a status waits before it is written: where containers start
+    and stop at once, as simulated ones do, the steps in between are then no writes of their own.
+    """
+
+    def __init__(self, client: Client, clock: Clock, *, writers: int = WRITERS, turns: int = 0) -> None:
         self._client = client
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
         self._writers = asyncio.Semaphore(writers)
+        self._turns = turns
         self.written = 0
 
     def put(self, key: PodKey, before: api.PodStatus, status: api.PodStatus) -> None:
@@ -87,6 +92,8 @@ class StatusWriter:
     async def _write(self, entry: _Pending) -> None:
         failures = 0
         while entry.status is not None:
+            for _ in range(self._turns):
+                await asyncio.sleep(0)
             status, entry.status = entry.status, None
             try:
                 await self._patch(entry, status)

@@ -50,6 +50,8 @@ from sampan.testing.sync import SyncClient
 T = TypeVar("T")
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 START_LIMIT_S: Final = 30.0
+# Each node is registered by four writes; where others use the machine, too, that is not always quick.
+START_LIMIT_PER_NODE_S: Final = 0.02
 WAIT_LIMIT_S: Final = 10.0
 _POLL_S: Final = 0.002
 
@@ -111,8 +113,9 @@ class Cluster:
         """Start; returns once the API server answers and every node is Ready."""
         self._thread = threading.Thread(target=self._run, name="sampan cluster", daemon=True)
         self._thread.start()
-        if not self._started.wait(START_LIMIT_S):
-            raise TimeoutError(f"the cluster did not start within {START_LIMIT_S:.0f} s")
+        limit_s = START_LIMIT_S + START_LIMIT_PER_NODE_S * self._options.nodes
+        if not self._started.wait(limit_s):
+            raise TimeoutError(f"the cluster did not start within {limit_s:.0f} s")
         if self._failure is not None:
             raise self._failure
 

@@ -8,7 +8,7 @@ import aiohttp
 
 from sampan.base.clock import SimulatedClock
 from sampan.client.queue import WorkQueue
-from sampan.cluster.parts.manager_metrics import FILE, MetricsServer
+from sampan.cluster.parts.manager_metrics import FILE, ManagerMetricsServer
 from sampan.controllers.runtime.metrics import render
 from tests.fakes.waiting import run
 
@@ -54,8 +54,8 @@ def test_queues_are_shown_under_kubernetes_names() -> None:
 
 def test_they_are_served_and_the_address_is_in_a_file(tmp_path: Path) -> None:
     async def main() -> None:
-        server = MetricsServer(lambda: "workqueue_depth 1\n", tmp_path)
-        other = MetricsServer(lambda: "", tmp_path / "..")
+        server = ManagerMetricsServer(lambda: "workqueue_depth 1\n", tmp_path)
+        other = ManagerMetricsServer(lambda: "", tmp_path / "..")
         url = await server.start(0)
         port = int(url.split(":")[2].split("/")[0])
         assert await other.start(port) != url  # a port that is taken is no reason not to run

@@ -17,7 +17,7 @@ from sampan.cluster import addons, scheduling
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts import metrics as resource_metrics
 from sampan.cluster.parts.clients import client_of
-from sampan.cluster.parts.manager_metrics import MetricsServer
+from sampan.cluster.parts.manager_metrics import ManagerMetricsServer
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
@@ -75,7 +75,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             tasks.create_task(scheduler.run())
             tasks.create_task(Recommender(leader, clock).run())
 
-    metrics = MetricsServer(manager.metrics_text, layout.run)
+    metrics = ManagerMetricsServer(manager.metrics_text, layout.run)
     await metrics.start()
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -16,7 +16,7 @@ FILE: Final = "manager-metrics"
 _log = logging.getLogger(__name__)
 
 
-class MetricsServer:
+class ManagerMetricsServer:
     """Serves the text that `render` gives. The file `manager-metrics` in `directory` holds its address."""
 
     def __init__(self, render: Callable[[], str], directory: Path) -> None:
