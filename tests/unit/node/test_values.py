@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from sampan.node.admission import NodeView, admit
@@ -258,6 +259,17 @@ def docker_config(*registries: str) -> api.Secret:
     auth = base64.b64encode(b"bob:pw").decode()
     config = {"auths": {registry: {"auth": auth} for registry in registries}}
     return api.Secret(data={".dockerconfigjson": json.dumps(config).encode()})
+
+
+def test_extended_resources_may_be_the_schedulers_word() -> None:
+    trusting = msgspec.structs.replace(VIEW, trusts_extended=True)
+    gpu = make_pod(containers=[container(resources={"requests": {"example.com/gpu": "1"}})])
+    assert admit(gpu, [], trusting) is None
+    both = {"example.com/gpu": "1", "cpu": "2"}
+    refused = admit(make_pod(containers=[container(resources={"requests": both})]), [], trusting)
+    assert refused is not None and refused.reason == "OutOfcpu"
+    known = msgspec.structs.replace(trusting, allocatable={**VIEW.allocatable, "example.com/gpu": 0})
+    assert admit(gpu, [], known) is not None
 
 
 @pytest.mark.parametrize(

@@ -414,3 +414,40 @@ def test_a_shape_scores_how_much_of_the_volumes_is_asked_for(shape: list[Any], b
 def test_bad_args(args: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         made_of(args)
+
+
+def storage(capacity: str = "", most: str = "", topology: Any = None, name: str = "made") -> Any:
+    rest = {"capacity": capacity} if capacity else {}
+    rest |= {"maximumVolumeSize": most} if most else {}
+    rest |= {"nodeTopology": topology} if topology is not None else {}
+    return made(api.CSIStorageCapacity, f"c{capacity}{most}", "default", storageClassName=name, **rest)
+
+
+WEST = {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["west"]}]}
+
+
+@pytest.mark.parametrize(
+    ("capacities", "nodes"),
+    [
+        ([], ""),
+        ([storage("2Gi", topology={})], "abc"),
+        ([storage("2Gi", topology=WEST)], "bc"),
+        ([storage("2Gi", topology={"matchLabels": {"host": "a"}}), storage("3Gi", topology=WEST)], "abc"),
+        ([storage("2Gi", "512Mi", topology={})], ""),
+        ([storage("", "2Gi", topology={})], "abc"),
+        ([storage("512Mi", topology={})], ""),
+        ([storage("2Gi")], ""),
+        ([storage(topology={})], ""),
+        ([storage("2Gi", topology={}, name="other")], ""),
+    ],
+)
+def test_room_as_the_driver_tells_it(capacities: list[Any], nodes: str) -> None:
+    driver = made(api.CSIDriver, "example.com/maker", spec={"storageCapacity": True})
+    there = world(claim(storageClassName="made"), MADE, driver, *capacities)
+    engine = Engine(default_profile(), there)
+    said = {name: engine.refusal(there.infos.of(using()), row) for name, row in there.table.rows.items()}
+    assert {name for name, why in said.items() if not why} == set(nodes)
+    assert set(said.values()) <= {"", "node(s) did not have enough free storage"}
+    silent = made(api.CSIDriver, "example.com/maker", spec={"storageCapacity": False})
+    there.cache(api.CSIDriver).put(silent)
+    assert not any(engine.refusal(there.infos.of(using()), row) for row in there.table.rows.values())
