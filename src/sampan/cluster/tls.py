@@ -6,7 +6,6 @@ when `reload` is called: new connections have the new certificate, those there a
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ssl
 import weakref
@@ -57,12 +56,16 @@ def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
 def reload() -> int:
     """Take over every certificate that was renewed; returns how many that were.
 
-    A pair that is being written just now does not fit together: it is taken over the next time.
+    A pair that is being written just now does not fit together: it is taken over the next time. To be called
+    where connections are accepted, not beside it: a context takes the certificate and then the key, and what
+    connects between the two is shown a pair that does not fit.
     """
     count = 0
     for context, (certificate, key, stamp) in list(_loaded.items()):
         with contextlib.suppress(OSError):  # ssl.SSLError is one
             if _stamp(certificate) != stamp:
+                # A context that refuses a pair has lost the one it had.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
                 _load(context, certificate, key)
                 count += 1
     return count
@@ -72,7 +75,7 @@ async def follow(clock: Clock) -> None:
     """Reload once a minute until cancelled."""
     while True:
         await clock.sleep(RELOAD_EVERY_S)
-        await asyncio.to_thread(reload)
+        reload()
 
 
 def _stamp(path: Path) -> _Stamp:

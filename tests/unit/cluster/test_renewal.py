@@ -90,6 +90,18 @@ def test_a_renewed_certificate_is_shown_and_connections_stay(tmp_path: Path) -> 
         runner.run(work())
 
 
+def _shown(server: ssl.SSLContext, layout: Layout) -> bytes | None:
+    """The certificate that a client of this context sees; the two talk in memory."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    trusting = ssl.create_default_context(cafile=str(layout.authority))
+    client = trusting.wrap_bio(back, there, server_hostname="127.0.0.1")
+    serving = server.wrap_bio(there, back, server_side=True)
+    for side in (client, serving) * 3:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return client.getpeercert(binary_form=True)
+
+
 def test_a_half_written_pair_is_left_for_the_next_time(tmp_path: Path) -> None:
     layout, now = Layout(tmp_path), datetime.now(UTC)
     credentials.ensure(layout, SETTINGS, now)
@@ -99,6 +111,7 @@ def test_a_half_written_pair_is_left_for_the_next_time(tmp_path: Path) -> None:
     (layout.pki / "apiserver.crt").write_bytes(other)
     tls.reload()
     assert tls._loaded[context][2] != tls._stamp(layout.pki / "apiserver.crt")
+    assert _shown(context, layout) == ssl.PEM_cert_to_DER_cert(good.decode())
     (layout.pki / "apiserver.crt").write_bytes(good)
     tls.reload()
     assert tls._loaded[context][2] == tls._stamp(layout.pki / "apiserver.crt")
