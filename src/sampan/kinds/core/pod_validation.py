@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from sampan.kinds.core import known_specs
 from sampan.kinds.core.addresses import validate_ip
 from sampan.kinds.core.choices import validate_choice
 from sampan.kinds.core.container_validation import Surroundings, validate_containers
@@ -37,6 +38,7 @@ from sampan.schema import api
 MIRROR: Final = "kubernetes.io/config.mirror"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 
+_KNOWN: Final = known_specs.KnownSpecs()
 _SPEC: Final = Path("spec")
 _ANNOTATIONS: Final = Path("metadata.annotations")
 _INT32_MAX: Final = 2**31 - 1
@@ -66,7 +68,18 @@ def validate_pod(pod: api.Pod) -> list[FieldError]:
         if pod.metadata.annotations
         else []
     )
-    errors += validate_pod_spec(spec, _SPEC, pod)
+    shape = known_specs.shape(spec)
+    if shape in _KNOWN:
+        if spec.nodeName:
+            errors += [
+                field.invalid(_SPEC["nodeName"], spec.nodeName, message)
+                for message in names.dns1123_subdomain(spec.nodeName)
+            ]
+    else:
+        found = validate_pod_spec(spec, _SPEC, pod)
+        if not found:
+            _KNOWN.add(shape)
+        errors += found
     if not spec.serviceAccountName:
         errors += _validate_no_tokens(spec)
     if spec.nodeName and spec.schedulingGates:
