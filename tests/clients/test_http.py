@@ -60,7 +60,8 @@ def test_large_answers_are_compressed(live: Cluster, own: str) -> None:
     code, headers, packed = ask(live, "GET", path, Accept_Encoding="gzip, deflate")
     assert (code, headers["Content-Encoding"]) == (200, "gzip")
     assert len(small) < len(packed) < len(plain)
-    assert gzip.decompress(packed) == plain
+    # Something else may have been written meanwhile, which moves the revision of the list.
+    assert json.loads(gzip.decompress(packed))["items"] == json.loads(plain)["items"]
 
 
 def test_what_is_too_large_or_too_deep(live: Cluster, own: str) -> None:

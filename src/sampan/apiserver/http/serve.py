@@ -1,7 +1,7 @@
-"""The API server on a socket: TLS, HTTP/1.1, streams. aiohttp carries; the core answers.
+"""The API server on a socket: TLS, HTTP/1.1, streams. The core answers.
 
-This is the low-level aiohttp server, without its router and middlewares: every request goes to one callable,
-and the path is taken apart once, by the core.
+Small requests are carried by `Connection`, all others by the low-level aiohttp server, without its router and
+middlewares: every request goes to one callable, and the path is taken apart once, by the core.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
@@ -24,6 +25,7 @@ from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.requestheader import FrontProxy
 from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.users import User
+from sampan.apiserver.http.connection import IDLE_LIMIT_S, Connection
 from sampan.apiserver.http.relay import Relay
 from sampan.base.errors import SampanError
 
@@ -32,6 +34,7 @@ _READING: Final = frozenset({"GET", "HEAD"})
 COMPRESS_ABOVE_BYTES: Final = 128 * 1024
 _BACKLOG: Final = 1024
 _SHUTDOWN_S: Final = 2.0
+_SWEEP_EVERY_S: Final = 60.0
 _HEADERS: Final = {"Cache-Control": "no-cache, private"}
 
 
@@ -47,6 +50,8 @@ class HttpServer:
         self.front_proxy: FrontProxy | None = None
         self._runner: web.Server | None = None
         self._sites: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
         # Tasks of writes that go on although their client has gone.
         self._writes: set[asyncio.Task[Response]] = set()
 
@@ -61,8 +66,10 @@ class HttpServer:
                 keepalive_timeout=3600.0,
             )
         loop = asyncio.get_running_loop()
+        if self._sweep is None:
+            self._close_idle()
         try:
-            site = await loop.create_server(self._runner, host, port, ssl=tls, backlog=_BACKLOG)
+            site = await loop.create_server(self._connection, host, port, ssl=tls, backlog=_BACKLOG)
         except OSError as problem:
             raise SampanError(
                 f"The API server cannot listen on {host}:{port}: {problem.strerror or problem}. "
@@ -72,9 +79,32 @@ class HttpServer:
         bound: int = site.sockets[0].getsockname()[1]
         return bound
 
+    def _connection(self) -> Connection:
+        assert self._runner is not None, "made before anything listens"
+        return Connection(
+            self._respond, self._is_elsewhere, self._runner, certificate_user, self._connections
+        )
+
+    def _is_elsewhere(self, path: str) -> bool:
+        return bool(self._api.aggregator.routes) and self._api.aggregator.find(path) is not None
+
+    def _close_idle(self) -> None:
+        """Once a minute: who has asked nothing for an hour is gone, or can connect again."""
+        long_ago_s = time.monotonic() - IDLE_LIMIT_S
+        for connection in [one for one in self._connections if one.is_idle and one.last_used_s < long_ago_s]:
+            connection.close()
+        self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._close_idle)
+
     async def close(self) -> None:
         for site in self._sites:
             site.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._connections):
+            connection.close()
+        busy = [connection.task for connection in self._connections if connection.task is not None]
+        if busy:
+            await asyncio.wait(busy, timeout=_SHUTDOWN_S)
         if self._runner is not None:
             await self._runner.shutdown(_SHUTDOWN_S)
         await self._relay.close()
@@ -83,14 +113,7 @@ class HttpServer:
         request = await self._read(http)
         if isinstance(request, Response):
             return _plain(request)
-        try:
-            response = await self._answer(request)
-        except (asyncio.CancelledError, ConnectionError):
-            raise
-        except Exception as problem:  # the one place where a bug becomes an answer
-            if self._log_error is not None:
-                self._log_error(request, problem)
-            response = status.internal(f"{type(problem).__name__}: {problem}").response()
+        response = await self._answered(request)
         if response.chunks is not None:
             return await _stream(http, response)
         if response.tunnel is not None:
@@ -99,9 +122,26 @@ class HttpServer:
             finally:
                 if response.ended is not None:
                     response.ended()
-        if len(response.body) > COMPRESS_ABOVE_BYTES and request.method == "GET":
-            await _compress(request, response)
+        await _compress(request, response)
         return _plain(response)
+
+    async def _respond(self, request: Request) -> Response:
+        """The whole answer to a request that is neither streamed nor relayed."""
+        response = await self._answered(request)
+        assert response.chunks is None and response.tunnel is None, f"{request.path} is not answered whole"
+        if len(response.body) > COMPRESS_ABOVE_BYTES:
+            await _compress(request, response)
+        return response
+
+    async def _answered(self, request: Request) -> Response:
+        try:
+            return await self._answer(request)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as problem:  # the one place where a bug becomes an answer
+            if self._log_error is not None:
+                self._log_error(request, problem)
+            return status.internal(f"{type(problem).__name__}: {problem}").response()
 
     async def _answer(self, request: Request) -> Response:
         if request.method in _READING:
@@ -183,6 +223,8 @@ def _request(
 
 async def _compress(request: Request, response: Response) -> None:
     """Compress a large answer for clients that take gzip, in a thread: the loop has others to serve."""
+    if len(response.body) <= COMPRESS_ABOVE_BYTES or request.method != "GET":
+        return
     accepted = request.headers.get("Accept-Encoding") or request.headers.get("accept-encoding", "")
     if "gzip" in accepted and "Content-Encoding" not in response.headers:
         response.body = await asyncio.to_thread(_gzip, response.body)

@@ -1,0 +1,254 @@
+"""One connection over loopback: what it answers itself, what it hands to aiohttp, and what order it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.http import connection
+from sampan.apiserver.http.connection import Connection
+
+LIMIT_S = 20
+
+
+class Other(asyncio.Protocol):
+    """Stands for aiohttp: says what it was handed, and echoes what comes then."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(b"other:" + data)
+
+
+class Server:
+    """Answers with the path and the body; a path that begins with /wait waits for `go`."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.seen: list[Request] = []
+        self.cancelled: list[str] = []
+        self.open: set[Connection] = set()
+        self.others: list[Other] = []
+
+    async def answer(self, request: Request) -> Response:
+        self.seen.append(request)
+        if request.path.startswith("/wait"):
+            try:
+                await self.go.wait()
+            except asyncio.CancelledError:
+                self.cancelled.append(request.path)
+                raise
+        if request.path == "/gone":
+            raise ConnectionResetError
+        headers = {"Warning": "one\r\nX-Forged: two"} if request.path == "/warn" else {}
+        code = 299 if request.path == "/odd" else 200
+        return Response(status=code, body=f"{request.path} {request.body.decode()}".encode(), headers=headers)
+
+    def connection(self) -> Connection:
+        return Connection(
+            self.answer, lambda path: path == "/elsewhere", self.other, lambda _: None, self.open
+        )
+
+    def other(self) -> Other:
+        self.others.append(Other())
+        return self.others[-1]
+
+
+def serve(
+    work: Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+) -> None:
+    async def whole() -> None:
+        made = Server()
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(made.connection, "127.0.0.1", 0)
+        async with asyncio.timeout(LIMIT_S), listening:
+            reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+            await work(made, reader, writer)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            for left in [*made.open, *made.others]:
+                left.abort()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    asyncio.run(whole())
+
+
+async def reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], str]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+    body = await reader.readexactly(int(headers["content-length"]))
+    return int(head[0].split()[1]), headers, body.decode()
+
+
+def post(path: str, body: str, *lines: str) -> bytes:
+    head = [f"POST {path} HTTP/1.1", "Host: here", f"Content-Length: {len(body)}", *lines]
+    return ("\r\n".join(head) + "\r\n\r\n" + body).encode()
+
+
+def test_requests_one_after_the_other() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(3):
+            writer.write(post("/p?a=1&a=2&b=", f"body {number}", "Accept: x", "ACCEPT: y"))
+            code, headers, body = await reply(reader)
+            assert (code, body) == (200, f"/p body {number}")
+            assert headers["content-type"] == "application/json"
+            assert headers["date"].endswith("gmt")
+        seen = server.seen[0]
+        assert (seen.query, seen.query_lists) == ({"a": "1", "b": ""}, {"a": ["1", "2"], "b": [""]})
+        assert (seen.accept, seen.host, seen.remote) == ("x", "here", "127.0.0.1")
+
+    serve(work)
+
+
+def test_answers_keep_the_order_of_requests_that_were_sent_at_once() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/wait", "1") + post("/b", "2") + b"GET /c HTTP/1.1\r\nHost: h\r\n\r\n")
+        await asyncio.sleep(0)
+        server.go.set()
+        assert [(await reply(reader))[2] for _ in range(3)] == ["/wait 1", "/b 2", "/c "]
+
+    serve(work)
+
+
+@pytest.mark.parametrize("step", [1, 7, 60])
+def test_a_request_may_come_in_pieces(step: int) -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = post("/p", "x" * 50)
+        for start in range(0, len(data), step):
+            writer.write(data[start : start + step])
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await reply(reader))[2] == "/p " + "x" * 50
+
+    serve(work)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /api/v1/pods?watch=1 HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /api/v1/pods?%77atch=1 HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /api/v1/watch/pods HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /pods/p/log?follow=true HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /pods/p/%6cog HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"POST /pods/p/exec HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+        b"GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /x HTTP/1.0\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n",
+        b"not HTTP at all\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\n",
+        b"\x16\x03\x01\r\n\r\n",
+    ],
+)
+def test_what_is_handed_over_with_every_byte(data: bytes) -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/first", "1"))
+        await reply(reader)
+        writer.write(data)
+        assert await reader.readexactly(len(data) + 6) == b"other:" + data
+        writer.write(b"more")  # and it stays there
+        assert await reader.readexactly(10) == b"other:more"
+        assert [request.path for request in server.seen] == ["/first"]
+        assert not server.open
+
+    serve(work)
+
+
+def test_a_head_without_end_is_handed_over() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * connection.HEAD_MOST_BYTES)
+        assert await reader.readexactly(10) == b"other:GET "
+
+    serve(work)
+
+
+def test_a_client_that_goes_ends_what_it_waited_for() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/wait", ""))
+        while not server.seen:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0)
+        writer.close()
+        while server.cancelled != ["/wait"]:  # noqa: ASYNC110 - nor for this
+            await asyncio.sleep(0)
+        assert not server.open
+
+    serve(work)
+
+
+def test_a_client_that_wants_the_connection_closed_is_obeyed() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/p", "", "Connection: close"))
+        _, headers, _ = await reply(reader)
+        assert headers["connection"] == "close"
+        assert await reader.read() == b""
+
+    serve(work)
+
+
+def test_a_header_ends_where_its_line_does() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/warn", ""))
+        _, headers, _ = await reply(reader)
+        assert headers["warning"] == "one  x-forged: two"
+        assert "x-forged" not in headers
+        writer.write(post("/odd", ""))
+        assert (await reply(reader))[0] == 299
+
+    serve(work)
+
+
+def test_who_floods_is_not_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "AHEAD_MOST_BYTES", 1000)
+
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/wait", ""))
+        many = 200
+        writer.write(post("/b", "x" * 100) * many)
+        while not server.open or next(iter(server.open))._reading:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        server.go.set()
+        assert [(await reply(reader))[2][:5] for _ in range(many + 1)] == ["/wait", *["/b xx"[:5]] * many]
+
+    serve(work)
+
+
+def test_an_answer_that_breaks_off_ends_the_connection() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /gone HTTP/1.1\r\nHost: h\r\n\r\n")
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+
+    serve(work)
+
+
+def test_closing_waits_for_the_answer() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/wait", "1"))
+        while not server.seen:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0)
+        (one,) = server.open
+        one.close()
+        server.go.set()
+        _, headers, body = await reply(reader)
+        assert (headers["connection"], body) == ("close", "/wait 1")
+        assert await reader.read() == b""
+
+    serve(work)
