@@ -38,6 +38,7 @@ class Server:
         self.cancelled: list[str] = []
         self.open: set[Connection] = set()
         self.others: list[Other] = []
+        self.is_proxy = False
 
     async def answer(self, request: Request) -> Response:
         self.seen.append(request)
@@ -55,7 +56,11 @@ class Server:
 
     def connection(self) -> Connection:
         return Connection(
-            self.answer, lambda path: path == "/elsewhere", self.other, lambda _: None, self.open
+            self.answer,
+            lambda path: path == "/elsewhere",
+            self.other,
+            lambda _: (None, self.is_proxy),
+            self.open,
         )
 
     def other(self) -> Other:
@@ -168,6 +173,18 @@ def test_what_is_handed_over_with_every_byte(data: bytes) -> None:
         assert await reader.readexactly(10) == b"other:more"
         assert [request.path for request in server.seen] == ["/first"]
         assert not server.open
+
+    serve(work)
+
+
+def test_what_a_front_proxy_asks_is_handed_over() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.is_proxy = True
+        reader, proxy = await asyncio.open_connection(*writer.get_extra_info("peername"))
+        proxy.write(post("/p", ""))
+        assert await reader.readexactly(10) == b"other:POST"
+        proxy.close()
+        await proxy.wait_closed()
 
     serve(work)
 

@@ -70,10 +70,14 @@ class Connection(asyncio.Protocol):
         answer: Answer,
         is_elsewhere: Callable[[str], bool],
         to_aiohttp: Callable[[], asyncio.Protocol],
-        user_of: Callable[[asyncio.BaseTransport], User | None],
+        user_of: Callable[[asyncio.BaseTransport], tuple[User | None, bool]],
         open_connections: set[Connection],
     ) -> None:
-        """`is_elsewhere` tells paths that other servers answer; `to_aiohttp` makes who takes over."""
+        """`is_elsewhere` tells paths that other servers answer; `to_aiohttp` makes who takes over.
+
+        `user_of` gives the user of the connection's certificate, and whether it is a front proxy's, whose
+        requests say in their headers who asks.
+        """
         self._answer = answer
         self._is_elsewhere = is_elsewhere
         self._to_aiohttp = to_aiohttp
@@ -81,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._open = open_connections
         self._transport: asyncio.Transport | None = None
         self._user: User | None = None
+        self._is_proxy = False
         self._remote = ""
         self._data = b""
         # What answers the request there is, and None between requests.
@@ -94,7 +99,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._user = self._user_of(transport)
+        self._user, self._is_proxy = self._user_of(transport)
         peer = transport.get_extra_info("peername")
         self._remote = str(peer[0]) if peer else ""
         self.last_used_s = time.monotonic()
@@ -173,7 +178,7 @@ class Connection(asyncio.Protocol):
     def _request(self, method: str, head: Head) -> Request | None:
         """The request but for its body; None where aiohttp is to have it."""
         headers = head.headers
-        if method not in _METHODS or not _OTHERS_WORK.isdisjoint(headers):
+        if self._is_proxy or method not in _METHODS or not _OTHERS_WORK.isdisjoint(headers):
             return None
         length = headers.get("content-length")
         if length:

@@ -81,9 +81,14 @@ class HttpServer:
 
     def _connection(self) -> Connection:
         assert self._runner is not None, "made before anything listens"
-        return Connection(
-            self._respond, self._is_elsewhere, self._runner, certificate_user, self._connections
-        )
+        return Connection(self._respond, self._is_elsewhere, self._runner, self._user_of, self._connections)
+
+    def _user_of(self, transport: asyncio.BaseTransport) -> tuple[User | None, bool]:
+        certificate = transport.get_extra_info("peercert")
+        if not certificate:
+            return None, False
+        front = self.front_proxy
+        return certificate_user(certificate), front is not None and certificate["issuer"] == front.authority
 
     def _is_elsewhere(self, path: str) -> bool:
         return bool(self._api.aggregator.routes) and self._api.aggregator.find(path) is not None
