@@ -75,6 +75,10 @@ class SimulatedClock:
         heapq.heappush(self._sleepers, (self._elapsed_s + delay_s, next(self._order), woken))
         await woken
 
+    def set_by(self, delta_s: float) -> None:
+        """Set the wall clock, ahead or back, as NTP does with one that was wrong; sleepers sleep on."""
+        self._start += timedelta(seconds=delta_s)
+
     async def advance(self, delay_s: float) -> None:
         """Move the clock by `delay_s` seconds, running whatever falls due on the way."""
         target_s = self._elapsed_s + delay_s

@@ -33,6 +33,15 @@ class Entry(msgspec.Struct, frozen=True):
     obj: Any
 
 
+def _belongs_as_before(old: Any, new: Any) -> bool:
+    return bool(
+        old.uid == new.uid
+        and old.deletionTimestamp == new.deletionTimestamp
+        and old.ownerReferences == new.ownerReferences
+        and old.finalizers == new.finalizers
+    )
+
+
 class Everything:
     """Informers for every kind, custom ones included; new kinds join when their definition is established.
 
@@ -54,7 +63,11 @@ class Everything:
         self._known = asyncio.Event()
 
     def on_change(self, handler: Handler) -> None:
-        """Call `handler(resource, old, new)` for each change from now on."""
+        """Call `handler(resource, old, new)` from now on.
+
+        It is told of what comes, goes, or changes its owners, its finalizers or its deletion: no more than
+        that concerns those who care for every kind, and most changes are heartbeats and statuses.
+        """
         self._handlers.append(handler)
 
     def by_uid(self, uid: str) -> Entry | None:
@@ -143,11 +156,14 @@ class Everything:
         resource = self._resources.get(key)
         if resource is None:
             return
+        if resource.kind in _TELL_OF_KINDS:
+            self._stale.set()
+        if old is not None and new is not None and _belongs_as_before(old.metadata, new.metadata):
+            self._index(Entry(resource, new), enter=True)
+            return
         for obj, enter in ((old, False), (new, True)):
             if obj is not None:
                 self._index(Entry(resource, obj), enter)
-        if resource.kind in _TELL_OF_KINDS:
-            self._stale.set()
         for handler in self._handlers:
             handler(resource, old, new)
 

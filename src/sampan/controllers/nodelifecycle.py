@@ -55,7 +55,9 @@ def gather(caches: Caches, key: Key, grace_s: float = GRACE_S) -> View | None:
         return None
     heard = [_heartbeat(node, nodes.seen_at("", key.name)), caches.of(api.Lease).seen_at(LEASES, key.name)]
     heard_at = max((moment for moment in heard if moment is not None), default=None)
-    pods = () if is_ready(node) else tuple(caches.of(api.Pod).by_index(podutil.ON_NODE, key.name))
+    if is_ready(node):  # it drives nothing away, however its zone does
+        return View(node, heard_at, grace_s=grace_s)
+    pods = tuple(caches.of(api.Pod).by_index(podutil.ON_NODE, key.name))
     return View(node, heard_at, pods, zones.look_up(nodes, node), grace_s)
 
 

@@ -14,11 +14,11 @@ from sampan.base.clock import Clock
 from sampan.base.ids import Ids
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError, is_already_exists
-from sampan.client.informer import Informer
+from sampan.client.informer import Informer, SharedInformers
 from sampan.kinds import localpath
 from sampan.node import handles
 from sampan.node.admission import NodeView, admit
-from sampan.node.config import KUBELET_PORT, LEASE_RENEW_S, MAX_PODS, AgentConfig
+from sampan.node.config import KUBELET_PORT, LEASE_DURATION_S, LEASE_RENEW_S, MAX_PODS, AgentConfig
 from sampan.node.handles import ContainerHandle
 from sampan.node.model import NodeFacts, Trouble
 from sampan.node.node_info import MachineInfo, capacity_units
@@ -36,17 +36,32 @@ STATUS_WRITERS: Final = 64
 # A pod that starts or ends at once has done so within so many turns of the event loop.
 STATUS_TURNS: Final = 8
 RETRY_S: Final = 0.5
+# From so many lease renewals a second on, nodes renew later than asked: at most after this part of the time
+# for which a lease is good.
+RENEWALS_PER_S_MOST: Final = 200
+LATEST_RENEWAL: Final = 0.4
 NODE_NETWORK: Final = ipaddress.ip_network("172.16.0.0/12")
 CAPACITY: Final[Mapping[str, str]] = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi"}
 
 _log = logging.getLogger(__name__)
 
 
+def renewal_period_s(count: int, asked_s: float) -> float:
+    """How often each of `count` nodes renews its lease, where it is asked to do so every `asked_s`.
+
+    Many nodes renew less often, so that idle ones cost little, but never so late that one renewal that fails
+    makes a node silent.
+    """
+    latest_s = max(LEASE_DURATION_S * LATEST_RENEWAL, asked_s)
+    return min(max(asked_s, count / RENEWALS_PER_S_MOST), latest_s)
+
+
 class SimulatedNodes:
     """`count` nodes named `<prefix>1`… whose pods run in a `SimulatedRuntime`.
 
     Every node has the same capacity, `labels` and `taints`; `configs` has each one's settings by name.
-    The runtime is shared: pods are told apart by their uid.
+    The runtime is shared: pods are told apart by their uid. Where the process has `informers` of its own,
+    the pods are theirs, and are read once for all.
     """
 
     def __init__(
@@ -66,13 +81,14 @@ class SimulatedNodes:
         kubelet_port: int = KUBELET_PORT,
         runtime: SimulatedRuntime | None = None,
         record: Record = no_record,
+        informers: SharedInformers | None = None,
     ) -> None:
         self.runtime = runtime or SimulatedRuntime(clock, ids, pod_cidr=pod_cidr)
         self.configs: dict[str, AgentConfig] = {}
         self._client = client
         self._clock = clock
         self._machine = MachineInfo(os_image="Simulated", kernel_version="simulated")
-        self._lease_renew_s = lease_renew_s
+        self._lease_renew_s = renewal_period_s(count, lease_renew_s)
         self._facts: dict[str, NodeFacts] = {}
         self._views: dict[str, NodeView] = {}
         self._uids: dict[str, str] = {}
@@ -95,7 +111,12 @@ class SimulatedNodes:
             self._add(replace(base, node_name=name, node_ips=(address,), annotations=marks))
         # Simulated pods write nothing, so there is nothing to remove but the finalizer.
         self._volumes = LocalPathKeeper(client, clock, dict.fromkeys(self.configs, ""), record=record)
-        self._pods: Informer[api.Pod] = Informer(client, api.Pod, clock, fields="spec.nodeName!=")
+        self._own_informer = informers is None
+        self._pods: Informer[api.Pod] = (
+            informers.of(api.Pod)
+            if informers is not None
+            else Informer(client, api.Pod, clock, fields="spec.nodeName!=")
+        )
         self.host = PodHost(
             replace(
                 base,
@@ -131,7 +152,8 @@ class SimulatedNodes:
         try:
             await self.host.start()
             self._pods.on_change(self.host.pod_changed)
-            begin(self._pods.run())
+            if self._own_informer:
+                begin(self._pods.run())
             begin(self.host.follow_exits())
             await self._register_all()
             self._registered.set()

@@ -226,7 +226,9 @@ class Cluster:
                 )
                 running.append(tasks.create_task(self.scheduler.run()))
             if options.nodes:
-                self.nodes = SimulatedNodes(self.async_client, self.clock, ids, options.nodes)
+                self.nodes = SimulatedNodes(
+                    self.async_client, self.clock, ids, options.nodes, informers=informers
+                )
                 running.append(tasks.create_task(self.nodes.run()))
                 await self.nodes.registered()
             self._started.set()

@@ -85,6 +85,30 @@ def test_objects_are_found_by_uid_namespace_and_owner() -> None:
     run(main())
 
 
+def test_changes_that_concern_nobody_but_its_kind_are_not_told() -> None:
+    async def main() -> None:
+        server = FakeServer()
+        client = Client(server)
+        where = ("p", "default")
+        made = await client.create(api.Pod(metadata=api.ObjectMeta(name="p", namespace="default")))
+        async with everything(server) as (graph, informers, _clock):
+            changes: list[tuple[Any, Any]] = []
+            graph.on_change(lambda _resource, old, new: changes.append((old, new)))
+            pods = informers.of(api.Pod)
+            changed = await client.patch(api.Pod, *where, {"metadata": {"labels": {"a": "b"}}})
+            await pods.until_seen(int(changed.metadata.resourceVersion or 0))
+            assert changes == []
+            entry = graph.by_uid(made.metadata.uid or "")
+            assert entry is not None
+            assert entry.obj.metadata.labels == {"a": "b"}
+            changed = await client.patch(api.Pod, *where, {"metadata": {"finalizers": ["example.com/keep"]}})
+            await pods.until_seen(int(changed.metadata.resourceVersion or 0))
+            (change,) = changes
+            assert [one.metadata.finalizers for one in change] == [[], ["example.com/keep"]]
+
+    run(main())
+
+
 def test_custom_kinds_come_and_go() -> None:
     async def main() -> None:
         server = CustomServer()

@@ -13,7 +13,7 @@ from sampan.node.node_info import MachineInfo
 from sampan.node.node_objects import node_status
 from sampan.node.runtimes.runtime import Runtime, RuntimeFailure, SandboxSpec
 from sampan.node.runtimes.simulated import SimulatedRuntime, behaviour
-from sampan.node.simulated_fleet import SimulatedNodes
+from sampan.node.simulated_fleet import SimulatedNodes, renewal_period_s
 from tests.unit.node.fakes import FakeApi, make_pod, pod_path
 
 
@@ -83,6 +83,14 @@ def test_a_fleet_registers_and_runs_pods_on_all_its_nodes() -> None:
             await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("count", "asked_s", "expected_s"),
+    [(1, 10, 10), (2000, 10, 10), (3000, 10, 15), (5000, 10, 16), (50_000, 10, 16), (5000, 30, 30)],
+)
+def test_many_nodes_renew_their_leases_less_often(count: int, asked_s: float, expected_s: float) -> None:
+    assert renewal_period_s(count, asked_s) == expected_s
 
 
 def test_leases_are_renewed_every_period_but_for_paused_nodes() -> None:
