@@ -269,6 +269,8 @@ NOTHING_TO_DO = frozenset(
         "local-path-deleter",
         "orphaned-pod-gc",
         "pv-protection",
+        "resource-claim",
+        "resource-claim-release",
     }
 )
 

@@ -35,6 +35,7 @@ from sampan.controllers.endpointslice import endpoints, mirroring, slices
 from sampan.controllers.horizontalpodautoscaler import plan as horizontalpodautoscaler
 from sampan.controllers.job import orphans, ttl
 from sampan.controllers.job import plan as job
+from sampan.controllers.resourceclaim import making, releasing
 from sampan.controllers.runtime.controller import Controller
 from sampan.controllers.statefulset import plan as statefulset
 from sampan.controllers.storage import attachment, binder, ephemeral, expansion, localpath, protection
@@ -51,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True):
     authority: Authority | None = None
     # The PEM key of service-account tokens; empty: Secrets for tokens stay as they are.
     token_key: bytes = b""
+    # Whether the API server has resource.k8s.io/v1, as from Kubernetes 1.34 on.
+    device_claims: bool = True
     node_monitor_grace_s: float = nodelifecycle.GRACE_S
     # Where nodes get the addresses of their pods from; None: they bring them, or need none.
     node_ranges: nodeipam.Ranges | None = None
@@ -101,6 +104,7 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         protection.VOLUMES,
         ephemeral.CONTROLLER,
         attachment.CONTROLLER,
+        *((making.CONTROLLER, releasing.CONTROLLER) if settings.device_claims else ()),
         garbagecollector.CONTROLLER,
         nodelifecycle.controller(settings.node_monitor_grace_s),
         nodettl.CONTROLLER,

@@ -466,6 +466,15 @@ class Engine:
         return node.metadata.name or ""
 
 
+def without(profile: Profile, kind: type[Plugin]) -> Profile:
+    """The profile without the plugins of a class."""
+    return msgspec.structs.replace(
+        profile,
+        filters=tuple(p for p in profile.filters if not isinstance(p, kind)),
+        scorers=tuple((p, w) for p, w in profile.scorers if not isinstance(p, kind)),
+    )
+
+
 def pod_rows_few(rows: RowIndex) -> bool:
     """Whether it is cheaper to look at the rows than to bring the kept answers up to date."""
     return len(rows) <= FEW_ROWS

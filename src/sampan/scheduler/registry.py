@@ -9,6 +9,7 @@ from sampan.scheduler.cycle import Profile
 from sampan.scheduler.framework import Plugin
 from sampan.scheduler.plugins import node_affinity, node_resources, pod_topology_spread, volume_binding
 from sampan.scheduler.plugins.data_locality import DataLocality
+from sampan.scheduler.plugins.dynamic_resources import DynamicResources
 from sampan.scheduler.plugins.image_locality import ImageLocality
 from sampan.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from sampan.scheduler.plugins.node_affinity import NodeAffinity
@@ -39,6 +40,7 @@ PLUGINS: Final[Mapping[str, Make]] = {
     "NodeVolumeLimits": lambda _: NodeVolumeLimits(),
     "VolumeBinding": volume_binding.made_of,
     "VolumeZone": lambda _: VolumeZone(),
+    "DynamicResources": lambda _: DynamicResources(),
     "PodTopologySpread": pod_topology_spread.made_of,
     "InterPodAffinity": lambda args: InterPodAffinity(
         int(args.get("hardPodAffinityWeight", 1)),
@@ -64,6 +66,7 @@ DEFAULTS: Final[tuple[tuple[str, int], ...]] = (
     ("VolumeZone", 0),
     ("PodTopologySpread", 2),
     ("InterPodAffinity", 2),
+    ("DynamicResources", 0),
     ("NodeResourcesBalancedAllocation", 1),
     ("ImageLocality", 1),
 )

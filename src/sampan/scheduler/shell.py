@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -25,15 +25,18 @@ from sampan.scheduler import extended
 from sampan.scheduler.binding import is_bound, post_binding, preempt
 from sampan.scheduler.claims import Work
 from sampan.scheduler.configuration import Configuration
-from sampan.scheduler.cycle import Decision, Engine
+from sampan.scheduler.cycle import Decision, Engine, without
 from sampan.scheduler.deadlines import rank_of
+from sampan.scheduler.devices.ledger import Reserve
 from sampan.scheduler.events import pod_event
 from sampan.scheduler.extenders import Extenders
+from sampan.scheduler.plugins.dynamic_resources import DynamicResources, movable
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.prebind import PreBind
 from sampan.scheduler.preemption import Outcome, Preemption, Victims
 from sampan.scheduler.queue import FIRST_BACKOFF_S, Queue, Waiting
 from sampan.scheduler.registry import DEFAULT_NAME, default_profile
+from sampan.scheduler.reserving import Reserving, split
 from sampan.scheduler.telling import FAILED, Teller, Word, ref
 from sampan.scheduler.watching import KINDS, Watching
 from sampan.scheduler.world import World
@@ -60,9 +63,13 @@ class Scheduler:
         *,
         configuration: Configuration | None = None,
         chance: random.Random | None = None,
+        device_claims: bool = True,
     ) -> None:
+        """Without `device_claims` the server has no resource.k8s.io/v1 (before Kubernetes 1.34)."""
         chosen = configuration or Configuration((default_profile(),))
         profiles = chosen.profiles
+        if not device_claims:
+            profiles = tuple(without(p, DynamicResources) for p in profiles)
         more = [kind for p in profiles for plugin in p.plugins for kind in plugin.kinds if kind not in KINDS]
         others = {kind: informers.of(kind) for kind in (*KINDS, *more)}
         self._extenders = Extenders(chosen.extenders) if chosen.extenders else None
@@ -87,6 +94,7 @@ class Scheduler:
         self._pods = self._watching.pods
         self._teller = Teller(client, clock, self._pods.cache, self._recorder)
         self._prebind = PreBind(client, clock, self.world)
+        self._reserving = Reserving(client, clock, self.world)
         for kind in (api.PersistentVolumeClaim, api.PersistentVolume):
             others[kind].on_change(lambda old, new: self._prebind.changed())
         self._watching.pod_seen = self._prebind.changed
@@ -104,6 +112,7 @@ class Scheduler:
         self._watching.start_over()
         if self._ran_before:
             self._watching.believe(await self._read_pods())
+            await self._reserving.settle()
         self._ran_before = True
         self.world.promises.clear()
         self._teller.clear()
@@ -180,8 +189,10 @@ class Scheduler:
         work = engine.reserve(info, decision.row)
         self.world.place(info, decision.node, assumed=True)
         if work:
-            self.world.promises.make(work)
-            task = asyncio.create_task(self._bind_volumes(waiting, info, decision.node, work))
+            volumes, devices = split(work)
+            self.world.promises.make(volumes)
+            self.world.devices.promise(devices)
+            task = asyncio.create_task(self._prepare(waiting, info, decision.node, volumes, devices))
         else:
             await self._room.acquire()
             task = asyncio.create_task(self._bind(waiting, info, decision.node))
@@ -211,6 +222,8 @@ class Scheduler:
             nominated = ""
             self.world.nominate(pod, "")
         self.queue.park(waiting, decision.refused_by, self._clock.monotonic_s())
+        if pod.spec.resourceClaims and (claim := movable(pod, self.world)) is not None:
+            self._start(self._reserving.give_back(claim, pod))
         told = msgspec.structs.replace(decision, after=outcome.message)
         self._teller.tell(waiting.key, Word(pod.pod, told.message, nominated=nominated))
 
@@ -268,13 +281,20 @@ class Scheduler:
         if pod is not None and pod.metadata.uid == waiting.uid:
             self._teller.tell(waiting.key, Word(pod, str(problem) or type(problem).__name__, FAILED))
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _recorder(self, name: str) -> Recorder:
         return self._recorders.get(name) or next(iter(self._recorders.values()))
 
     # -- binding -------------------------------------------------------------------------------------
 
-    async def _bind_volumes(self, waiting: Waiting, pod: PodInfo, node: str, work: Sequence[Work]) -> None:
-        """Bind the pod once its volumes are; a pod that waits for them takes no place from others."""
+    async def _prepare(
+        self, waiting: Waiting, pod: PodInfo, node: str, work: Sequence[Work], devices: Sequence[Reserve]
+    ) -> None:
+        """Bind the pod once its volumes and claims are; who waits for them takes no place from others."""
 
         def is_wanted() -> bool:
             held = self._pods.cache.get(*waiting.key)
@@ -283,19 +303,30 @@ class Scheduler:
         if not self.world.nomination(pod.key):
             self._teller.tell_nomination(pod.pod, node)  # who begins again in between tries this node first
         timeout_s = self.engines[pod.spec.schedulerName or ""].volumes_timeout_s
+        doing = 'running PreBind plugin "VolumeBinding": binding volumes'
+        is_started = False
         try:
-            await self._prebind.run(work, node, is_wanted, timeout_s)
+            if work:
+                await self._prebind.run(work, node, is_wanted, timeout_s)
+            doing = 'running PreBind plugin "DynamicResources"'
+            is_started = True
+            await self._reserving.run(devices, pod)
         except Exception as problem:
             self._unbound(waiting, problem)
-            text = f'running PreBind plugin "VolumeBinding": binding volumes: {problem}'
+            text = f"{doing}: {problem}"
             if is_wanted():
                 nominated = "" if not self.world.nomination(pod.key) else None
                 self._teller.tell(waiting.key, Word(pod.pod, text, FAILED, nominated=nominated))
             return
         finally:
             self.world.promises.end(work)
+            if not is_started:  # else `run` has told what became of them
+                for each in devices:
+                    self.world.devices.withdraw(each)
         await self._room.acquire()
         await self._bind(waiting, pod, node)
+        if devices and pod.key not in self.world.placed:
+            await self._reserving.undo(devices, pod)
 
     async def _bind(self, waiting: Waiting, pod: PodInfo, node: str) -> None:
         key, uid = waiting.key, waiting.uid

@@ -41,6 +41,9 @@ def world_of(snapshot: Snapshot, without: api.Pod | None = None) -> World:
             cache.put(each)
         caches[kind] = cache
     world = World(caches)
+    for objects in snapshot.others.values():
+        for each in objects:
+            world.devices.changed(None, each)
     for node in snapshot.nodes:
         world.put_node(node)
     for pod in snapshot.pods:

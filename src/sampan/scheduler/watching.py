@@ -87,6 +87,7 @@ class Watching:
                     return
                 self._world.namespaces_changed()
             self._world.volumes.changed(old, new)
+            self._world.devices.changed(old, new)
             self.happened(object_event(name, old, new))
 
         if frees or name in _FREEING:
@@ -134,7 +135,7 @@ class Watching:
             if info is None:
                 return True
             # What a change of a claim means to a pod is a matter of its name.
-            own = waiting.key if info.claims else None
+            own = waiting.key if info.claims or info.spec.resourceClaims else None
             seen = (info.template, waiting.refused_by, own)
             if seen not in told:
                 told[seen] = wakes(self._refusing(info, waiting), info, event, self._world)
@@ -233,8 +234,12 @@ class Watching:
 
 
 def _matters(old: api.Pod, new: api.Pod) -> bool:
-    """Whether a change of a pending pod can change the decision. Its status cannot."""
-    return old.spec != new.spec or old.metadata.labels != new.metadata.labels
+    """Whether a change of a pending pod can change the decision. Of its status, only its claims can."""
+    return (
+        old.spec != new.spec
+        or old.metadata.labels != new.metadata.labels
+        or old.status.resourceClaimStatuses != new.status.resourceClaimStatuses
+    )
 
 
 def _moves(known: PodInfo, pod: api.Pod) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 
 from sampan.client.cache import Cache
 from sampan.scheduler.claims import Promises
+from sampan.scheduler.devices.ledger import Devices
 from sampan.scheduler.groups import Counter, Groups, Selects
 from sampan.scheduler.holders import Holders
 from sampan.scheduler.podinfo import Key, PodInfo, PodInfos
@@ -37,6 +38,7 @@ class World:
         self.table = NodeTable()
         self.infos = PodInfos()
         self.placed: dict[Key, Placed] = {}
+        self.devices = Devices()
         self.groups = Groups(self.namespace_labels)
         self.holders = Holders()
         # Pods that wait for their victims to go, by the node that they were promised.

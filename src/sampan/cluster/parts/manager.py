@@ -49,6 +49,8 @@ async def run(layout: Layout, settings: Settings) -> None:
     # Host processes have no addresses that a balancer could lead to.
     balancing = Options(pool=settings.load_balancer_pool, reserved=frozenset({settings.port, KUBELET_PORT}))
     authority = layout.authority.read_text()
+    version = tuple(int(part) for part in settings.kubernetes_version.split("."))
+    has_claims = version[:2] >= (1, 34)
     chosen = controllers(
         ControllerSettings(
             ca_bundle=authority,
@@ -56,6 +58,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             token_key=(layout.pki / "sa.key").read_bytes(),
             # Older versions have no such kind, or another version of it.
             trust_bundle=authority if settings.kubernetes_version == NEWEST else "",
+            device_claims=has_claims,
             node_ranges=node_ranges(settings),
             load_balancers=None if settings.runtime == "process" else balancing,
         )
@@ -67,6 +70,7 @@ async def run(layout: Layout, settings: Settings) -> None:
         clock,
         RandomIds(),
         configuration=scheduling.chosen(settings.scheduler_config),
+        device_claims=has_claims,
     )
 
     async def lead() -> None:

@@ -1,0 +1,1 @@
+"""ResourceClaims: made from templates for pods, given back and deleted when their pods end."""

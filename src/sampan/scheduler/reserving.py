@@ -1,0 +1,177 @@
+"""What is done for a pod's ResourceClaims between decision and binding, and when that comes to nothing.
+
+As kube-scheduler's DynamicResources does in PreBind, Unreserve and PostFilter: the allocation and the pod are
+written into the claim's status; the pod is taken out again where it is not bound.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sampan.base.clock import Clock
+from sampan.base.errors import SampanError
+from sampan.client.client import Client
+from sampan.client.errors import ApiError
+from sampan.scheduler.devices.ledger import Reserve
+from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.queue import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from sampan.scheduler.world import World
+from sampan.schema import api, codec
+
+PROTECTION: Final = "resource.kubernetes.io/delete-protection"
+# How often a claim that others change at the same time is read and written again.
+MOST_TRIES: Final = 5
+
+_log = logging.getLogger(__name__)
+
+
+class NotReserved(SampanError):
+    """A claim could not be reserved for the pod; the text says why."""
+
+
+class Reserving:
+    """Carries the work out, and tells the ledger of devices what is certain."""
+
+    def __init__(self, client: Client, clock: Clock, world: World) -> None:
+        self._client = client
+        self._clock = clock
+        self._world = world
+
+    async def run(self, work: Sequence[Reserve], pod: PodInfo) -> None:
+        """Write all claims. Raises NotReserved and ApiError; what was not written is free again by then."""
+        left = list(work)
+        try:
+            while left:
+                await self._write(left[0], pod)
+                del left[0]
+        finally:
+            for each in left[1:]:  # their writing had not begun; the first one settles itself
+                self._world.devices.withdraw(each)
+
+    async def undo(self, work: Sequence[Reserve], pod: PodInfo) -> None:
+        """The pod was not bound: it uses the claims no longer, which keep their devices for its next try."""
+        for each in work:
+            meta = each.claim.metadata
+            try:
+                claim = await self._client.get(api.ResourceClaim, meta.name or "", meta.namespace or "")
+                if claim.metadata.uid != meta.uid or all(u.uid != pod.uid for u in claim.status.reservedFor):
+                    continue
+                claim = codec.copy(claim)
+                claim.status.reservedFor = [u for u in claim.status.reservedFor if u.uid != pod.uid]
+                await self._client.update_status(claim)
+            except Exception as problem:  # the controller of claims does it when the pod is gone
+                _log.warning(
+                    "%s/%s stays reserved for %s: %s", meta.namespace, meta.name, pod.key[1], problem
+                )
+
+    async def give_back(self, claim: api.ResourceClaim, pod: PodInfo) -> None:
+        """Take the devices of a claim away that keeps its only user from every node."""
+        freed = codec.copy(claim)
+        freed.status.allocation = None
+        freed.status.reservedFor = []
+        freed.status.devices = []
+        try:
+            await self._client.update_status(freed)
+        except ApiError as problem:  # somebody changed it: the pod's next try looks again
+            _log.info("%s/%s keeps its devices: %s", claim.metadata.namespace, claim.metadata.name, problem)
+
+    async def settle(self) -> None:
+        """Find out what became of allocations that were being written when an earlier run was stopped."""
+        for work in self._world.devices.unsettled:
+            await self._find_out(work)
+
+    async def _write(self, work: Reserve, pod: PodInfo) -> None:
+        claim = work.claim
+        for _ in range(MOST_TRIES):
+            try:
+                claim = await self._protected(work, claim)
+                stored = await self._client.update_status(self._reserved(work, claim, pod))
+            except ApiError as problem:
+                if problem.code == 409:
+                    claim = await self._read(work)
+                    continue
+                await self._failed(work, problem)
+                raise
+            except Exception as problem:
+                if await self._failed(work, problem):
+                    return
+                raise
+            self._world.devices.written(work, stored.metadata.resourceVersion or "")
+            return
+        self._world.devices.withdraw(work)
+        raise NotReserved(f"claim {claim.metadata.name} changed {MOST_TRIES} times while it was reserved")
+
+    async def _protected(self, work: Reserve, claim: api.ResourceClaim) -> api.ResourceClaim:
+        """The claim with the finalizer that every allocated claim has."""
+        if work.allocation is None or PROTECTION in claim.metadata.finalizers:
+            return claim
+        changed = codec.copy(claim)
+        changed.metadata.finalizers = [*claim.metadata.finalizers, PROTECTION]
+        return await self._client.update(changed)
+
+    def _reserved(self, work: Reserve, claim: api.ResourceClaim, pod: PodInfo) -> api.ResourceClaim:
+        """The claim as it is to be. Raises NotReserved where it is not what was decided on any more."""
+        name = claim.metadata.name
+        why = ""
+        if claim.metadata.uid != work.claim.metadata.uid or claim.metadata.deletionTimestamp is not None:
+            why = f"claim {name} got deleted in the meantime"
+        elif work.allocation is not None and claim.status.allocation is not None:
+            why = f"claim {name} got allocated elsewhere in the meantime"
+        elif work.allocation is None and claim.status.allocation is None:
+            why = f"claim {name} got deallocated elsewhere in the meantime"
+        if why:
+            self._world.devices.withdraw(work)
+            raise NotReserved(why)
+        changed = codec.copy(claim)
+        if work.allocation is not None:
+            changed.status.allocation = work.allocation
+        if all(user.uid != pod.uid for user in claim.status.reservedFor):
+            user = api.ResourceClaimConsumerReference(resource="pods", name=pod.key[1], uid=pod.uid)
+            changed.status.reservedFor = [*claim.status.reservedFor, user]
+        return changed
+
+    async def _read(self, work: Reserve) -> api.ResourceClaim:
+        meta = work.claim.metadata
+        try:
+            return await self._client.get(api.ResourceClaim, meta.name or "", meta.namespace or "")
+        except ApiError as problem:
+            await self._failed(work, problem)
+            raise
+
+    async def _failed(self, work: Reserve, problem: Exception) -> bool:
+        """Settle what a write that failed came to; gives whether the claim has it all the same."""
+        if isinstance(problem, NotReserved) or work.allocation is None:
+            return False
+        if isinstance(problem, ApiError) and problem.code < 500 and problem.code != 408:
+            self._world.devices.withdraw(work)
+            return False
+        return await self._find_out(work)
+
+    async def _find_out(self, work: Reserve) -> bool:
+        """Read the claim until the server answers: until then its devices stay taken."""
+        meta, delay_s = work.claim.metadata, FIRST_BACKOFF_S
+        while True:
+            try:
+                claim = await self._client.get(api.ResourceClaim, meta.name or "", meta.namespace or "")
+            except ApiError as unread:
+                if unread.code == 404:
+                    self._world.devices.withdraw(work)
+                    return False
+            except Exception:
+                _log.debug("reading claim %s/%s failed", meta.namespace, meta.name, exc_info=True)
+            else:
+                if claim.metadata.uid == meta.uid and claim.status.allocation == work.allocation:
+                    self._world.devices.written(work, claim.metadata.resourceVersion or "")
+                    return True
+                self._world.devices.withdraw(work)
+                return False
+            await self._clock.sleep(delay_s)
+            delay_s = min(delay_s * 2, MAX_BACKOFF_S)
+
+
+def split(work: Sequence[Any]) -> tuple[list[Any], list[Reserve]]:
+    """What is to be done for volumes, and what for claims of devices."""
+    devices = [each for each in work if isinstance(each, Reserve)]
+    return [each for each in work if not isinstance(each, Reserve)], devices
