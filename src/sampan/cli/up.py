@@ -37,6 +37,7 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         load_balancer_pool=tuple(options.load_balancer_pool) if options.load_balancer_pool else None,
         audit_policy=_file(options.audit_policy),
         audit_log=_file(options.audit_log),
+        autoscaler_config=_file(options.autoscaler_config),
         encryption_config=_file(options.encryption_config),
         authentication_config=_file(options.authentication_config),
         scheduler_config=_file(options.scheduler_config),
@@ -68,6 +69,11 @@ def _check_files(wanted: lifecycle.Wanted) -> None:
         from sampan.cluster import audit
 
         audit.load(Path(wanted.audit_policy))
+    if wanted.autoscaler_config:
+        from sampan.autoscaler.nodes import config as groups
+        from sampan.cluster import userfiles
+
+        userfiles.load(Path(wanted.autoscaler_config), "autoscaler configuration", groups.parse)
     if wanted.encryption_config:
         from sampan.cluster import encryption
 

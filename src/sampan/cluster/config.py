@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Files of the user: an audit policy, where its log goes ("": logs/audit.log), an EncryptionConfiguration.
     audit_policy: str = ""
     audit_log: str = ""
+    # Node groups for the cluster autoscaler.
+    autoscaler_config: str = ""
     encryption_config: str = ""
     # An AuthenticationConfiguration: issuers whose tokens are honoured.
     authentication_config: str = ""

@@ -52,6 +52,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     load_balancer_pool: tuple[str, ...] | None = None
     audit_policy: str | None = None
     audit_log: str | None = None
+    autoscaler_config: str | None = None
     encryption_config: str | None = None
     authentication_config: str | None = None
     scheduler_config: str | None = None
@@ -63,6 +64,7 @@ _MAY_CHANGE: Final = (
     "load_balancer_pool",
     "audit_policy",
     "audit_log",
+    "autoscaler_config",
     "encryption_config",
     "authentication_config",
     "scheduler_config",
@@ -116,6 +118,7 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         load_balancer_pool=wanted.load_balancer_pool or (),
         audit_policy=wanted.audit_policy or "",
         audit_log=wanted.audit_log or "",
+        autoscaler_config=wanted.autoscaler_config or "",
         encryption_config=wanted.encryption_config or "",
         authentication_config=wanted.authentication_config or "",
         scheduler_config=wanted.scheduler_config or "",

@@ -41,6 +41,8 @@ RETRY_S: Final = 0.5
 RENEWALS_PER_S_MOST: Final = 200
 LATEST_RENEWAL: Final = 0.4
 NODE_NETWORK: Final = ipaddress.ip_network("172.16.0.0/12")
+# Where the addresses of nodes begin that are added later.
+ADDED_FROM: Final = 1 << 16
 CAPACITY: Final[Mapping[str, str]] = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi"}
 
 _log = logging.getLogger(__name__)
@@ -104,6 +106,8 @@ class SimulatedNodes:
             taints=taints,
             kubelet_port=kubelet_port,
         )
+        self._base = base
+        self._added = 0
         for index in range(1, count + 1):
             name = f"{prefix}{index}"
             marks = {localpath.NODE_DIRECTORY: f"{LOCAL_PATHS}/{name}"}
@@ -166,6 +170,34 @@ class SimulatedNodes:
             await asyncio.gather(*tasks, return_exceptions=True)
             self.host.close()
             await self.runtime.close()
+
+    async def add(
+        self,
+        name: str,
+        *,
+        capacity: Mapping[str, str],
+        labels: Mapping[str, str],
+        taints: tuple[str, ...] = (),
+    ) -> None:
+        """Add a node while the others run; returns once it is in the API and Ready."""
+        self._added += 1
+        config = replace(
+            self._base,
+            node_name=name,
+            node_ips=(str(NODE_NETWORK[ADDED_FROM + self._added]),),
+            capacity={**CAPACITY, **{key: text for key, text in capacity.items() if key != "pods"}},
+            max_pods=int(capacity.get("pods", MAX_PODS)),
+            labels=labels,
+            taints=taints,
+            annotations={localpath.NODE_DIRECTORY: f"{LOCAL_PATHS}/{name}"},
+        )
+        self._add(config)
+        await self._register(config)
+
+    def remove(self, name: str) -> None:
+        """Run a node no longer; its object in the API is left to the caller."""
+        for kept in (self.configs, self._facts, self._views, self._leases, self._uids):
+            kept.pop(name, None)
 
     def pause(self, name: str) -> None:
         """A fault for tests: the node renews its lease no more, as if its machine were cut off."""
@@ -255,7 +287,7 @@ class SimulatedNodes:
             names = list(self.configs)
             pace_s = self._lease_renew_s / max(len(names), 1)
             for index, name in enumerate(names):
-                if name not in self._paused:
+                if name not in self._paused and name in self.configs:
                     await self._renew(name)
                 # One sleep for each hundredth of the period is even enough, and cheap.
                 if pace_s * (index + 1) > self._clock.monotonic_s() - begun_s + self._lease_renew_s / 100:

@@ -65,6 +65,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     controllers: bool = True
     scheduler: bool = True
     scheduler_config: Configuration | None = None
+    autoscaler: Mapping[str, Any] | None = None
 
 
 class Cluster:
@@ -78,8 +79,10 @@ class Cluster:
         controllers: bool = True,
         scheduler: bool = True,
         scheduler_config: Mapping[str, Any] | Path | None = None,
+        autoscaler: Mapping[str, Any] | None = None,
     ) -> None:
-        """`scheduler_config` is a KubeSchedulerConfiguration, as a mapping or a file.
+        """`scheduler_config` is a KubeSchedulerConfiguration, as a mapping or a file; `autoscaler` is what
+        `sampan up --autoscaler-config` reads.
 
         Raises SampanError for one that cannot be used.
         """
@@ -89,6 +92,7 @@ class Cluster:
             controllers=controllers,
             scheduler=scheduler,
             scheduler_config=scheduling.chosen(scheduler_config),
+            autoscaler=autoscaler,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -225,6 +229,14 @@ class Cluster:
                     self.async_client, informers, self.clock, ids, configuration=options.scheduler_config
                 )
                 running.append(tasks.create_task(self.scheduler.run()))
+            if options.autoscaler is not None:
+                from sampan.autoscaler.nodes import config
+                from sampan.autoscaler.nodes import running as scaling
+
+                work = scaling.scale(
+                    self.async_client, informers, self.clock, config.parse(options.autoscaler)
+                )
+                running.append(tasks.create_task(work))
             if options.nodes:
                 self.nodes = SimulatedNodes(
                     self.async_client, self.clock, ids, options.nodes, informers=informers

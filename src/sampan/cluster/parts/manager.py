@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from pathlib import Path
 from typing import Final
 
 from sampan.autoscaler.vertical.recommender import Recommender
@@ -13,7 +14,7 @@ from sampan.base.ids import RandomIds
 from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
 from sampan.client.leases import Elector
-from sampan.cluster import addons, scheduling
+from sampan.cluster import addons, scheduling, userfiles
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts import metrics as resource_metrics
 from sampan.cluster.parts.clients import client_of
@@ -78,6 +79,12 @@ async def run(layout: Layout, settings: Settings) -> None:
             tasks.create_task(manager.run())
             tasks.create_task(scheduler.run())
             tasks.create_task(Recommender(leader, clock).run())
+            if settings.autoscaler_config:
+                from sampan.autoscaler.nodes import config, running
+
+                path = Path(settings.autoscaler_config)
+                groups = userfiles.load(path, "autoscaler configuration", config.parse)
+                tasks.create_task(running.scale(leader, informers, clock, groups))
 
     metrics = ManagerMetricsServer(manager.metrics_text, layout.run)
     await metrics.start()
