@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from sampan.machinery import field, names
@@ -13,6 +14,9 @@ TOTAL_ANNOTATIONS_MAX_BYTES: Final = 256 * 1024
 FIELD_MANAGER_MAX_BYTES: Final = 128
 SUBRESOURCE_MAX_BYTES: Final = 256
 IMMUTABLE: Final = "field is immutable"
+# Labels whose validity is remembered, and how long key and value together are at most where both are valid.
+_REMEMBERED_LABELS: Final = 4096
+_REMEMBERED_CHARACTERS: Final = 380
 
 _ORPHAN: Final = "orphan"
 _FOREGROUND: Final = "foregroundDeletion"
@@ -76,9 +80,17 @@ def validate_labels(labels: Mapping[str, str], path: Path) -> list[FieldError]:
     """Keys are qualified names, values label values."""
     errors: list[FieldError] = []
     for key, value in labels.items():
+        if len(key) + len(value) <= _REMEMBERED_CHARACTERS and _is_valid_label(key, value):
+            continue
         errors += [field.invalid(path, key, message) for message in names.qualified_name(key)]
         errors += [field.invalid(path, value, message) for message in names.label_value(value)]
     return errors
+
+
+@lru_cache(maxsize=_REMEMBERED_LABELS)
+def _is_valid_label(key: str, value: str) -> bool:
+    # The same few labels stand on most objects, and are looked at again at each update of one.
+    return not names.qualified_name(key) and not names.label_value(value)
 
 
 def validate_annotations(annotations: Mapping[str, str], path: Path) -> list[FieldError]:
