@@ -1,4 +1,4 @@
-"""Runs every test: those that disturb nobody side by side, then those with real containers, one by one.
+"""Runs every test: those in one process side by side, then those with programs and containers one by one.
 
 The closing lines of both runs are printed again at the end, so that neither hides behind the other.
 """
@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 
-SIDE_BY_SIDE = "not containers"
-ALONE = "containers"
+# They wait for other programs by the real clock, share the machine's network, or want it to themselves.
+ONE_BY_ONE = ("tests/node", "tests/clients", "tests/docs")
+WORKERS_MOST = 8
 
 
 def run(title: str, *options: str) -> tuple[int, str]:
@@ -29,14 +30,14 @@ def run(title: str, *options: str) -> tuple[int, str]:
 
 
 def main() -> int:
-    workers = str(min(os.cpu_count() or 1, 8))
-    side_by_side = run(
-        f"tests without containers, {workers} at a time",
-        *("-m", SIDE_BY_SIDE, "-n", workers, "--dist", "worksteal"),
+    workers = str(min(os.cpu_count() or 1, WORKERS_MOST))
+    ignored = [f"--ignore={folder}" for folder in ONE_BY_ONE]
+    in_process, others = (
+        run(f"in one process, {workers} side by side", "-n", workers, "--dist", "worksteal", *ignored),
+        run("with programs and containers", *ONE_BY_ONE),
     )
-    alone = run("tests with containers", "-m", ALONE)
-    sys.stdout.write(f"\n{side_by_side[1]}\n{alone[1]}\n")
-    return side_by_side[0] or alone[0]
+    sys.stdout.write(f"\n{in_process[1]}\n{others[1]}\n")
+    return in_process[0] or others[0]
 
 
 if __name__ == "__main__":
