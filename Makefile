@@ -35,7 +35,6 @@ $(BIN)/sampan: pyproject.toml
 	    $(SUDO) apt-get update -q && $(SUDO) $(APT) install -y -q python3-venv && $(PYTHON) -m venv --clear $(VENV); }; }
 	@echo "Installing Sampan into $(VENV) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
-	@$(BIN)/python -m compileall -q src  # as pip does for what it installs: the DNS server's pod cannot write
 	@touch $@
 
 # Takes no time where it is there already. Whoever runs `sampan` later may not be able to write it.

@@ -132,3 +132,18 @@ def test_with_surge_the_new_pod_runs_before_the_old_one_goes(surge: int | str) -
 
         cluster.wait_until(done)
         assert set(where(cluster).values()) == {"2"}
+
+
+def test_a_node_that_comes_back_is_ready_again() -> None:
+    with Cluster(nodes=2) as cluster:
+
+        def ready(name: str) -> str:
+            node = cluster.client.get(api.Node, name)
+            return next(c.status for c in node.status.conditions if c.type == "Ready")
+
+        cluster.nodes.pause("node-1")
+        cluster.wait_until(lambda: ready("node-1") == "Unknown")
+        assert ready("node-2") == "True"
+        cluster.nodes.resume("node-1")
+        cluster.wait_until(lambda: ready("node-1") == "True")
+        cluster.wait_until(lambda: not cluster.client.get(api.Node, "node-1").spec.taints)

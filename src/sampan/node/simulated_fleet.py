@@ -95,6 +95,8 @@ class SimulatedNodes:
         self._views: dict[str, NodeView] = {}
         self._uids: dict[str, str] = {}
         self._leases: dict[str, api.Lease] = {}
+        # When each node was last heard of, by the monotonic clock.
+        self._heard_s: dict[str, float] = {}
         self._paused: set[str] = set()
         self._registered = asyncio.Event()
         base = AgentConfig(
@@ -196,7 +198,7 @@ class SimulatedNodes:
 
     def remove(self, name: str) -> None:
         """Run a node no longer; its object in the API is left to the caller."""
-        for kept in (self.configs, self._facts, self._views, self._leases, self._uids):
+        for kept in (self.configs, self._facts, self._views, self._leases, self._uids, self._heard_s):
             kept.pop(name, None)
 
     def pause(self, name: str) -> None:
@@ -278,6 +280,7 @@ class SimulatedNodes:
             patch = {"status": codec.to_builtins(status)}
             await self._client.patch(api.Node, name, "", patch, patch_type=STRATEGIC, subresource="status")
         self._uids[name] = node.metadata.uid or ""
+        self._heard_s[name] = self._clock.monotonic_s()
         await self._renew(name)
 
     async def _keep_leases(self) -> None:
@@ -288,12 +291,21 @@ class SimulatedNodes:
             pace_s = self._lease_renew_s / max(len(names), 1)
             for index, name in enumerate(names):
                 if name not in self._paused and name in self.configs:
-                    await self._renew(name)
+                    await self._keep(name)
                 # One sleep for each hundredth of the period is even enough, and cheap.
                 if pace_s * (index + 1) > self._clock.monotonic_s() - begun_s + self._lease_renew_s / 100:
                     await self._clock.sleep(self._lease_renew_s / 100)
             left_s = begun_s + self._lease_renew_s - self._clock.monotonic_s()
             await self._clock.sleep(max(left_s, 0.0))
+
+    async def _keep(self, name: str) -> None:
+        """Renew a node's lease; one that was silent for longer than that holds says anew that it is ready."""
+        silent_s = self._clock.monotonic_s() - self._heard_s.get(name, 0.0)
+        if silent_s > self.configs[name].lease_duration_s:
+            await self._register(self.configs[name])
+        else:
+            self._heard_s[name] = self._clock.monotonic_s()
+            await self._renew(name)
 
     async def _renew(self, name: str) -> None:
         config = self.configs[name]
