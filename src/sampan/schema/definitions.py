@@ -45,20 +45,24 @@ class Definitions:
                 self.by_gvk[GroupVersionKind(g["group"], g["version"], g["kind"])] = name
 
 
-@lru_cache(maxsize=len(SERVED))
 def load(version: str = NEWEST) -> Definitions:
     """The definitions of Kubernetes `version` ("1.37"). Raises SampanError for one that is not served."""
     minor = re.match(r"v?(\d+\.\d+)", version)
     if minor is None or minor[1] not in SERVED:
         raise SampanError(f"Kubernetes version {version!r} is not served; choose one of {', '.join(SERVED)}.")
+    return _load(minor[1])
+
+
+@lru_cache(maxsize=len(SERVED))
+def _load(minor: str) -> Definitions:
     # Found, not imported: the package would load a whole JSON schema library.
     package = find_spec("kubernetes_validate")
     assert package is not None and package.submodule_search_locations, "it is a dependency of this package"
     source = Path(
         package.submodule_search_locations[0],
-        f"kubernetes-json-schema/v{minor[1]}.0-local/_definitions.json",
+        f"kubernetes-json-schema/v{minor}.0-local/_definitions.json",
     )
-    return Definitions(minor[1], msgspec.json.decode(source.read_bytes())["$defs"])
+    return Definitions(minor, msgspec.json.decode(source.read_bytes())["$defs"])
 
 
 def ref_of(schema: Schema) -> str | None:

@@ -19,6 +19,9 @@ from sampan.schema.decode import DecodeFailure, decode_object
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 
+# The users of the cluster's own parts.
+_PARTS: Final = ("system:kube-", "system:node:")
+
 T = TypeVar("T")
 
 
@@ -57,6 +60,9 @@ class Bodies:
         if kind.prune is not None:
             unknown = [f'unknown field "{path}"' for path in kind.prune(obj)]
             problems = problems + unknown if strict else problems
+        if resource.newer is not None and not _by_the_cluster(context):
+            newer = [f'unknown field "{path}"' for path in resource.newer.take(obj)]
+            problems = problems + newer if strict else problems
         problems = [*repeats, *problems]
         if problems and context.field_validation == "Strict":
             raise _strict_refusal(kind, ", ".join(problems), patch)
@@ -97,6 +103,14 @@ class Bodies:
         if media not in (JSON, ""):
             raise status.unsupported_media(media, "application/json, application/yaml")
         return request.body
+
+
+def _by_the_cluster(context: Context) -> bool:
+    """Whether a part of this cluster writes: those speak the newest version, whichever is served.
+
+    What they could not store they would write again and again. The status of objects is theirs alone.
+    """
+    return context.target.subresource == "status" or context.user.name.startswith(_PARTS)
 
 
 def media_of(request: Request) -> str:

@@ -21,6 +21,7 @@ from sampan.machinery.schema_node import SchemaNode
 from sampan.machinery.selectors import Selector
 from sampan.schema import codec
 from sampan.schema.definitions import NEWEST, load
+from sampan.schema.newer import Newer, newer_fields
 from sampan.schema.nodes import of_kind
 from sampan.store.items import Item, Match, Render
 from sampan.store.watchcache import KindCache, WatchCache
@@ -59,11 +60,21 @@ class Resource:
         # What users of a deprecated version are warned of; "" for most.
         self.deprecation = ""
         self._renderings: dict[Render, Render] = {}
+        # The version of Kubernetes that is served, where it is not the newest.
+        self.older_version = ""
 
     @cached_property
     def struct(self) -> Any:
         """The type of its objects, compiled at its first use: all of them at once would delay the start."""
         return self.kind.type
+
+    @cached_property
+    def newer(self) -> Newer | None:
+        """The fields of its objects that the version served does not have; None where there are none."""
+        full = load().by_gvk.get(self.kind.gvk)
+        if not self.older_version or self.kind.own_type is not None or full is None:
+            return None
+        return newer_fields(full, load(), load(self.older_version))
 
     @cached_property
     def node(self) -> SchemaNode:
@@ -203,6 +214,7 @@ class Resources:
                 self._add(resource)
         for resource in self._by_url.values():
             resource.deprecation = deprecations.warning(resource.kind.gvk, version)
+            resource.older_version = "" if load(version) is load() else version
         # In the order given, each followed by its further versions.
         every = (kind for given in listed for kind in (given, *_same_shapes(given)))
         self.kinds = tuple(kind for kind in every if kind.gvk in self._published)
