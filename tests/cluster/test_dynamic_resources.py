@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sampan.client.errors import ApiError
 from sampan.schema import api, codec
 from sampan.testing import Cluster
 
@@ -92,7 +93,9 @@ def test_a_second_pod_waits_until_the_first_has_ended(cluster: Cluster) -> None:
     waits_because(cluster, "second", "0/2 nodes are available: 2 cannot allocate all claims.")
     cluster.client.delete(api.Pod, "first", "default", grace_s=0)
     has_a_node(cluster, "second", "node-1")
-    cluster.wait_until(lambda: [c.status.reservedFor[0].name for c in claims(cluster)] == ["second"])
+    cluster.wait_until(
+        lambda: [[u.name for u in c.status.reservedFor] for c in claims(cluster)] == [["second"]]
+    )
 
 
 def test_a_pod_waits_for_its_template_and_for_devices(cluster: Cluster) -> None:
@@ -132,3 +135,17 @@ def test_a_claim_ends_with_its_pod(cluster: Cluster) -> None:
     cluster.wait_until(lambda: not claims(cluster))
     pod(cluster, "next")
     has_a_node(cluster, "next", "node-2")
+
+
+def test_admin_access_is_for_namespaces_that_are_labelled_for_it(cluster: Cluster) -> None:
+    request = {"name": "all", "exactly": {"deviceClassName": "gpu", "adminAccess": True}}
+    spec = {"devices": {"requests": [request]}}
+    refused = r"adminAccess: Forbidden: admin access to devices requires the `[\w./-]+: true` label"
+    with pytest.raises(ApiError, match=refused):
+        make(cluster, api.ResourceClaim, "mine", "default", spec=spec)
+    with pytest.raises(ApiError, match=refused):
+        make(cluster, api.ResourceClaimTemplate, "mine", "default", spec={"spec": spec})
+    label = {"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}}
+    cluster.client.patch(api.Namespace, "default", "", label)
+    made = make(cluster, api.ResourceClaim, "mine", "default", spec=spec)
+    assert made.spec.devices.requests[0].exactly.adminAccess is True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from sampan.client.resources import resource_of
 from sampan.controllers import (
     addressrepair,
     clusterroleaggregation,
@@ -39,6 +42,7 @@ from sampan.controllers.resourceclaim import making, releasing
 from sampan.controllers.runtime.controller import Controller
 from sampan.controllers.statefulset import plan as statefulset
 from sampan.controllers.storage import attachment, binder, ephemeral, expansion, localpath, protection
+from sampan.schema.definitions import NEWEST, GroupVersionKind, load
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -52,8 +56,8 @@ class Settings(msgspec.Struct, frozen=True):
     authority: Authority | None = None
     # The PEM key of service-account tokens; empty: Secrets for tokens stay as they are.
     token_key: bytes = b""
-    # Whether the API server has resource.k8s.io/v1, as from Kubernetes 1.34 on.
-    device_claims: bool = True
+    # What the API server serves: controllers of kinds that it does not have are left out.
+    kubernetes_version: str = NEWEST
     node_monitor_grace_s: float = nodelifecycle.GRACE_S
     # Where nodes get the addresses of their pods from; None: they bring them, or need none.
     node_ranges: nodeipam.Ranges | None = None
@@ -63,8 +67,22 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
-    """Every controller, ready for a `Manager`."""
+    """Every controller of what the server has, ready for a `Manager`."""
     settings = settings or Settings()
+    chosen = _all(settings)
+    if settings.kubernetes_version == NEWEST:
+        return chosen
+    # No controller begins before all caches are filled: one of a kind that is not served never is.
+    published = load(settings.kubernetes_version).by_gvk
+    return tuple(one for one in chosen if all(_gvk(kind) in published for kind in one.kinds))
+
+
+def _gvk(kind: Any) -> GroupVersionKind:
+    resource = resource_of(kind)
+    return GroupVersionKind(resource.group, resource.api_version.rpartition("/")[2], resource.kind)
+
+
+def _all(settings: Settings) -> tuple[Controller, ...]:
     balancing = settings.load_balancers
     return (
         namespace.CONTROLLER,
@@ -104,7 +122,8 @@ def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
         protection.VOLUMES,
         ephemeral.CONTROLLER,
         attachment.CONTROLLER,
-        *((making.CONTROLLER, releasing.CONTROLLER) if settings.device_claims else ()),
+        making.CONTROLLER,
+        releasing.CONTROLLER,
         garbagecollector.CONTROLLER,
         nodelifecycle.controller(settings.node_monitor_grace_s),
         nodettl.CONTROLLER,

@@ -59,7 +59,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             token_key=(layout.pki / "sa.key").read_bytes(),
             # Older versions have no such kind, or another version of it.
             trust_bundle=authority if settings.kubernetes_version == NEWEST else "",
-            device_claims=has_claims,
+            kubernetes_version=settings.kubernetes_version,
             node_ranges=node_ranges(settings),
             load_balancers=None if settings.runtime == "process" else balancing,
         )

@@ -79,6 +79,12 @@ class Controller(msgspec.Struct, frozen=True, kw_only=True):
     backoff_first_s: float = BACKOFF_FIRST_S
     backoff_most_s: float = BACKOFF_MOST_S
 
+    @property
+    def kinds(self) -> set[Any]:
+        """The kinds whose caches it needs."""
+        asked = (self.kind, *(watch.kind for watch in self.watches), *self.indexes)
+        return {kind for kind in asked if kind is not None}
+
 
 def owned(kind: Any, *, adopt: bool = False) -> Watch:
     """Objects whose controller is of the root kind; with `adopt` also free ones that a root selects."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from sampan.apiserver.core.admission.certificates import CertificateRequesters, CertificateRights
 from sampan.apiserver.core.admission.chain import Plugin
+from sampan.apiserver.core.admission.devices import DeviceAdmins
 from sampan.apiserver.core.admission.escalation import RightsOfWriters
 from sampan.apiserver.core.admission.limits import LimitRanger
 from sampan.apiserver.core.admission.namespaces import NamespaceLifecycle
@@ -42,5 +43,6 @@ def plugins(resources: Resources, authorizer: Authorizer, ids: Ids) -> tuple[Plu
         CertificateRequesters(),
         CertificateRights(authorizer),
         DefaultIngressClass(resources),
+        DeviceAdmins(resources),
         RightsOfWriters(resources, authorizer),
     )
