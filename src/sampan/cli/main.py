@@ -109,12 +109,36 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("name")
     explain.add_argument("-n", "--namespace", default="default")
     explain.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    _add_simulate(add)
     _add_images(commands)
     kubectl = commands.add_parser("kubectl", help="Run the machine's kubectl on this cluster.")
     kubectl.set_defaults(command=_kubectl, data_dir=default_root(), arguments=[])
     version = commands.add_parser("version", help="Print versions.")
     version.set_defaults(command=_version)
     return parser
+
+
+def _add_simulate(add: Callable[[str, str, Command], argparse.ArgumentParser]) -> None:
+    simulate = add(
+        "simulate",
+        "Say where pods would go, or what draining a node would do; nothing is changed.",
+        _simulate,
+    )
+    simulate.add_argument(
+        "what", nargs="*", metavar="drain NODE", help="what `kubectl drain NODE` would come to"
+    )
+    simulate.add_argument(
+        "-f",
+        "--filename",
+        type=Path,
+        action="append",
+        default=[],
+        help="manifests, a file or a folder; may be repeated",
+    )
+    simulate.add_argument(
+        "-n", "--namespace", default="default", help="of objects that name none (%(default)s)"
+    )
+    simulate.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 
 def _add_images(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -203,6 +227,17 @@ def _explain(options: argparse.Namespace) -> int:
     from sampan.cli.explain import explain
 
     return explain(_layout(options), options.namespace, options.name, options.output)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from sampan.cli.simulate import simulate_drain, simulate_manifests
+
+    what, files = options.what, options.filename
+    if len(what) == 2 and what[0] == "drain" and not files:
+        return simulate_drain(_layout(options), what[1], options.output)
+    if what or not files:
+        raise SampanError("Say either `sampan simulate -f FILE` or `sampan simulate drain NODE`.")
+    return simulate_manifests(_layout(options), files, options.namespace, options.output)
 
 
 def _check(options: argparse.Namespace) -> int:

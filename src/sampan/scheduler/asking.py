@@ -7,8 +7,10 @@ from typing import Any
 
 from sampan.base.errors import SampanError
 from sampan.client.client import Client
+from sampan.client.errors import ApiError, is_not_found
 from sampan.scheduler.cycle import Profile
 from sampan.scheduler.explain import Explanation, explain
+from sampan.scheduler.registry import default_profile
 from sampan.scheduler.snapshot import Snapshot
 from sampan.scheduler.watching import KINDS
 from sampan.schema import api
@@ -21,9 +23,22 @@ async def snapshot_of(client: Client, more: Sequence[type[Any]] = ()) -> Snapsho
     """
     nodes = (await client.list(api.Node)).items
     pods = (await client.list(api.Pod)).items
-    kinds: tuple[type[Any], ...] = (*KINDS, api.PriorityClass, *more)
-    others = {kind: (await client.list(kind)).items for kind in kinds}
+    kinds: tuple[type[Any], ...] = (*KINDS, api.PriorityClass)
+    others: dict[type[Any], Sequence[Any]] = {kind: (await client.list(kind)).items for kind in kinds}
+    for kind in dict.fromkeys(more):
+        if kind not in others:
+            others[kind] = await _all(client, kind)
     return Snapshot(nodes, pods, others)
+
+
+async def _all(client: Client, kind: type[Any]) -> Sequence[Any]:
+    """Every object of a kind; none where the server is too old to have the kind."""
+    try:
+        return (await client.list(kind)).items
+    except ApiError as error:
+        if not is_not_found(error):
+            raise
+        return ()
 
 
 async def explain_pod(
@@ -33,10 +48,11 @@ async def explain_pod(
 
     Raises SampanError where there is no such pod, ApiError or ConnectionError.
     """
+    profiles = profiles or (default_profile(),)
     more = [kind for profile in profiles for plugin in profile.plugins for kind in plugin.kinds]
     snapshot = await snapshot_of(client, more)
     pod = snapshot.pod(namespace, name)
     if pod is None:
         raise SampanError(f"There is no pod {name!r} in namespace {namespace!r}; see `kubectl get pods -A`.")
     own = next((p for p in profiles if p.name == pod.spec.schedulerName), None)
-    return explain(snapshot, pod, own or next(iter(profiles), None))
+    return explain(snapshot, pod, own or profiles[0])

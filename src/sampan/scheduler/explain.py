@@ -67,11 +67,11 @@ def explain(snapshot: Snapshot, pod: api.Pod, profile: Profile | None = None) ->
     info = world.infos.of(unbound)
     answers = _answers(engine, info)
     pending = not pod.spec.nodeName and not is_finished(pod)
-    held_back = _held_back(pod, engine) if pending else ()
+    first = held_back(pod, engine) if pending else ()
     closed = pending and not any(a.score is not None for a in answers)
-    ways = _ways(answers, held_back) if closed else ()
-    if held_back and not closed:
-        ways = (Way("", held_back),)
+    ways = _ways(answers, first) if closed else ()
+    if first and not closed:
+        ways = (Way("", first),)
     return Explanation(
         namespace=pod.metadata.namespace or "",
         name=pod.metadata.name or "",
@@ -81,6 +81,11 @@ def explain(snapshot: Snapshot, pod: api.Pod, profile: Profile | None = None) ->
         nodes=tuple(answers),
         ways=ways,
     )
+
+
+def ways_to_run(engine: Engine, pod: api.Pod) -> tuple[Way, ...]:
+    """The smallest changes that would let a pod run that the engine finds no node for."""
+    return _ways(_answers(engine, engine.world.infos.of(pod)), held_back(pod, engine))
 
 
 def _answers(engine: Engine, info: PodInfo) -> list[NodeAnswer]:
@@ -127,7 +132,7 @@ def _refusals(engine: Engine, info: PodInfo) -> dict[str, list[Refusal]]:
     return found
 
 
-def _held_back(pod: api.Pod, engine: Engine) -> tuple[Change, ...]:
+def held_back(pod: api.Pod, engine: Engine) -> tuple[Change, ...]:
     """What keeps the scheduler from looking at the pod at all."""
     found = [
         Change(mends.GATE, "", f"remove the scheduling gate {gate.name} from the pod")

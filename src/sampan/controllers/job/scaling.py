@@ -128,6 +128,16 @@ def _per_index(facts: Facts, missing: int, now: datetime) -> Moves:
     return found
 
 
+def first_pods(job: api.Job) -> list[api.Pod]:
+    """All pods that a new Job would have at once."""
+    if job.spec.suspend:
+        return []
+    facts = Facts(job, ())
+    if is_indexed(job):
+        return [_indexed_pod(facts, index) for index in range(_wanted(facts))]
+    return [_pod(job) for _ in range(_wanted(facts))]
+
+
 def _pod(job: api.Job) -> api.Pod:
     pod = podutil.from_template(job.spec.template, job)
     pod.metadata.finalizers = [*pod.metadata.finalizers, TRACKING]
