@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sampan.scheduler.changes import ALL
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.framework import Plugin
+from sampan.scheduler.plugins import node_balance
 from sampan.scheduler.plugins.node_balance import NodeResourcesBalancedAllocation
 from sampan.scheduler.plugins.node_resources import NodeResourcesFit
 from sampan.scheduler.plugins.taint_toleration import TaintToleration
@@ -250,6 +253,36 @@ def test_balance_is_what_the_pod_improves() -> None:
     wanting = pod(containers=[container(cpu="4")])
     assert scores_of(plugin, wanting, nodes) == {"even": 50, "uneven": 100}
     assert scores_of(plugin, pod(), nodes) is None
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from(["0", "1", "2", "7", "16"])] * 3, *[st.integers(0, 9000)] * 3),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(1, 3000),
+    st.booleans(),
+)
+def test_one_node_is_as_even_as_it_is_among_many(
+    offers: list[tuple[Any, ...]], milli: int, three: bool
+) -> None:
+    names = ("cpu", "memory", "example.com/gpu")[: 3 if three else 2]
+    nodes = table(
+        *(
+            node(f"n{at}", allocatable={"pods": "99", **dict(zip(names, offer[:3], strict=False))})
+            for at, offer in enumerate(offers)
+        )
+    )
+    for at, offer in enumerate(offers):
+        asked = {"cpu": f"{offer[3]}m", "memory": f"{offer[4]}m", "example.com/gpu": str(offer[5])}
+        wanted = {name: asked[name] for name in names}
+        put(nodes, pod(f"p{at}", containers=[{"name": "c", "resources": {"requests": wanted}}]), f"n{at}")
+    more = [(name, milli) for name in names]
+    rows = [nodes.table.rows[f"n{at}"] for at in range(len(offers))]
+    together = node_balance._evenness(nodes, slice(0, nodes.table.size), more)
+    alone = [int(node_balance._evenness(nodes, np.array([row]), more)[0]) for row in rows]
+    assert alone == [int(together[row]) for row in rows]
 
 
 def test_preferred_terms_add_up_and_scale_over_the_candidates_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -41,6 +42,8 @@ class NodeResourcesBalancedAllocation(Plugin):
 
 def _evenness(world: World, rows: Rows, more: Sequence[tuple[str, int]]) -> Numbers:
     """How alike the used shares are, 0..100: 100 less their standard deviation."""
+    if not isinstance(rows, slice) and len(rows) == 1:
+        return np.array([_evenness_of(world, int(rows[0]), more)], dtype=np.int64)
     size = len(nobody(world, rows))
     count = np.zeros(size, dtype=np.int64)
     total, squares = np.zeros(size), np.zeros(size)
@@ -62,3 +65,21 @@ def _evenness(world: World, rows: Rows, more: Sequence[tuple[str, int]]) -> Numb
         spread = np.where(count > 1, np.sqrt(squares / np.maximum(count, 1)), 0.0)
     even: Numbers = ((1 - spread) * 100).astype(np.int64)
     return even
+
+
+def _evenness_of(world: World, row: int, more: Sequence[tuple[str, int]]) -> int:
+    """The same for one node: after a placement one row has changed, and arrays of one are slow to make."""
+    shares = []
+    for resource, amount in more:
+        offered = int(world.table.allocatable(resource)[row])
+        if offered > 0:
+            shares.append(min((int(world.table.requested(resource)[row]) + amount) / offered, 1.0))
+    if len(shares) < 2:
+        spread = 0.0
+    elif len(more) == 2:
+        spread = abs(shares[0] - shares[1]) / 2
+    else:
+        mean = sum(shares) / len(shares)
+        apart = [share - mean for share in shares]
+        spread = math.sqrt(sum(one * one for one in apart) / len(shares))
+    return int((1 - spread) * 100)
