@@ -13,7 +13,8 @@ from sampan.schema import api, codec
 # Specs are some two kilobytes each.
 KNOWN_MOST: Final = 512
 _TOKENS: Final = re.compile(rb'(?<=")kube-api-access-[a-z0-9]{5}(?=")')
-_ANY_TOKENS: Final = b'"kube-api-access-00000"'
+# No JSON holds this byte: it stands for no name that somebody could write.
+_ANY_TOKENS: Final = b"\x00"
 
 
 def shape(spec: api.PodSpec) -> bytes | None:
@@ -29,7 +30,7 @@ def shape(spec: api.PodSpec) -> bytes | None:
     finally:
         spec.nodeName = node
     found = _TOKENS.search(data)
-    # Two such names, which may not be the same, are left as they are.
+    # A second such name, which may not be the same, is left as it is.
     return data if found is None else data.replace(b'"' + found[0] + b'"', _ANY_TOKENS)
 
 

@@ -62,6 +62,11 @@ def test_what_depends_on_the_pod_has_no_shape() -> None:
             pod(*["kube-api-access-abcde"] * 2),
             "Duplicate value",
         ),
+        (
+            pod("kube-api-access-abcde", "kube-api-access-00000"),
+            pod(*["kube-api-access-abcde"] * 2),
+            "Duplicate value",
+        ),
     ],
 )
 def test_a_valid_spec_vouches_for_no_invalid_one(good: api.Pod, bad: api.Pod, wrong: str) -> None:
