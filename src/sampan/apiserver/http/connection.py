@@ -41,6 +41,17 @@ _LINES: Final = {
 Answer = Callable[[Request], Awaitable[Response]]
 
 
+def parsed_query(raw: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The first value of each name, and all values of it, in the order they stand in."""
+    query: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
+    if raw:
+        for name, value in parse_qsl(raw, keep_blank_values=True):
+            query.setdefault(name, value)
+            lists.setdefault(name, []).append(value)
+    return query, lists
+
+
 class Head:
     """The head of a request: what httptools calls back with."""
 
@@ -188,15 +199,8 @@ class Connection(asyncio.Protocol):
         path, _, raw_query = head.url.decode("utf-8", "surrogateescape").partition("?")
         if not path.startswith("/") or "%" in path or any(part in path for part in _RELAYED):
             return None
-        query: dict[str, str] = {}
-        lists: dict[str, list[str]] = {}
-        if raw_query:
-            for name, value in parse_qsl(raw_query, keep_blank_values=True):
-                query.setdefault(name, value)
-                lists.setdefault(name, []).append(value)
-            if not _STREAMED.isdisjoint(query):
-                return None
-        if "/watch/" in path or self._is_elsewhere(path):
+        query, lists = parsed_query(raw_query)
+        if not _STREAMED.isdisjoint(query) or "/watch/" in path or self._is_elsewhere(path):
             return None
         return Request(
             method=method,

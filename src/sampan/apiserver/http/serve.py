@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
@@ -25,7 +25,7 @@ from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.requestheader import FrontProxy
 from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.users import User
-from sampan.apiserver.http.connection import IDLE_LIMIT_S, Connection
+from sampan.apiserver.http.connection import IDLE_LIMIT_S, Connection, parsed_query
 from sampan.apiserver.http.relay import Relay
 from sampan.base.errors import SampanError
 
@@ -134,8 +134,7 @@ class HttpServer:
         """The whole answer to a request that is neither streamed nor relayed."""
         response = await self._answered(request)
         assert response.chunks is None and response.tunnel is None, f"{request.path} is not answered whole"
-        if len(response.body) > COMPRESS_ABOVE_BYTES:
-            await _compress(request, response)
+        await _compress(request, response)
         return response
 
     async def _answered(self, request: Request) -> Response:
@@ -162,12 +161,7 @@ class HttpServer:
         path, _, raw_query = raw_path.partition("?")
         if "%" in path:
             path = unquote(path)
-        query: dict[str, str] = {}
-        lists: dict[str, list[str]] = {}
-        if raw_query:
-            for name, value in parse_qsl(raw_query, keep_blank_values=True):
-                query.setdefault(name, value)
-                lists.setdefault(name, []).append(value)
+        query, lists = parsed_query(raw_query)
         body = b""
         if http.can_read_body:
             try:
