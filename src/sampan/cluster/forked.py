@@ -86,6 +86,11 @@ class Children:
         self._alive = [child for child in self._alive if not child.look()]
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends; all that may be done between fork and exec."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _become(
     main: Callable[[], int], title: Sequence[str], log: int, parent: int, mask: Iterable[int]
 ) -> NoReturn:
@@ -108,7 +113,7 @@ def _become(
 
 
 def _leave_parent(log: int, parent: int) -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != parent:  # it ended before the kernel was told to end its children with it
         os._exit(1)
     os.setsid()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -24,10 +23,9 @@ import msgspec
 
 import sampan
 from sampan.base.clock import Clock, SystemClock
-from sampan.cluster.forked import Child, Children
+from sampan.cluster.forked import Child, Children, die_with_parent
 from sampan.cluster.restarts import Death, PartState, after_death, reason
 
-_PR_SET_PDEATHSIG: Final = 1
 STOP_GRACE_S: Final = 10.0
 LOG_LIMIT_BYTES: Final = 20 * 1024 * 1024
 LOOK_AT_LOGS_EVERY_S: Final = 60.0
@@ -120,7 +118,7 @@ class Supervisor:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
 
     async def _stop(self, part: Part, keeper: asyncio.Task[None]) -> None:
@@ -160,14 +158,6 @@ def code_stamp() -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_mtime_ns, found.st_ino
-
-
-def _die_with_parent() -> None:
-    # Runs between fork and exec: nothing but this one call.
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def limit_log(path: Path) -> None:
