@@ -105,11 +105,7 @@ class Simulated:
     async def delete(self, group: Group, names: Sequence[str]) -> None:
         for name in names:
             self._fleet.remove(name)
-            try:
-                await self._client.delete(api.Node, name)
-            except ApiError as error:
-                if not is_not_found(error):
-                    raise
+            await _delete(self._client, name)
 
     async def _add(self, group: Group, name: str) -> None:
         taints = tuple(f"{t.key}={t.value}:{t.effect}" for t in group.template.taints)
@@ -135,11 +131,7 @@ class Command:
     async def delete(self, group: Group, names: Sequence[str]) -> None:
         await self._ask(group, {"verb": "delete", "nodes": list(names)})
         for name in names:
-            try:
-                await self._client.delete(api.Node, name)
-            except ApiError as error:
-                if not is_not_found(error):
-                    raise
+            await _delete(self._client, name)
 
     async def _ask(self, group: Group, request: dict[str, Any]) -> dict[str, Any]:
         body = msgspec.json.encode({"group": group.name, **request})
@@ -169,6 +161,15 @@ class Command:
             text = err.decode(errors="replace").strip()[-500:]
             raise ProviderError(f"{_where(group)} ended {verb!r} with status {process.returncode}: {text}")
         return _answer(group, verb, out)
+
+
+async def _delete(client: Client, name: str) -> None:
+    """Delete a node's object, if it is still there."""
+    try:
+        await client.delete(api.Node, name)
+    except ApiError as error:
+        if not is_not_found(error):
+            raise
 
 
 def _answer(group: Group, verb: str, out: bytes) -> dict[str, Any]:
