@@ -13,15 +13,12 @@ from sampan.apiserver.core.admission import limitranges
 from sampan.client.effects import Create
 from sampan.controllers.storage import ephemeral
 from sampan.kinds import registry
+from sampan.kinds.groups.storage.classes import default_class
 from sampan.schema import api, codec
 from sampan.simulation.workloads import SimulationError
 
 # What of a bad object is told.
 _MOST_ERRORS: Final = 3
-_DEFAULT_CLASS: Final = (
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-)
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 Others = Mapping[type[Any], Sequence[Any]]
 
@@ -71,11 +68,9 @@ def with_class(claim: api.PersistentVolumeClaim, classes: Iterable[api.StorageCl
     """Give a claim that names no class the default one, in place."""
     if claim.spec.storageClassName is not None:
         return
-    marked = [c for c in classes if any(c.metadata.annotations.get(k) == "true" for k in _DEFAULT_CLASS)]
-    if marked:
-        newest = max(c.metadata.creationTimestamp or _NEVER for c in marked)
-        latest = [c for c in marked if (c.metadata.creationTimestamp or _NEVER) == newest]
-        claim.spec.storageClassName = min(c.metadata.name or "" for c in latest)
+    found = default_class(classes)
+    if found is not None:
+        claim.spec.storageClassName = found.metadata.name
 
 
 def _prioritize(pod: api.Pod, classes: Iterable[api.PriorityClass]) -> None:

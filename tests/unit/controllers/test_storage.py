@@ -11,8 +11,9 @@ from sampan.client.effects import Plan
 from sampan.controllers.runtime.controller import Key
 from sampan.controllers.storage import binder, claims, ephemeral, expansion, localpath, protection
 from sampan.controllers.storage.matching import best_match, mismatch
-from sampan.controllers.storage.names import BIND_COMPLETED, SELECTED_NODE, default_class
+from sampan.controllers.storage.names import BIND_COMPLETED, SELECTED_NODE
 from sampan.kinds import localpath as words
+from sampan.kinds.groups.storage.classes import default_class
 from sampan.machinery.quantity import quantity
 from sampan.schema import api
 from tests.fakes.apiserver import Refuse

@@ -21,12 +21,11 @@ from sampan.controllers.storage.names import (
     SELECTED_NODE,
     USES,
     class_of,
-    default_class,
     used_claims,
     where,
 )
 from sampan.controllers.storage.volumes import VolumeView
-from sampan.kinds.groups.storage.classes import is_default
+from sampan.kinds.groups.storage.classes import default_class, is_default
 from sampan.schema import api
 
 # Indexes. Of volumes: the class of those without a claim, and the claim of the others. Of claims: the class

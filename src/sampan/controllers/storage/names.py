@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sampan.kinds.core.persistentvolumeclaim import STORAGE_CLASS_ANNOTATION
-from sampan.kinds.groups.storage.classes import is_default
 from sampan.machinery.quantity import Quantity
 from sampan.schema import api
 
@@ -26,7 +24,6 @@ ZERO: Final = Quantity("0")
 
 # The index of pods by the claims that they name, `namespace/name`.
 USES: Final = "claims"
-_OLDEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def where(namespace: str, name: str) -> str:
@@ -66,16 +63,6 @@ def size_of(claim: api.PersistentVolumeClaim) -> Quantity:
 
 def capacity_of(volume: api.PersistentVolume) -> Quantity:
     return volume.spec.capacity.get("storage", ZERO)
-
-
-def default_class(classes: Iterable[api.StorageClass]) -> api.StorageClass | None:
-    """The default class: the youngest where there are several, then by name."""
-    found = [one for one in classes if is_default(one)]
-    if not found:
-        return None
-    youngest = max(one.metadata.creationTimestamp or _OLDEST for one in found)
-    same = [one for one in found if (one.metadata.creationTimestamp or _OLDEST) == youngest]
-    return min(same, key=lambda one: one.metadata.name or "")
 
 
 def is_bound_to(volume: api.PersistentVolume, claim: api.PersistentVolumeClaim) -> bool:

@@ -7,12 +7,9 @@ from typing import Any, Final
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes
 from sampan.apiserver.core.resource import Resource, Resources
+from sampan.kinds.groups.storage.classes import default_class
 from sampan.schema import api
 
-_STORAGE_DEFAULTS: Final = (
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-)
 _INGRESS_DEFAULT: Final = "ingressclass.kubernetes.io/is-default-class"
 _INGRESS_CLASS: Final = "kubernetes.io/ingress.class"
 _CLAIM_CLASS: Final = "volume.beta.kubernetes.io/storage-class"
@@ -34,12 +31,9 @@ class DefaultStorageClass:
         claim: api.PersistentVolumeClaim = attributes.obj
         if claim.spec.storageClassName is not None or _CLAIM_CLASS in claim.metadata.annotations:
             return
-        marked = _marked(self._classes, _STORAGE_DEFAULTS)
-        if marked:
-            # The newest; of those of one second the first by name.
-            newest = max(c.metadata.creationTimestamp for c in marked)
-            names = [c.metadata.name for c in marked if c.metadata.creationTimestamp == newest]
-            claim.spec.storageClassName = min(names)
+        found = default_class(_perhaps_default(self._classes))
+        if found is not None:
+            claim.spec.storageClassName = found.metadata.name
 
     def validate(self, attributes: Attributes) -> None:
         return None
@@ -59,7 +53,11 @@ class DefaultIngressClass:
         ingress: api.Ingress = attributes.obj
         if ingress.spec.ingressClassName is not None or _INGRESS_CLASS in ingress.metadata.annotations:
             return
-        marked = _marked(self._classes, (_INGRESS_DEFAULT,))
+        marked = [
+            each
+            for each in _perhaps_default(self._classes)
+            if each.metadata.annotations.get(_INGRESS_DEFAULT) == "true"
+        ]
         if len(marked) > 1:
             newest = max(c.metadata.creationTimestamp for c in marked)
             marked = sorted(
@@ -73,14 +71,9 @@ class DefaultIngressClass:
         return None
 
 
-def _marked(classes: Resource, annotations: tuple[str, ...]) -> list[Any]:
-    found = []
-    for item in classes.cache:
-        if b"is-default-class" in item.data:
-            each = classes.decode_stored(item.data)
-            if any(each.metadata.annotations.get(key) == "true" for key in annotations):
-                found.append(each)
-    return found
+def _perhaps_default(classes: Resource) -> list[Any]:
+    """The classes that are worth decoding: all others say nothing of being the default."""
+    return [classes.decode_stored(item.data) for item in classes.cache if b"is-default-class" in item.data]
 
 
 class StorageObjectsInUse:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sampan.kinds.groups import checks
@@ -13,6 +14,7 @@ from sampan.machinery.field import FieldError, Path
 
 DEFAULT_ANNOTATION: Final = "storageclass.kubernetes.io/is-default-class"
 _DEFAULT_ANNOTATIONS: Final = (DEFAULT_ANNOTATION, "storageclass.beta.kubernetes.io/is-default-class")
+_OLDEST: Final = datetime.min.replace(tzinfo=UTC)
 _RECLAIM_POLICIES: Final = ("Delete", "Retain")
 _BINDING_MODES: Final = ("Immediate", "WaitForFirstConsumer")
 _PARAMETERS_MAX: Final = 512
@@ -22,6 +24,16 @@ _PARAMETERS_MAX_BYTES: Final = 256 * 1024
 def is_default(obj: Any) -> bool:
     """Whether claims without a class get this one."""
     return any(obj.metadata.annotations.get(key) == "true" for key in _DEFAULT_ANNOTATIONS)
+
+
+def default_class(classes: Iterable[Any]) -> Any | None:
+    """The default class: the youngest where there are several, then by name. None where there is none."""
+    found = [one for one in classes if is_default(one)]
+    if not found:
+        return None
+    youngest = max(one.metadata.creationTimestamp or _OLDEST for one in found)
+    same = [one for one in found if (one.metadata.creationTimestamp or _OLDEST) == youngest]
+    return min(same, key=lambda one: one.metadata.name or "")
 
 
 def default(obj: Any) -> None:
