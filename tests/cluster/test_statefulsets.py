@@ -76,6 +76,14 @@ def test_parallel_pods_and_a_partition() -> None:
         cluster.advance(60)
         images = [pod.spec.containers[0].image for pod in pods(cluster)]
         assert images == ["db:1", "db:1", "db:2", "db:2"]
+        first = cluster.client.get(api.Pod, "db-0", "default").metadata.uid
         cluster.client.delete(api.Pod, "db-0", "default")
-        cluster.wait_until(lambda: status(cluster).readyReplicas == 4)
+        # The status may be of before the deletion, and the old pod still be going.
+        cluster.wait_until(
+            lambda: (
+                first not in {pod.metadata.uid for pod in pods(cluster)}
+                and len(pods(cluster)) == 4
+                and status(cluster).readyReplicas == 4
+            )
+        )
         assert [pod.spec.containers[0].image for pod in pods(cluster)] == images
