@@ -2,8 +2,8 @@
 
     @pytest.mark.conformance("Watchers should be able to start watching from a specific resource version")
 
-The sentences are the lines of CONFORMANCE.txt beside the checkout. Their tags in brackets may be left out. The marker
-takes string literals alone, so that this module finds them by reading the tests, without importing any of them.
+The sentences are the lines of CONFORMANCE.txt beside the checkout. Their tags in brackets may be left out.
+The marker takes string literals alone, so that this module finds them by reading the tests, importing none.
 
 `python -m tests.docs.conformance` writes docs/conformance.md anew; reasons that stand there are kept.
 """
