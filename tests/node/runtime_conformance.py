@@ -201,10 +201,10 @@ class LifecycleConformance:
             assert (created.sandbox_id, created.name, created.attempt) == (pod.id, "main", 0)
             assert created.labels["a"] == "b"
             assert created.annotations["c"] == "d"
-            await pod.runtime.start_container(container)
+            started_at = await pod.runtime.start_container(container)
             running = await pod.container(container)
             assert running.state is State.RUNNING
-            assert running.started_at is not None
+            assert running.started_at == started_at
             assert running.image == subject.image
             assert running.image_ref
             await pod.runtime.stop_container(container, 10)

@@ -234,7 +234,7 @@ class CarryOut:
             view.note("Normal", "Created", "Container created", name)
             shown = image.digests[0] if image is not None and image.digests else order.image_ref
             try:
-                await self._runtime.start_container(container_id)
+                started_at = await self._runtime.start_container(container_id)
             except RuntimeFailure as failure:
                 return ContainerUp(
                     container_id, self._clock.now(), shown, spec.resources, str(failure) or failure.reason
@@ -243,7 +243,7 @@ class CarryOut:
                 await self._runtime.remove_container(container_id)
                 raise
         view.note("Normal", "Started", "Container started", name)
-        return ContainerUp(container_id, self._clock.now(), shown, spec.resources)
+        return ContainerUp(container_id, started_at, shown, spec.resources)
 
     async def _environment(self, view: PodView, spec: api.Container, ips: tuple[str, ...]) -> dict[str, str]:
         pod = view.pod

@@ -191,7 +191,8 @@ def test_an_ephemeral_container_joins_a_running_pod(cluster: Cluster) -> None:
 def test_post_start_runs_beside_the_container(cluster: Cluster) -> None:
     hook = {"postStart": {"exec": {"command": ["sh", "-c", "echo hooked > /tmp/hook"]}}}
     pod = cluster.pod(
-        "until cat /tmp/hook 2>/dev/null; do sleep 0.05; done; sleep 1000", container={"lifecycle": hook}
+        "until grep hooked /tmp/hook 2>/dev/null; do sleep 0.05; done; sleep 1000",
+        container={"lifecycle": hook},
     )
     pod.ready()
     pod.says("hooked")

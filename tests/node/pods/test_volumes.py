@@ -35,7 +35,11 @@ def test_an_empty_dir_is_shared_by_the_containers(cluster: Cluster, medium: str)
     pod = cluster.pod(
         containers=[
             shell("writer", "umask 0; echo from-writer > /shared/file; sleep 1000", **both),
-            shell("reader", f"until cat /shared/file; do sleep 0.05; done; {look}; sleep 1000", **both),
+            shell(
+                "reader",
+                f"until grep from-writer /shared/file; do sleep 0.05; done; {look}; sleep 1000",
+                **both,
+            ),
         ],
         volumes=[{"name": "shared", "emptyDir": {"medium": medium, "sizeLimit": "8Mi"}}],
     )

@@ -231,7 +231,9 @@ class Runtime(Protocol):
 
     async def create_container(self, sandbox_id: str, sandbox: SandboxSpec, spec: ContainerSpec) -> str: ...
 
-    async def start_container(self, container_id: str) -> None: ...
+    async def start_container(self, container_id: str) -> datetime:
+        """When it started, by the engine's clock: the moment that `list` will give from now on."""
+        ...
 
     async def stop_container(self, container_id: str, grace_s: float) -> None:
         """TERM, then KILL after `grace_s`; returns once it has exited."""

@@ -209,7 +209,7 @@ class SimulatedRuntime:
         self._in_sandbox[sandbox_id].add(container.id)
         return container.id
 
-    async def start_container(self, container_id: str) -> None:
+    async def start_container(self, container_id: str) -> datetime:
         await self._pass(self._start_delay_s)
         container = self._containers.get(container_id)
         if container is None or container.state is not State.CREATED:
@@ -223,6 +223,7 @@ class SimulatedRuntime:
             code = plan.exit_code
             timer = self._timers.after(plan.run_s, lambda: self._exit(container_id, code))
             self._exit_timers[container_id] = timer
+        return now
 
     async def stop_container(self, container_id: str, grace_s: float) -> None:
         self._exit(container_id, TERM_CODE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from sampan.base.clock import Clock, SystemClock
@@ -184,8 +185,12 @@ class CriRuntime:
         container_id: str = answer.container_id
         return container_id
 
-    async def start_container(self, container_id: str) -> None:
+    async def start_container(self, container_id: str) -> datetime:
         await self.client.call(RUNTIME, "StartContainer", container_id=container_id)
+        # StartContainer's answer is empty, and a moment of our own could lie in the next second: the status
+        # would change once the container is listed, and again after a restart of the agent.
+        answer = await self.client.call(RUNTIME, "ContainerStatus", container_id=container_id)
+        return convert.moment(answer.status.started_at)
 
     async def stop_container(self, container_id: str, grace_s: float) -> None:
         # CRI counts whole seconds, and 0 kills at once: half a second of grace must not become none.

@@ -231,7 +231,7 @@ class ProcessRuntime:
             self._can_mount = await tried.wait() == 0
         return self._can_mount
 
-    async def start_container(self, container_id: str) -> None:
+    async def start_container(self, container_id: str) -> datetime:
         directory = self._containers / container_id
         if not (directory / records.CONTAINER).exists():
             raise RuntimeFailure("RunContainerError", f"The container {container_id} is not there.")
@@ -257,6 +257,7 @@ class ProcessRuntime:
                 "RunContainerError", f"The keeper of container {container_id} ended at once."
             )
         self._watch(container_id)
+        return datetime.fromisoformat(started["started_at"])
 
     async def stop_container(self, container_id: str, grace_s: float) -> None:
         directory = self._containers / container_id
