@@ -91,6 +91,12 @@ def build_parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--scheduler-config", type=Path, metavar="FILE", help="profiles and plugins of the scheduler"
     )
+    up.add_argument(
+        "--runtime-config",
+        type=_words,
+        metavar="NAME=true,...",
+        help="further API versions to serve, such as scheduling.k8s.io/v1beta1=true",
+    )
     up.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C ends the cluster")
     up.add_argument("--no-merge", action="store_true", help="leave ~/.kube/config alone")
     up.add_argument("--apply", type=Path, action="append", default=[], help="manifests to apply once up")
@@ -174,6 +180,10 @@ def _pool(text: str) -> str:
     except ValueError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from problem
     return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _port(text: str) -> int:

@@ -41,6 +41,7 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         encryption_config=_file(options.encryption_config),
         authentication_config=_file(options.authentication_config),
         scheduler_config=_file(options.scheduler_config),
+        runtime_config=options.runtime_config,
     )
     _check_files(wanted)
     settings = lifecycle.settle(layout, wanted)

@@ -44,6 +44,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     authentication_config: str = ""
     # A KubeSchedulerConfiguration.
     scheduler_config: str = ""
+    # Further versions to serve, as kube-apiserver's --runtime-config: "scheduling.k8s.io/v1beta1=true".
+    runtime_config: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The served version of Kubernetes, as numbers: (1, 37)."""
+        return tuple(int(part) for part in self.kubernetes_version.split(".")[:2])
 
     @property
     def service_ip(self) -> str:

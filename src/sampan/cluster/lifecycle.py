@@ -56,6 +56,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     encryption_config: str | None = None
     authentication_config: str | None = None
     scheduler_config: str | None = None
+    runtime_config: tuple[str, ...] | None = None
 
 
 _MAY_CHANGE: Final = (
@@ -68,6 +69,7 @@ _MAY_CHANGE: Final = (
     "encryption_config",
     "authentication_config",
     "scheduler_config",
+    "runtime_config",
 )
 
 
@@ -92,6 +94,7 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
         )
     replaced = {name: getattr(wanted, name) for name in _MAY_CHANGE if getattr(wanted, name) is not None}
     settings = msgspec.structs.replace(known, **replaced)
+    _check_versions(settings)
     if settings != known:
         if settings.nodes < known.nodes:
             end(layout, known)  # a crash may have left the pods of a node that shall be no more
@@ -100,6 +103,13 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
         except OSError as problem:
             raise unwritable(layout, problem) from problem
     return settings
+
+
+def _check_versions(settings: Settings) -> None:
+    if settings.runtime_config:
+        from sampan.kinds.groups import switched_on
+
+        switched_on(settings.runtime_config, settings.version)
 
 
 def _new(layout: Layout, wanted: Wanted) -> Settings:
@@ -122,7 +132,9 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         encryption_config=wanted.encryption_config or "",
         authentication_config=wanted.authentication_config or "",
         scheduler_config=wanted.scheduler_config or "",
+        runtime_config=wanted.runtime_config or (),
     )
+    _check_versions(settings)
     preflight.demand(runtime)
     demand_port(settings.port)
     try:

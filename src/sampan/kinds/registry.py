@@ -10,11 +10,14 @@ import msgspec
 
 from sampan.kinds.core import KINDS as CORE
 from sampan.kinds.groups import KINDS as OTHERS
+from sampan.kinds.groups import SWITCHED
 from sampan.kinds.kind import Kind
 from sampan.schema import codec
 from sampan.schema.definitions import GroupVersionKind
 
 ALL: Final[tuple[Kind, ...]] = CORE + OTHERS
+# With those that are served only where a runtime-config asks for them: look-ups know them all the same.
+KNOWN: Final[tuple[Kind, ...]] = ALL + SWITCHED
 
 # The order in which kube-apiserver lists its groups; clients take the first match for a bare resource name.
 _GROUP_ORDER: Final = (
@@ -135,7 +138,7 @@ def _served(text: str, kind: Kind) -> GroupVersionKind:
 
 
 def _all_served() -> Iterator[tuple[GroupVersionKind, Kind]]:
-    for kind in ALL:
+    for kind in KNOWN:
         for gvk in served_as(kind):
             yield gvk, kind
 

@@ -64,8 +64,10 @@ class Scheduler:
         configuration: Configuration | None = None,
         chance: random.Random | None = None,
         device_claims: bool = True,
+        pod_groups: bool = False,
     ) -> None:
-        """Without `device_claims` the server has no resource.k8s.io/v1 (before Kubernetes 1.34)."""
+        """Without `device_claims` the server has no resource.k8s.io/v1 (before Kubernetes 1.34); with
+        `pod_groups` it has scheduling.k8s.io/v1beta1, and pods of a group are scheduled together."""
         chosen = configuration or Configuration((default_profile(),))
         profiles = chosen.profiles
         if not device_claims:

@@ -16,7 +16,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -41,9 +41,12 @@ from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
 from sampan.controllers.certificates.issuing import Authority
 from sampan.controllers.runtime.manager import Manager
+from sampan.kinds import registry
+from sampan.kinds.groups import switched_on
 from sampan.node.simulated_fleet import SimulatedNodes
 from sampan.scheduler.configuration import Configuration
 from sampan.scheduler.shell import Scheduler
+from sampan.schema.definitions import NEWEST
 from sampan.store.memory import MemoryStore
 from sampan.testing.sync import SyncClient
 
@@ -54,6 +57,7 @@ START_LIMIT_S: Final = 30.0
 START_LIMIT_PER_NODE_S: Final = 0.02
 WAIT_LIMIT_S: Final = 10.0
 _POLL_S: Final = 0.002
+_VERSION: Final = tuple(int(part) for part in NEWEST.split(".")[:2])
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: bool = True
     scheduler_config: Configuration | None = None
     autoscaler: Mapping[str, Any] | None = None
+    runtime_config: tuple[str, ...] = ()
 
 
 class Cluster:
@@ -80,9 +85,11 @@ class Cluster:
         scheduler: bool = True,
         scheduler_config: Mapping[str, Any] | Path | None = None,
         autoscaler: Mapping[str, Any] | None = None,
+        runtime_config: Sequence[str] = (),
     ) -> None:
         """`scheduler_config` is a KubeSchedulerConfiguration, as a mapping or a file; `autoscaler` is what
-        `sampan up --autoscaler-config` reads.
+        `sampan up --autoscaler-config` reads; `runtime_config` names further versions to serve, such as
+        "scheduling.k8s.io/v1beta1=true".
 
         Raises SampanError for one that cannot be used.
         """
@@ -93,7 +100,9 @@ class Cluster:
             scheduler=scheduler,
             scheduler_config=scheduling.chosen(scheduler_config),
             autoscaler=autoscaler,
+            runtime_config=tuple(runtime_config),
         )
+        self._further = switched_on(self._options.runtime_config, _VERSION)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
@@ -206,7 +215,8 @@ class Cluster:
         signing = pki.make_signing_key()
         keys = TokenKeys(signing.key, (signing.certificate,), ISSUER, (ISSUER,))
         ids = RandomIds()
-        self.server = ApiServer(self.store, self.clock, ids, ServerSettings(keys=keys))
+        kinds = registry.ALL + self._further
+        self.server = ApiServer(self.store, self.clock, ids, ServerSettings(keys=keys), kinds)
         await self.server.start()
         self.async_client = Client(DirectTransport(self.server, ADMIN))
         informers = SharedInformers(self.async_client, self.clock)
@@ -226,7 +236,12 @@ class Cluster:
                 running.append(tasks.create_task(self.manager.run()))
             if options.scheduler:
                 self.scheduler = Scheduler(
-                    self.async_client, informers, self.clock, ids, configuration=options.scheduler_config
+                    self.async_client,
+                    informers,
+                    self.clock,
+                    ids,
+                    configuration=options.scheduler_config,
+                    pod_groups=bool(self._further),
                 )
                 running.append(tasks.create_task(self.scheduler.run()))
             if options.autoscaler is not None:

@@ -25,6 +25,8 @@ from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts import renewal
 from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging
 from sampan.cluster.tls import client_context, server_context, subject_of
+from sampan.kinds import registry
+from sampan.kinds.groups import switched_on
 from sampan.kinds.loopback import LoopbackEndpoints
 from sampan.store.backend import Store
 from sampan.store.sqlite import SqliteStore
@@ -65,6 +67,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             client_ca=layout.authority.read_text(),
             front_proxy_ca=(layout.pki / FRONT_PROXY_CA).read_text(),
         ),
+        registry.ALL + switched_on(settings.runtime_config, settings.version),
     )
     simulated = settings.runtime == "simulated"
     to_nodes = client_context(layout.authority, layout.pki, "apiserver-kubelet-client")

@@ -26,6 +26,7 @@ from sampan.controllers.certificates.issuing import Authority
 from sampan.controllers.loadbalancer import Options
 from sampan.controllers.nodeipam import Ranges
 from sampan.controllers.runtime.manager import Manager
+from sampan.kinds.groups import switched_on
 from sampan.node.config import KUBELET_PORT
 from sampan.scheduler.shell import Scheduler
 from sampan.schema.definitions import NEWEST
@@ -50,8 +51,7 @@ async def run(layout: Layout, settings: Settings) -> None:
     # Host processes have no addresses that a balancer could lead to.
     balancing = Options(pool=settings.load_balancer_pool, reserved=frozenset({settings.port, KUBELET_PORT}))
     authority = layout.authority.read_text()
-    version = tuple(int(part) for part in settings.kubernetes_version.split("."))
-    has_claims = version[:2] >= (1, 34)
+    has_claims = settings.version >= (1, 34)
     chosen = controllers(
         ControllerSettings(
             ca_bundle=authority,
@@ -72,6 +72,7 @@ async def run(layout: Layout, settings: Settings) -> None:
         RandomIds(),
         configuration=scheduling.chosen(settings.scheduler_config),
         device_claims=has_claims,
+        pod_groups=bool(switched_on(settings.runtime_config, settings.version)),
     )
 
     async def lead() -> None:

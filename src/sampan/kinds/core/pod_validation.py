@@ -177,6 +177,15 @@ def _validate_scheduling(spec: api.PodSpec, path: Path) -> list[FieldError]:
         if gate.name in seen:
             errors.append(field.duplicate(here, gate.name))
         seen.add(gate.name)
+    if spec.schedulingGroup is not None:
+        name, here = spec.schedulingGroup.podGroupName, path["schedulingGroup"]
+        if name is None:
+            errors.append(field.invalid(here, "", "must specify one of: `podGroupName`"))
+        else:
+            errors += [
+                field.invalid(here["podGroupName"], name, message)
+                for message in names.dns1123_subdomain(name)
+            ]
     if spec.topologySpreadConstraints:
         here = path["topologySpreadConstraints"]
         errors += validate_spread_constraints(spec.topologySpreadConstraints, here)

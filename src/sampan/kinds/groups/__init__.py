@@ -27,10 +27,10 @@ from sampan.kinds.groups import (
     storagemigration,
 )
 from sampan.kinds.groups.conversions import CONVERSIONS, Conversion, conversion
-from sampan.kinds.groups.optional import OPTIONAL
+from sampan.kinds.groups.optional import OPTIONAL, SWITCHED, switched_on
 from sampan.kinds.kind import Kind
 
-__all__ = ["CONVERSIONS", "KINDS", "OPTIONAL", "Conversion", "conversion"]
+__all__ = ["CONVERSIONS", "KINDS", "OPTIONAL", "SWITCHED", "Conversion", "conversion", "switched_on"]
 
 # What kube-apiserver serves where no runtime-config says otherwise.
 KINDS: Final[tuple[Kind, ...]] = (

@@ -180,9 +180,9 @@ def _tolerates(toleration: api.Toleration, taint: str) -> bool:
 
 
 class Priority:
-    """Turns priorityClassName into a number."""
+    """Turns priorityClassName into a number, for pods and PodGroups."""
 
-    kinds = _POD
+    kinds = frozenset({"Pod", "PodGroup"})
 
     def __init__(self, resources: Resources) -> None:
         self._classes = resources.of(api.PriorityClass)
@@ -191,6 +191,10 @@ class Priority:
         if attributes.verb != "create" or attributes.subresource:
             return
         pod: api.Pod = attributes.obj
+        served = attributes.context.resource.kind
+        if served.kind != "Pod" and served.group != "scheduling.k8s.io":
+            return  # a custom kind of the same name
+        noun = "pod" if served.kind == "Pod" else "pod group"
         name = pod.spec.priorityClassName
         found: api.PriorityClass | None = None
         if name:
@@ -209,14 +213,14 @@ class Priority:
         asked = pod.spec.priority
         if asked is not None and asked != value:
             why = (
-                f"the integer value of priority ({asked}) must not be provided in pod spec; "
+                f"the integer value of priority ({asked}) must not be provided in {noun} spec; "
                 f"priority admission controller computed {value} from the given PriorityClass name"
             )
             raise status.forbidden(attributes.context.resource.kind, pod.metadata.name or "", why)
         if pod.spec.preemptionPolicy and pod.spec.preemptionPolicy != policy:
             why = (
                 f"the string value of PreemptionPolicy ({pod.spec.preemptionPolicy}) must not be "
-                "provided in pod "
+                f"provided in {noun} "
                 f"spec; priority admission controller computed {policy} from the given PriorityClass name"
             )
             raise status.forbidden(attributes.context.resource.kind, pod.metadata.name or "", why)
