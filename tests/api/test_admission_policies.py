@@ -39,6 +39,7 @@ async def validating(api: Api, *expressions: Any, binding: Any = None, **spec: A
 DENIED = "ValidatingAdmissionPolicy 'policy' with binding 'binding' denied request: "
 
 
+@pytest.mark.conformance("ValidatingAdmissionPolicy should validate against a Deployment")
 @served
 async def test_validate_against_a_deployment(api: Api) -> None:
     await validating(api, "object.spec.replicas > 1", "object.spec.replicas < 10")
@@ -57,6 +58,7 @@ async def test_validate_against_a_deployment(api: Api) -> None:
     (await api.post(DEPLOYMENTS, deployment("one"))).ok(201)
 
 
+@pytest.mark.conformance("ValidatingAdmissionPolicy should allow expressions to refer variables.")
 @served
 async def test_expressions_refer_to_variables(api: Api) -> None:
     variables = [
@@ -275,6 +277,14 @@ async def test_policies_do_not_judge_policies(api: Api) -> None:
     (await api.post(CONFIG_MAPS, config_map("x"))).ok(201)
 
 
+@pytest.mark.conformance("ValidatingAdmissionPolicy should support ValidatingAdmissionPolicy API operations")
+@pytest.mark.conformance(
+    "ValidatingAdmissionPolicy should support ValidatingAdmissionPolicyBinding API operations"
+)
+@pytest.mark.conformance("MutatingAdmissionPolicy should support MutatingAdmissionPolicy API operations")
+@pytest.mark.conformance(
+    "MutatingAdmissionPolicy should support MutatingAdmissionPolicyBinding API operations"
+)
 @pytest.mark.parametrize(
     ("url", "spec"),
     [
@@ -349,6 +359,7 @@ async def mutating(api: Api, *expressions: str, binding: Any = None, **spec: Any
     (await api.post(MUTATING_BINDINGS, {"metadata": {"name": "binding"}, "spec": bound})).ok(201)
 
 
+@pytest.mark.conformance("MutatingAdmissionPolicy should mutate a Deployment")
 @served
 async def test_mutate_a_deployment(api: Api) -> None:
     await mutating(api, "Object{spec: Object.spec{replicas: object.spec.replicas + 100}}")
@@ -357,6 +368,7 @@ async def test_mutate_a_deployment(api: Api) -> None:
     assert made["spec"]["template"]["spec"]["containers"][0]["image"] == "web:1"
 
 
+@pytest.mark.conformance("MutatingAdmissionPolicy should mutate a Deployment with annotations")
 @served
 async def test_mutate_a_deployment_with_annotations(api: Api) -> None:
     key = "jsonpatch.escapeKey('example.com/mark')"

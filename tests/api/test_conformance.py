@@ -25,6 +25,10 @@ EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
 CORE_EVENTS = "/api/v1/namespaces/default/events"
 
 
+@pytest.mark.conformance(
+    "Servers with support for Table transformation should return a 406 for a backend which does not "
+    "implement metadata"
+)
 @served
 async def test_servers_return_a_406_for_tables_of_what_has_no_metadata(api: Api) -> None:
     body = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}
@@ -34,6 +38,7 @@ async def test_servers_return_a_406_for_tables_of_what_has_no_metadata(api: Api)
     (await api.post(path, body, accept=TABLE)).ok(201)
 
 
+@pytest.mark.conformance("Watchers should receive events on concurrent watches in same order")
 @served
 async def test_watchers_receive_events_on_concurrent_watches_in_same_order(api: Api) -> None:
     start = (await api.get(CONFIG_MAPS)).ok()["metadata"]["resourceVersion"]
@@ -55,6 +60,7 @@ async def test_watchers_receive_events_on_concurrent_watches_in_same_order(api: 
     assert revisions == sorted(revisions)
 
 
+@pytest.mark.conformance("Discovery should validate PreferredVersion for each APIGroup")
 @served
 async def test_discovery_validates_preferred_version_for_each_api_group(api: Api) -> None:
     for group in (await api.get("/apis")).ok()["groups"]:
@@ -64,6 +70,7 @@ async def test_discovery_validates_preferred_version_for_each_api_group(api: Api
         assert one["preferredVersion"] == group["preferredVersion"]
 
 
+@pytest.mark.conformance("Discovery should locate the groupVersion and a resource within each APIGroup")
 @served
 async def test_discovery_locates_the_group_version_and_a_resource_within_each_group(api: Api) -> None:
     for group in (await api.get("/apis")).ok()["groups"]:
@@ -73,6 +80,9 @@ async def test_discovery_locates_the_group_version_and_a_resource_within_each_gr
             assert found["resources"]
 
 
+@pytest.mark.conformance(
+    "AggregatedDiscovery should support raw aggregated discovery endpoint Accept headers"
+)
 @served
 async def test_aggregated_discovery_supports_raw_accept_headers(api: Api) -> None:
     for root in ("/api", "/apis"):
@@ -83,6 +93,7 @@ async def test_aggregated_discovery_supports_raw_accept_headers(api: Api) -> Non
     assert {"apps", "batch", "apiextensions.k8s.io"} <= groups
 
 
+@pytest.mark.conformance("server version should find the server version")
 @served
 async def test_server_version_is_found(api: Api) -> None:
     version = (await api.get("/version")).ok()
@@ -109,6 +120,8 @@ async def test_field_validation_detects_unknown_fields_in_patches(api: Api, medi
     assert "colour" not in ignored.ok()["spec"]
 
 
+@pytest.mark.conformance("FieldValidation should detect unknown and duplicate fields of a typed object")
+@pytest.mark.conformance("FieldValidation should detect unknown metadata fields of a typed object")
 @served
 async def test_field_validation_detects_unknown_and_duplicate_fields_of_a_typed_object(api: Api) -> None:
     body = (
@@ -141,6 +154,7 @@ async def test_field_validation_detects_duplicates_in_an_apply(api: Api) -> None
     assert 'key "x" already set in map' in said.refused(400, "BadRequest")
 
 
+@pytest.mark.conformance("Namespaces should apply changes to a namespace status")
 @served
 async def test_namespaces_apply_changes_to_a_namespace_status(api: Api) -> None:
     (await api.post("/api/v1/namespaces", {"metadata": {"name": "shop"}})).ok(201)
@@ -157,6 +171,7 @@ async def test_namespaces_apply_changes_to_a_namespace_status(api: Api) -> None:
     assert shown["status"]["phase"] == "Active"
 
 
+@pytest.mark.conformance("Namespaces should apply a finalizer to a Namespace")
 @served
 async def test_namespaces_apply_a_finalizer_to_a_namespace(api: Api) -> None:
     made = (await api.post("/api/v1/namespaces", {"metadata": {"name": "shop"}})).ok(201)

@@ -93,6 +93,7 @@ async def define(api: Api, server: Hooks, storage: str = "v1") -> None:
     await settled(api, NAME)
 
 
+@pytest.mark.conformance("CustomResourceConversionWebhook should be able to convert from CR v1 to CR v2")
 @served
 async def test_objects_are_read_and_written_in_every_version(api: Api) -> None:
     async with hooks() as server:
@@ -138,6 +139,9 @@ async def test_a_list_is_converted_in_one_review(api: Api) -> None:
         assert table["rows"][3]["cells"] == ["h3", "h", "3"]
 
 
+@pytest.mark.conformance(
+    "CustomResourceConversionWebhook should be able to convert a non homogeneous list of CRs"
+)
 @served
 async def test_objects_of_an_earlier_storage_version_are_rewritten_when_updated(api: Api) -> None:
     async with hooks() as server:

@@ -130,6 +130,10 @@ def conditions(crd: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {c["type"]: (c["status"], c["reason"]) for c in crd["status"]["conditions"]}
 
 
+@pytest.mark.conformance(
+    "CustomResourceDefinition resources Simple CustomResourceDefinition creating/deleting custom "
+    "resource definition objects works"
+)
 @served
 async def test_a_definition_is_established_and_its_objects_are_served(api: Api) -> None:
     crd = await define(api)
@@ -238,6 +242,9 @@ async def test_transition_rules_and_ratcheting(api: Api) -> None:
     assert (await api.post(TABS, tab("b"))).ok(201)["spec"]["replicas"] == 5
 
 
+@pytest.mark.conformance(
+    "CustomResourceDefinition resources custom resource defaulting for requests and from storage works"
+)
 @served
 async def test_a_default_that_comes_later_is_read(api: Api) -> None:
     await define(api)
@@ -324,6 +331,10 @@ async def test_server_side_apply_merges_by_the_schema(api: Api) -> None:
     assert after["spec"]["items"] == [{"name": "x", "value": "1"}]
 
 
+@pytest.mark.conformance(
+    "CustomResourceDefinition Watch CustomResourceDefinition Watch watch on custom resource "
+    "definition objects"
+)
 @served
 async def test_watches_tell_of_changes_and_end_with_the_definition(api: Api) -> None:
     await define(api)

@@ -46,6 +46,7 @@ async def test_resources_of_a_version_with_their_subresources(api: Api) -> None:
     assert "storageVersionHash" not in pods["bindings"]
 
 
+@pytest.mark.conformance("AggregatedDiscovery should support aggregated discovery interface")
 @pytest.mark.parametrize(("root", "first"), [("/api", None), ("/apis", "apiregistration.k8s.io")])
 @served
 async def test_aggregated_discovery(api: Api, root: str, first: str | None) -> None:
@@ -89,6 +90,9 @@ async def test_version_and_health(api: Api) -> None:
     assert b"readyz check passed" in (await api.get("/readyz", verbose="")).body
 
 
+@pytest.mark.conformance(
+    "ServiceAccounts ServiceAccountIssuerDiscovery should support OIDC discovery of service account issuer"
+)
 @served
 async def test_the_issuer_says_where_its_keys_are(api: Api) -> None:
     issuer = (await api.get("/.well-known/openid-configuration")).ok()

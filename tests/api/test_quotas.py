@@ -36,6 +36,7 @@ def _pod(name: str, cpu: str = "1", memory: str = "1Gi", **spec: Any) -> dict[st
     return pod(name, containers=[{"name": "main", "image": "busybox", "resources": resources}], **spec)
 
 
+@pytest.mark.conformance("ResourceQuota should create a ResourceQuota and capture the life of a pod.")
 @served
 async def test_a_pods_life_is_counted(api: Api) -> None:
     await _quota(api, hard={"pods": "2", "requests.cpu": "2", "limits.memory": "3Gi", "count/pods": "5"})
@@ -65,6 +66,12 @@ async def test_a_pod_says_what_it_wants_of_what_is_counted(api: Api) -> None:
     )
 
 
+@pytest.mark.conformance("ResourceQuota should create a ResourceQuota and capture the life of a configMap.")
+@pytest.mark.conformance(
+    "ResourceQuota should create a ResourceQuota and capture the life of a replication controller."
+)
+@pytest.mark.conformance("ResourceQuota should create a ResourceQuota and capture the life of a secret.")
+@pytest.mark.conformance("ResourceQuota should create a ResourceQuota and capture the life of a service.")
 @pytest.mark.parametrize(
     ("path", "body", "names"),
     [
@@ -114,6 +121,8 @@ async def test_objects_are_counted_and_given_back(
     assert await _used(api) == dict.fromkeys(names, "0")
 
 
+@pytest.mark.conformance("ResourceQuota should verify ResourceQuota with best effort scope.")
+@pytest.mark.conformance("ResourceQuota should verify ResourceQuota with terminating scopes.")
 @pytest.mark.parametrize(
     ("spec", "inside", "outside"),
     [

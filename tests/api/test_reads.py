@@ -150,6 +150,9 @@ async def test_a_revision_that_has_not_happened(api: Api) -> None:
     assert answer.headers["Retry-After"] == "1"
 
 
+@pytest.mark.conformance(
+    "Servers with support for API chunking should return chunks of results for list calls"
+)
 @served
 async def test_pages_are_of_one_snapshot(api: Api) -> None:
     await _make(api, "a", "c", "e", "g", "i")
@@ -195,6 +198,10 @@ async def test_pages_go_on_where_one_namespace_ends(api: Api) -> None:
     assert namespaces == ["a-b", "a"]
 
 
+@pytest.mark.conformance(
+    "Servers with support for API chunking should support continue listing from the last key if the "
+    "original version has been compacted away, though the list is inconsistent"
+)
 @served
 async def test_a_token_outlives_its_snapshot_as_an_inconsistent_one(api: Api) -> None:
     await _make(api, "a", "b", "c")

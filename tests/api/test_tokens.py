@@ -25,6 +25,9 @@ async def _who(api: Api, token: str) -> int:
     return (await api.post(SELF, {}, user=None, headers=headers)).code
 
 
+@pytest.mark.conformance(
+    "ServiceAccounts should create a serviceAccountToken and ensure a successful TokenReview"
+)
 @served
 async def test_a_token_says_who_its_bearer_is(api: Api) -> None:
     await api.account()

@@ -31,6 +31,7 @@ async def test_a_watch_without_a_revision_begins_with_what_is_there(api: Api) ->
     await watch.close()
 
 
+@pytest.mark.conformance("Watchers should be able to start watching from a specific resource version")
 @served
 async def test_a_watch_resumes_after_a_revision(api: Api) -> None:
     revision = await _make(api, "a")
@@ -53,6 +54,9 @@ async def test_the_last_state_of_a_deleted_object_has_the_revision_of_the_deleti
     await watch.close()
 
 
+@pytest.mark.conformance(
+    "Watchers should observe an object deletion if it stops meeting the requirements of the selector"
+)
 @served
 async def test_leaving_and_entering_a_selection(api: Api) -> None:
     watch = await api.watch(CONFIG_MAPS, labelSelector="app=web")

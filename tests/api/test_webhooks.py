@@ -82,6 +82,7 @@ def deny(message: str = "no", **status: Any) -> Callable[[Any], dict[str, Any]]:
 # -- validating ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("AdmissionWebhook should be able to deny pod and configmap creation")
 @hooked
 async def test_deny_pod_and_configmap_creation(api: Api, server: Hooks) -> None:
     def decide(request: dict[str, Any]) -> dict[str, Any]:
@@ -184,6 +185,7 @@ async def test_warnings_and_no_explanation(api: Api, server: Hooks) -> None:
     assert refused.message == 'admission webhook "warn.example.com" denied the request without explanation'
 
 
+@pytest.mark.conformance("AdmissionWebhook should honor timeout")
 @hooked
 async def test_honor_timeout(api: Api, server: Hooks) -> None:
     async def hang(_: web.Request) -> web.Response:
@@ -203,6 +205,7 @@ async def test_honor_timeout(api: Api, server: Hooks) -> None:
     (await api.post(CONFIG_MAPS, config_map("x"))).ok(201)
 
 
+@pytest.mark.conformance("AdmissionWebhook should unconditionally reject operations on fail closed webhook")
 @hooked
 async def test_reject_everything_on_fail_closed_webhook(api: Api, server: Hooks) -> None:
     service = {"namespace": "default", "name": "nobody", "path": "/configmaps", "port": 443}
@@ -371,6 +374,12 @@ async def test_match_conditions(api: Api, server: Hooks) -> None:
         assert (await api.post(CONFIG_MAPS, config_map(f"x-{policy.lower()}"))).code == code
 
 
+@pytest.mark.conformance(
+    "AdmissionWebhook should reject mutating webhook configurations with invalid match conditions"
+)
+@pytest.mark.conformance(
+    "AdmissionWebhook should reject validating webhook configurations with invalid match conditions"
+)
 @pytest.mark.parametrize("url", [MUTATING, VALIDATING])
 def test_conditions_that_do_not_compile_are_refused(url: str) -> None:
     async def work(api: Api) -> None:
@@ -395,6 +404,9 @@ def test_conditions_that_do_not_compile_are_refused(url: str) -> None:
     asyncio.run(run(work))
 
 
+@pytest.mark.conformance(
+    "AdmissionWebhook should not be able to mutate or prevent deletion of webhook configuration objects"
+)
 @hooked
 async def test_configurations_are_never_shown_to_webhooks(api: Api, server: Hooks) -> None:
     server.review("/deny", deny())
@@ -418,6 +430,7 @@ def adds(path: str, value: Any) -> Callable[[Any], dict[str, Any]]:
     return lambda _request: json_patch({"op": "add", "path": path, "value": value})
 
 
+@pytest.mark.conformance("AdmissionWebhook should mutate configmap")
 @hooked
 async def test_mutate_configmap_in_the_order_of_configurations(api: Api, server: Hooks) -> None:
     def second(request: dict[str, Any]) -> dict[str, Any]:
@@ -433,6 +446,7 @@ async def test_mutate_configmap_in_the_order_of_configurations(api: Api, server:
     assert (await api.get(f"{CONFIG_MAPS}/x")).ok()["data"] == made["data"]
 
 
+@pytest.mark.conformance("AdmissionWebhook should mutate pod and apply defaults after mutation")
 @hooked
 async def test_mutate_pod_and_apply_defaults_after_mutation(api: Api, server: Hooks) -> None:
     container = {"name": "added", "image": "busybox:1", "resources": {}}
@@ -515,6 +529,10 @@ async def test_updates_at_once_are_each_seen(api: Api, server: Hooks) -> None:
     assert set(after["metadata"]["annotations"]) == set(after["data"])
 
 
+@pytest.mark.conformance("AdmissionWebhook listing mutating webhooks should work")
+@pytest.mark.conformance("AdmissionWebhook listing validating webhooks should work")
+@pytest.mark.conformance("AdmissionWebhook patching/updating a mutating webhook should work")
+@pytest.mark.conformance("AdmissionWebhook patching/updating a validating webhook should work")
 @hooked
 async def test_listing_and_patching_configurations(api: Api, server: Hooks) -> None:
     server.review("/deny", deny())
@@ -543,6 +561,7 @@ async def test_listing_and_patching_configurations(api: Api, server: Hooks) -> N
     (await api.post(CONFIG_MAPS, config_map("z", a="b"))).ok(201)
 
 
+@pytest.mark.conformance("AdmissionWebhook should include webhook resources in discovery documents")
 @hooked
 async def test_discovery_has_the_webhooks(api: Api, server: Hooks) -> None:
     groups = (await api.get("/apis")).ok()["groups"]
@@ -585,6 +604,7 @@ async def test_subresources_are_seen_as_what_they_are(api: Api, server: Hooks) -
     assert await seen() == [("CREATE", "serviceaccounts", "token", "TokenRequest")]
 
 
+@pytest.mark.conformance("AdmissionWebhook should be able to deny attaching pod")
 @hooked
 async def test_deny_attaching_pod(api: Api, server: Hooks) -> None:
     await api.pod("web", node="n1")
@@ -616,6 +636,7 @@ async def test_a_mutated_scale_is_what_happens(api: Api, server: Hooks) -> None:
     assert (await api.get(f"{DEPLOYMENTS}/web")).ok()["spec"]["replicas"] == 5
 
 
+@pytest.mark.conformance("AdmissionWebhook should deny crd creation")
 @hooked
 async def test_deny_crd_creation(api: Api, server: Hooks) -> None:
     server.review("/crd", deny("the crd contains unwanted label"))
@@ -701,6 +722,9 @@ def widget(name: str, version: str = "v1", **data: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.conformance(
+    "AdmissionWebhook should be able to deny custom resource creation, update and deletion"
+)
 @hooked
 async def test_deny_custom_resource_creation_update_and_deletion(api: Api, server: Hooks) -> None:
     await widgets(api)
@@ -721,6 +745,7 @@ async def test_deny_custom_resource_creation_update_and_deletion(api: Api, serve
     (await api.delete(f"{WIDGETS}/old")).ok()
 
 
+@pytest.mark.conformance("AdmissionWebhook should mutate custom resource with pruning")
 @hooked
 async def test_mutate_custom_resource_with_pruning(api: Api, server: Hooks) -> None:
     await widgets(api)
@@ -733,6 +758,7 @@ async def test_mutate_custom_resource_with_pruning(api: Api, server: Hooks) -> N
     assert (await api.get(f"{WIDGETS}/x")).ok()["data"] == made["data"]
 
 
+@pytest.mark.conformance("AdmissionWebhook should mutate custom resource")
 @hooked
 async def test_mutate_custom_resource_that_keeps_unknown_fields(api: Api, server: Hooks) -> None:
     await widgets(api, preserve=True)
@@ -744,6 +770,7 @@ async def test_mutate_custom_resource_that_keeps_unknown_fields(api: Api, server
     assert made["data"] == {"a": "start", "more": {"deep": [1]}}
 
 
+@pytest.mark.conformance("AdmissionWebhook should mutate custom resource with different stored version")
 @hooked
 async def test_mutate_custom_resource_with_different_stored_version(api: Api, server: Hooks) -> None:
     await widgets(api, storage="v1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sampan.machinery.quantity import Quantity
 from sampan.schema import api
 from sampan.testing.cluster import Cluster
@@ -16,6 +18,9 @@ def _amounts(amounts: object) -> dict[str, str]:
     return {name: str(amount) for name, amount in amounts.items()}
 
 
+@pytest.mark.conformance(
+    "ResourceQuota should create a ResourceQuota and ensure its status is promptly calculated."
+)
 def test_the_status_is_promptly_calculated_and_put_right() -> None:
     with Cluster(nodes=0) as cluster:
         client = cluster.client

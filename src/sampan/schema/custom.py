@@ -98,6 +98,18 @@ def object_meta(value: Any) -> tuple[Any, list[str]]:
     return made, walk.unknown
 
 
+def known_meta(value: Any) -> tuple[Any, list[str]]:
+    """The metadata of an embedded resource without what an ObjectMeta has not, and the paths of that.
+
+    What is no ObjectMeta at all comes back as it is: validation says what is wrong with it.
+    """
+    walk = Walk(load(NEWEST))
+    try:
+        return walk.prune(value, _OBJECT_META), walk.unknown
+    except WrongType:
+        return value, []
+
+
 def stored_meta(value: dict[str, Any]) -> Any:
     """An ObjectMeta struct of what this server wrote."""
     return msgspec.convert(value, _struct(), dec_hook=decode_custom, builtin_types=())

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 MAX_PROBLEMS: Final = 100
 _DECODERS: Final = 1024
+_OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 class DecodeFailure(ValueError):
@@ -69,7 +70,7 @@ def unknown_fields(data: bytes, kind: Any) -> list[str]:
     """`unknown field "spec.foo"` for each field that the type does not have. Free-form parts have none."""
     full = _full_name(kind)
     if full is None:
-        return []
+        return _unknown_metadata(data) if hasattr(kind, "from_json") else []
     try:
         _strict_decoder(full).decode(data)
         return []
@@ -78,6 +79,18 @@ def unknown_fields(data: bytes, kind: Any) -> list[str]:
         with suppress(WrongType):  # the fast decoder was content with the rest
             walk.prune(_parse(data), full)
         return [f'unknown field "{path}"' for path in walk.unknown]
+
+
+def _unknown_metadata(data: bytes) -> list[str]:
+    """The same of an object of which metadata alone is typed: the schema of its definition knows the rest."""
+    try:
+        _metadata_decoder().decode(data)
+        return []
+    except msgspec.ValidationError:
+        walk = Walk(codec.types().definitions)
+        with suppress(WrongType, AttributeError):
+            walk.prune(_parse(data).get("metadata") or {}, _OBJECT_META)
+        return [f'unknown field "metadata.{path}"' for path in walk.unknown]
 
 
 def duplicate_fields(data: bytes) -> list[str]:
@@ -131,6 +144,12 @@ def _full_name(kind: Any) -> str | None:
 @lru_cache(maxsize=2)
 def _strict_types(version: str = NEWEST) -> Types:
     return Types(load(version), strict=True)
+
+
+@lru_cache(maxsize=1)
+def _metadata_decoder() -> msgspec.json.Decoder[Any]:
+    holder = msgspec.defstruct("Holder", [("metadata", _strict_types().of(_OBJECT_META) | None, None)])
+    return msgspec.json.Decoder(holder, dec_hook=decode_custom)
 
 
 @lru_cache(maxsize=_DECODERS)

@@ -190,6 +190,7 @@ def test_a_volume_waits_for_its_config_map(cluster: Cluster) -> None:
     assert pod.log() == "at last"
 
 
+@pytest.mark.conformance("ServiceAccounts should mount an API token into pods")
 def test_the_service_accounts_files(cluster: Cluster) -> None:
     place = "/var/run/secrets/kubernetes.io/serviceaccount"
     pod = cluster.pod(
@@ -206,6 +207,7 @@ def test_the_service_accounts_files(cluster: Cluster) -> None:
     assert review.status.user.extra["authentication.kubernetes.io/pod-uid"] == [pod.uid]
 
 
+@pytest.mark.conformance("ServiceAccounts should mount projected service account token")
 def test_a_projected_token_is_for_its_audience_and_its_user(cluster: Cluster) -> None:
     sources = [
         {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 600}},

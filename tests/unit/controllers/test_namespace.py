@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from sampan.client.effects import RemoveAll, Update, UpdateStatus
 from sampan.client.executor import Failure
 from sampan.client.resources import Partial, Resource
@@ -117,6 +119,7 @@ def _basics() -> tuple[Controller, ...]:
     return serviceaccount.ACCOUNTS, serviceaccount.root_ca("PEM")
 
 
+@pytest.mark.conformance("ServiceAccounts should guarantee kube-root-ca.crt exist in any namespace")
 def test_every_namespace_has_a_default_account_and_the_ca() -> None:
     async def main() -> None:
         async with managed(_basics()) as cluster:

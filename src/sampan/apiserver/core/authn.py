@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from sampan.apiserver.core import bootstraptokens, users, websockets
+from sampan.apiserver.core.keyids import signing_key_id
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import unauthorized
@@ -151,7 +152,8 @@ class Authenticator:
         }
         import jwt  # late: it brings all of cryptography
 
-        return jwt.encode(claims, self._keys.private_pem, ALGORITHM), expires
+        pem = self._keys.private_pem
+        return jwt.encode(claims, pem, ALGORITHM, {"kid": signing_key_id(pem)}), expires
 
     def _bootstrap_user(self, token_id: str, token_secret: str) -> User:
         secrets = self._find("secrets")

@@ -11,6 +11,7 @@ import msgspec
 
 from sampan.apiserver.core import health
 from sampan.apiserver.core.authn import ALGORITHM, TokenKeys
+from sampan.apiserver.core.keyids import key_id
 from sampan.apiserver.core.openapi import OpenApi
 from sampan.apiserver.core.request import Request, Response
 from sampan.kinds.kind import Kind
@@ -78,7 +79,8 @@ class Documents:
             assert isinstance(key, EllipticCurvePublicKey)
             numbers = key.public_numbers()
             point = {"x": _b64(numbers.x), "y": _b64(numbers.y)}
-            keys.append({"kty": "EC", "crv": "P-256", "use": "sig", "alg": ALGORITHM, **point})
+            named = {"kid": key_id(key), "alg": ALGORITHM}
+            keys.append({"use": "sig", "kty": "EC", **named, "crv": "P-256", **point})
         return {"keys": keys}
 
 

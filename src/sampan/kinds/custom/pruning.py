@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sampan.kinds.custom.structural import Node
+from sampan.schema.custom import known_meta
 
 _RESOURCE_FIELDS: Final = frozenset({"apiVersion", "kind", "metadata"})
 
@@ -32,6 +33,9 @@ def _prune_map(value: dict[str, Any], node: Node | None, at: str, gone: list[str
     unknown: list[str] = []
     for name, item in value.items():
         if embedded and name in _RESOURCE_FIELDS:
+            if at and name == "metadata" and isinstance(item, dict):
+                value[name], strange = known_meta(item)
+                gone += [f"{at}.metadata.{path}" for path in strange]
             continue
         child = node.child(name) if node is not None else None
         if child is not None:
