@@ -25,7 +25,7 @@ from sampan.scheduler import extended
 from sampan.scheduler.binding import is_bound, post_binding, preempt
 from sampan.scheduler.claims import Work
 from sampan.scheduler.configuration import Configuration
-from sampan.scheduler.cycle import Decision, Engine, without
+from sampan.scheduler.cycle import Decision, Engine, Profile, without
 from sampan.scheduler.deadlines import rank_of
 from sampan.scheduler.devices.ledger import Reserve
 from sampan.scheduler.events import pod_event
@@ -106,6 +106,11 @@ class Scheduler:
         self._watching.start()
         for kind, informer in others.items():
             self._watching.listen(kind, informer, frees=kind in more)
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """What it decides by."""
+        return tuple(engine.profile for engine in self.engines.values())
 
     async def run(self) -> None:
         """Schedule until cancelled; may be run again, and then goes by what the cluster holds by then."""

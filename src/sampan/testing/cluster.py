@@ -248,9 +248,9 @@ class Cluster:
                 from sampan.autoscaler.nodes import config
                 from sampan.autoscaler.nodes import running as scaling
 
-                work = scaling.scale(
-                    self.async_client, informers, self.clock, config.parse(options.autoscaler)
-                )
+                profiles = self.scheduler.profiles if options.scheduler else ()
+                groups = config.parse(options.autoscaler)
+                work = scaling.scale(self.async_client, informers, self.clock, groups, profiles)
                 running.append(tasks.create_task(work))
             if options.nodes:
                 self.nodes = SimulatedNodes(

@@ -67,6 +67,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=
     scale_down_enabled: bool = True
     scale_down_utilization_threshold: float = 0.5
     scale_down_unneeded_time_s: float = 600.0
+    scale_down_unready_time_s: float = 1200.0
     scale_down_delay_after_add_s: float = 600.0
     max_graceful_termination_s: float = 600.0
     initial_node_group_backoff_s: float = 300.0

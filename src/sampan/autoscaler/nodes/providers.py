@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from sampan.autoscaler.nodes.coming import is_ready
 from sampan.autoscaler.nodes.config import GROUP_LABEL, SPARE_LABEL, Group
 from sampan.base.ids import Ids
 from sampan.client.client import Client
@@ -51,15 +52,15 @@ class SparePool:
         return [n.metadata.name or "" for n in await self._all(group) if GROUP_LABEL in n.metadata.labels]
 
     async def increase(self, group: Group, count: int) -> None:
-        spare = [n for n in await self._all(group) if GROUP_LABEL not in n.metadata.labels and _is_ready(n)]
-        if len(spare) < count:
-            raise ProviderError(
-                f"node group {group.name!r} has {len(spare)} Ready spare nodes left and needs {count}: "
-                f"label more nodes {SPARE_LABEL}={group.name} and cordon them"
-            )
+        spare = [n for n in await self._all(group) if GROUP_LABEL not in n.metadata.labels and is_ready(n)]
         for node in spare[:count]:
             labels = {GROUP_LABEL: group.name}
             await self._patch(node.metadata.name or "", labels, unschedulable=None)
+        if len(spare) < count:
+            raise ProviderError(
+                f"node group {group.name!r} had {len(spare)} Ready spare nodes left and needs {count}: "
+                f"label more nodes {SPARE_LABEL}={group.name} and cordon them"
+            )
 
     async def delete(self, group: Group, names: Sequence[str]) -> None:
         for name in names:
@@ -105,7 +106,7 @@ class Simulated:
     async def delete(self, group: Group, names: Sequence[str]) -> None:
         for name in names:
             self._fleet.remove(name)
-            await _delete(self._client, name)
+            await delete_node(self._client, name)
 
     async def _add(self, group: Group, name: str) -> None:
         taints = tuple(f"{t.key}={t.value}:{t.effect}" for t in group.template.taints)
@@ -131,7 +132,7 @@ class Command:
     async def delete(self, group: Group, names: Sequence[str]) -> None:
         await self._ask(group, {"verb": "delete", "nodes": list(names)})
         for name in names:
-            await _delete(self._client, name)
+            await delete_node(self._client, name)
 
     async def _ask(self, group: Group, request: dict[str, Any]) -> dict[str, Any]:
         body = msgspec.json.encode({"group": group.name, **request})
@@ -163,7 +164,7 @@ class Command:
         return _answer(group, verb, out)
 
 
-async def _delete(client: Client, name: str) -> None:
+async def delete_node(client: Client, name: str) -> None:
     """Delete a node's object, if it is still there."""
     try:
         await client.delete(api.Node, name)
@@ -186,10 +187,6 @@ def _answer(group: Group, verb: str, out: bytes) -> dict[str, Any]:
 
 def _where(group: Group) -> str:
     return f"the command {group.command[0]!r} of node group {group.name!r}"
-
-
-def _is_ready(node: api.Node) -> bool:
-    return any(c.type == "Ready" and c.status == "True" for c in node.status.conditions)
 
 
 def _taint(taint: api.Taint) -> dict[str, Any]:

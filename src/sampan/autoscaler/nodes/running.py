@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from sampan.autoscaler.nodes.config import Config
@@ -13,13 +14,23 @@ from sampan.base.ids import RandomIds
 from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
 from sampan.node.simulated_fleet import SimulatedNodes
+from sampan.scheduler.cycle import Profile
 
 # Pods of simulated nodes that were added have addresses apart from those of the nodes that were there.
 POD_CIDR: Final = "10.64.0.0/10"
 
 
-async def scale(client: Client, informers: SharedInformers, clock: Clock, config: Config) -> None:
-    """Scale the groups of the configuration until cancelled; runs a fleet where a group is simulated."""
+async def scale(
+    client: Client,
+    informers: SharedInformers,
+    clock: Clock,
+    config: Config,
+    profiles: Sequence[Profile] = (),
+) -> None:
+    """Scale the groups of the configuration until cancelled; runs a fleet where a group is simulated.
+
+    `profiles` are the scheduler's, which say where pods could go.
+    """
     ids = RandomIds()
     providers: dict[str, Provider] = {"spare": SparePool(client), "command": Command(client)}
     async with asyncio.TaskGroup() as tasks:
@@ -28,4 +39,5 @@ async def scale(client: Client, informers: SharedInformers, clock: Clock, config
             providers["simulated"] = Simulated(client, fleet, ids)
             tasks.create_task(fleet.run())
             await fleet.registered()
-        tasks.create_task(NodeScaler(client, informers, clock, config, providers).run())
+        scaler = NodeScaler(client, informers, clock, config, providers, profiles=profiles)
+        tasks.create_task(scaler.run())

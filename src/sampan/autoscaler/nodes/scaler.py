@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from sampan.autoscaler.nodes.coming import is_ready, look_out
 from sampan.autoscaler.nodes.config import Config, Group
 from sampan.autoscaler.nodes.down import CANDIDATE, TO_BE_DELETED, plan_down, since, stays_behind, taint_of
-from sampan.autoscaler.nodes.providers import Provider, ProviderError
+from sampan.autoscaler.nodes.providers import Provider, ProviderError, delete_node
 from sampan.autoscaler.nodes.up import Growth, Option, plan_up
 from sampan.base.clock import Clock
 from sampan.client.client import Client
@@ -25,19 +26,15 @@ from sampan.client.errors import ApiError
 from sampan.client.events import Recorder
 from sampan.client.executor import Executor
 from sampan.client.informer import SharedInformers
+from sampan.scheduler.cycle import Profile
 from sampan.scheduler.snapshot import Snapshot, is_finished
+from sampan.scheduler.watching import KINDS
 from sampan.schema import api
 
 BACKOFF_MOST_S: Final = 1800.0
+# A group that has not failed for so long begins with the shortest back-off again.
+BACKOFF_RESET_S: Final = 3 * 3600.0
 STATUS: Final = "cluster-autoscaler-status"
-_OTHERS: Final[tuple[type[Any], ...]] = (
-    api.Namespace,
-    api.PersistentVolumeClaim,
-    api.PersistentVolume,
-    api.StorageClass,
-    api.CSINode,
-)
-
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +49,9 @@ class NodeScaler:
         config: Config,
         providers: Mapping[str, Provider],
         choose: Callable[[int], int] = random.randrange,
+        profiles: Sequence[Profile] = (),
     ) -> None:
+        """`profiles` are the scheduler's; without any, it is taken to decide as it does unconfigured."""
         self._client = client
         self._clock = clock
         self._config = config
@@ -62,10 +61,13 @@ class NodeScaler:
         self._nodes = informers.of(api.Node)
         self._pods = informers.of(api.Pod)
         self._budgets = informers.of(api.PodDisruptionBudget)
-        self._others = {kind: informers.of(kind) for kind in _OTHERS}
-        self._recorder = Recorder(client, clock, "cluster-autoscaler")
-        self._executor = Executor(client, clock, recorder=self._recorder)
-        self._first_seen: dict[str, float] = {}
+        more = [kind for profile in profiles for plugin in profile.plugins for kind in plugin.kinds]
+        self._others = {kind: informers.of(kind) for kind in dict.fromkeys((*KINDS, *more))}
+        self.events = Recorder(client, clock, "cluster-autoscaler")
+        self._executor = Executor(client, clock, recorder=self.events)
+        self._profiles = tuple(profiles)
+        self._seen: Mapping[str, float] = {}
+        self._unhelped: dict[str, str] = {}
         self._backoff: dict[str, tuple[float, float]] = {}  # until when, and how long
         self._grew_s: float | None = None
         self._told = ""
@@ -73,7 +75,7 @@ class NodeScaler:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._recorder.run())
+            tasks.create_task(self.events.run())
             await self._informers.synced()
             while True:
                 await self._clock.sleep(self._config.scan_interval_s)
@@ -87,10 +89,11 @@ class NodeScaler:
         members = await self._members()
         upcoming = await self._upcoming(members)
         await self._drain(members)
+        await self._forget_machines(members)
         growth = self._growth(members, upcoming)
         await self._grow(growth)
         if growth.chosen is None and self._config.scale_down_enabled:
-            await self._shrink(members)
+            await self._shrink(members, upcoming)
         await self._tell(members, upcoming)
 
     def _snapshot(self) -> Snapshot:
@@ -110,28 +113,28 @@ class NodeScaler:
                 _log.warning("node group %s is left alone: %s", group.name, problem)
         return found
 
-    async def _upcoming(self, members: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        """Nodes that are not Ready yet. Those that take too long are given up, and their group backs off."""
-        now = self._clock.monotonic_s()
-        ready = {n.metadata.name for n in self._nodes.cache.items() if _is_ready(n)}
-        known = {name for names in members.values() for name in names}
-        self._first_seen = {name: at for name, at in self._first_seen.items() if name in known}
-        found: dict[str, list[str]] = {}
-        for group in self._config.groups:
-            for name in members.get(group.name, ()):
-                if name in ready:
-                    self._first_seen[name] = float("inf")  # a node that was Ready once is not on its way
-                    continue
-                at = self._first_seen.setdefault(name, now)
-                if at == float("inf") or self._nodes.cache.get("", name) is not None:
-                    continue
-                if now - at < self._config.max_node_provision_time_s:
-                    found.setdefault(group.name, []).append(name)
-                    continue
-                _log.warning("node %s of group %s did not come in time: it is given up", name, group.name)
-                self._back_off(group)
-                await self._provider(group).delete(group, [name])
-        return found
+    async def _upcoming(self, members: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+        """Nodes that are on their way. Those that take too long are given up, and their group backs off."""
+        nodes = {n.metadata.name or "": n for n in self._nodes.cache.items()}
+        now = self._clock.now()
+        found = look_out(self._config, members, nodes, self._seen, now, self._clock.monotonic_s())
+        self._seen = found.seen
+        groups = {group.name: group for group in self._config.groups}
+        for name in found.arrived:
+            self._backoff.pop(name, None)
+        for group, name in found.stuck:
+            _log.warning("node %s of group %s did not become Ready in time", name, group)
+            self._back_off(groups[group])
+        for group, name in found.late:
+            _log.warning("node %s of group %s did not come in time: it is given up", name, group)
+            self._back_off(groups[group])
+            try:
+                await self._provider(groups[group]).delete(groups[group], [name])
+            except (ProviderError, ApiError) as problem:
+                _log.warning("node %s could not be given up, which is tried again: %s", name, problem)
+            else:
+                members[group].remove(name)
+        return dict(found.upcoming)
 
     def _growth(self, members: Mapping[str, Sequence[str]], upcoming: Mapping[str, Sequence[str]]) -> Growth:
         now = self._clock.monotonic_s()
@@ -139,12 +142,17 @@ class NodeScaler:
         groups = tuple(g for g in self._config.groups if g.name in members)
         sizes = {name: len(names) for name, names in members.items()}
         config = replace(self._config, groups=groups)
-        return plan_up(self._snapshot(), config, sizes, upcoming, frozenset(held), self._choose)
+        world, choose = self._snapshot(), self._choose
+        return plan_up(world, config, sizes, upcoming, frozenset(held), choose, self._profiles)
 
     async def _grow(self, growth: Growth) -> None:
+        unhelped = {pod.metadata.uid or "": (pod, why) for pod, why in growth.unhelped}
         events: list[Effect] = [
-            Emit(_ref(pod, "Pod"), "Normal", "NotTriggerScaleUp", why) for pod, why in growth.unhelped
+            Emit(_ref(pod, "Pod"), "Normal", "NotTriggerScaleUp", why)
+            for uid, (pod, why) in unhelped.items()
+            if self._unhelped.get(uid) != why
         ]
+        self._unhelped = {uid: why for uid, (_, why) in unhelped.items()}
         option = growth.chosen
         if option is not None:
             events += await self._increase(option)
@@ -169,30 +177,35 @@ class NodeScaler:
         ]
 
     def _back_off(self, group: Group) -> None:
+        """Let the group not grow for a while: twice as long as the last time, unless that was long ago."""
         now = self._clock.monotonic_s()
         until, length = self._backoff.get(group.name, (now, 0.0))
         if until > now:
             return
+        if now - until > BACKOFF_RESET_S:
+            length = 0.0
         length = min(max(2 * length, self._config.initial_node_group_backoff_s), BACKOFF_MOST_S)
         self._backoff[group.name] = (now + length, length)
 
-    async def _shrink(self, members: Mapping[str, Sequence[str]]) -> None:
+    async def _shrink(
+        self, members: Mapping[str, Sequence[str]], upcoming: Mapping[str, Sequence[str]]
+    ) -> None:
         grown = self._grew_s
         delay_s = self._config.scale_down_delay_after_add_s
         if grown is not None and self._clock.monotonic_s() - grown < delay_s:
             return
         now = self._clock.now()
-        plan = plan_down(self._snapshot(), self._config, members, list(self._budgets.cache.items()), now)
+        budgets = list(self._budgets.cache.items())
+        plan = plan_down(self._snapshot(), self._config, members, upcoming, budgets, now, self._profiles)
         stamp = str(int(now.timestamp()))
         for name in plan.mark:
-            await self._taint(
-                name, CANDIDATE, api.Taint(key=CANDIDATE, value=stamp, effect="PreferNoSchedule")
-            )
+            taint = api.Taint(key=CANDIDATE, value=stamp, effect="PreferNoSchedule")
+            await self._taint(name, (CANDIDATE,), taint)
         for name in plan.unmark:
-            await self._taint(name, CANDIDATE, None)
+            await self._taint(name, (CANDIDATE,), None)
         for name in plan.drain:
             taint = api.Taint(key=TO_BE_DELETED, value=stamp, effect="NoSchedule")
-            await self._taint(name, TO_BE_DELETED, taint, "marked the node as toBeDeleted/unschedulable")
+            await self._taint(name, (TO_BE_DELETED,), taint, "marked the node as toBeDeleted/unschedulable")
 
     async def _drain(self, members: dict[str, list[str]]) -> None:
         """Evict what is left on nodes that go; remove those that are empty, and take them off `members`."""
@@ -205,15 +218,43 @@ class NodeScaler:
                 left = [p for p in self._pods.cache.items() if p.spec.nodeName == name]
                 left = [p for p in left if not is_finished(p) and not stays_behind(p)]
                 if not left:
-                    await self._provider(group).delete(group, [name])
-                    members[group.name].remove(name)
-                    await self._event(node, "Normal", "ScaleDown", "node removed by cluster autoscaler")
+                    if await self._delete(group, node):
+                        members[group.name].remove(name)
                 elif self._clock.now().timestamp() - since(taint) > self._config.max_graceful_termination_s:
-                    await self._event(node, "Warning", "ScaleDownFailed", "failed to drain the node in time")
-                    await self._taint(name, CANDIDATE, None)
-                    await self._taint(name, TO_BE_DELETED, None)
+                    await self._spare(node, "failed to drain the node in time")
                 else:
                     await self._evict(left)
+
+    async def _delete(self, group: Group, node: api.Node) -> bool:
+        """Have the provider delete a node; one that it does not delete stays, for its whole time again."""
+        try:
+            await self._provider(group).delete(group, [node.metadata.name or ""])
+        except (ProviderError, ApiError) as problem:
+            _log.warning("node %s is not deleted: %s", node.metadata.name, problem)
+            await self._spare(node, f"failed to delete the node: {problem}")
+            return False
+        await self._event(node, "Normal", "ScaleDown", "node removed by cluster autoscaler")
+        return True
+
+    async def _spare(self, node: api.Node, why: str) -> None:
+        """A node that was to go stays."""
+        await self._event(node, "Warning", "ScaleDownFailed", why)
+        await self._taint(node.metadata.name or "", (CANDIDATE, TO_BE_DELETED), None)
+
+    async def _forget_machines(self, members: Mapping[str, Sequence[str]]) -> None:
+        """Delete the objects of nodes whose machines were deleted by a process that ended right after it.
+
+        Such a node is marked as to be deleted, fell silent, and is in no group. Where a group could not be
+        asked, it may be that one's.
+        """
+        if len(members) < len(self._config.groups):
+            return
+        known = {name for names in members.values() for name in names}
+        for node in list(self._nodes.cache.items()):
+            name = node.metadata.name or ""
+            if name not in known and taint_of(node, TO_BE_DELETED) is not None and not is_ready(node):
+                _log.warning("node %s is in no group any more: its object is deleted", name)
+                await delete_node(self._client, name)
 
     async def _evict(self, pods: Sequence[api.Pod]) -> None:
         """Ask for each pod's eviction. One that a budget holds is asked for again at the next look."""
@@ -222,10 +263,10 @@ class NodeScaler:
                 told = Emit(_ref(pod, "Pod"), "Normal", "ScaleDown", "deleting pod for node scale down")
                 await self._executor.carry_out(Plan(effects=(Evict(_ref(pod, "Pod")), told)))
 
-    async def _taint(self, name: str, key: str, taint: api.Taint | None, told: str = "") -> None:
-        """Set or take away a taint; a node that somebody changes meanwhile is looked at again."""
+    async def _taint(self, name: str, keys: Sequence[str], taint: api.Taint | None, told: str = "") -> None:
+        """Exchange the taints of these keys; a node that somebody changes meanwhile is looked at again."""
         node = await self._client.get(api.Node, name)
-        kept = [t for t in node.spec.taints if t.key != key] + ([taint] if taint is not None else [])
+        kept = [t for t in node.spec.taints if t.key not in keys] + ([taint] if taint is not None else [])
         await self._client.update(replace(node, spec=replace(node.spec, taints=kept)))
         if told:
             await self._event(node, "Normal", "ScaleDown", told)
@@ -266,7 +307,3 @@ class NodeScaler:
 def _ref(obj: Any, kind: str) -> Ref:
     meta = obj.metadata
     return Ref("v1", kind, meta.namespace or "", meta.name or "", uid=meta.uid or "")
-
-
-def _is_ready(node: api.Node) -> bool:
-    return any(c.type == "Ready" and c.status == "True" for c in node.status.conditions)

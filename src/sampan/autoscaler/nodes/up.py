@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from sampan.autoscaler.nodes.config import Config, Group
-from sampan.scheduler.cycle import Decision, Engine
-from sampan.scheduler.registry import default_profile
-from sampan.scheduler.snapshot import Snapshot, is_finished, world_of
+from sampan.autoscaler.nodes.room import Room
+from sampan.scheduler.cycle import Profile
+from sampan.scheduler.snapshot import Snapshot, is_finished
 from sampan.schema import api
 
 
@@ -33,7 +35,7 @@ class Growth(msgspec.Struct, frozen=True):
 def waiting(pods: Sequence[api.Pod]) -> list[api.Pod]:
     """The pods that the scheduler has found no node for, the most important and oldest first."""
     found = [pod for pod in pods if _is_waiting(pod)]
-    return sorted(found, key=lambda p: (-(p.spec.priority or 0), p.metadata.namespace, p.metadata.name))
+    return sorted(found, key=_turn)
 
 
 def plan_up(
@@ -43,9 +45,11 @@ def plan_up(
     upcoming: Mapping[str, Sequence[str]],
     backed_off: frozenset[str],
     choose: Callable[[int], int],
+    profiles: Sequence[Profile] = (),
 ) -> Growth:
-    """Choose a growth. `sizes` counts each group's nodes, also those that are only expected (`upcoming`, by
-    name); groups that are `backed_off` do not grow now. `choose` picks an index below its argument."""
+    """Choose a growth. `sizes` counts each group's nodes, also those that are on their way (`upcoming`, by
+    name), which are taken to become what the template says, registered or not; groups that are `backed_off`
+    do not grow now. `choose` picks an index below its argument."""
     short = [g for g in config.groups if sizes[g.name] < g.min and g.name not in backed_off]
     if short:
         return Growth(Option(short[0], short[0].min - sizes[short[0].name], ()))
@@ -53,16 +57,16 @@ def plan_up(
     if not pods:
         return Growth()
     coming = [g.node(name) for g in config.groups for name in upcoming.get(g.name, ())]
-    soon = replace(snapshot, nodes=[*snapshot.nodes, *coming])
+    room = Room(replace(snapshot, nodes=[*snapshot.nodes, *coming]), profiles)
     options: list[Option] = []
     why: dict[str, dict[str, int]] = {}
     helped: set[str] = set()
     for group in config.groups:
-        room = group.max - sizes[group.name]
+        left = group.max - sizes[group.name]
         reason = "in backoff after failed scale-up" if group.name in backed_off else ""
-        option, fine, refused = estimate(soon, group, pods, max(room, 1))
+        option, fine, refused = estimate(room, group, pods, max(left, 1))
         helped |= fine
-        if room <= 0 and not reason:
+        if left <= 0 and not reason:
             reason = "max node group size reached"
         if option is not None and not reason:
             options.append(option)
@@ -76,49 +80,42 @@ def plan_up(
 
 
 def estimate(
-    snapshot: Snapshot, group: Group, pods: Sequence[api.Pod], room: int
+    room: Room, group: Group, pods: Sequence[api.Pod], most: int
 ) -> tuple[Option | None, set[str], dict[str, str]]:
-    """How many new nodes of the group the pods need, at most `room`; the uids of pods that have room
-    without them; and by uid why the rest cannot run on one."""
-    world = world_of(snapshot)
-    engine = Engine(default_profile(), world)
+    """How many new nodes of the group the pods need, at most `most`; the uids of pods that have room
+    without them; and by uid why the rest cannot run on one. The room is left as it was."""
     added: list[str] = []
     on_new: list[api.Pod] = []
     fine: set[str] = set()
     refused: dict[str, str] = {}
-    for pod in pods:
-        uid = pod.metadata.uid or ""
-        info = world.infos.of(pod)
-        rows = engine.feasible(info)
-        if isinstance(rows, Decision):
-            if len(added) >= room:
+    with ExitStack() as undo:
+        for pod in pods:
+            uid = pod.metadata.uid or ""
+            info = room.world.infos.of(pod)
+            rows = room.rows(info)
+            if rows:
+                target = room.name(rows[0])
+            elif len(added) >= most:
                 continue
-            name = f"template-node-for-{group.name}-{len(added)}"
-            world.put_node(group.node(name))
-            why = engine.refusal(info, world.table.rows[name])
-            if why:
-                world.remove_node(name)
-                refused[uid] = why
-                continue
-            added.append(name)
-            target = name
-        else:
-            names = [world.table.nodes[int(row)] for row in rows]
-            target = (names[0].metadata.name if names[0] is not None else "") or ""
-        world.place(info, target)
-        if target in added:
-            on_new.append(pod)
-        else:
-            fine.add(uid)
-    if not added:
-        return None, fine, refused
-    shares = []
-    for resource in ("cpu", "memory"):
-        rows_of = [world.table.rows[name] for name in added]
-        offered = sum(int(world.table.allocatable(resource)[row]) for row in rows_of)
-        taken = sum(int(world.table.requested(resource)[row]) for row in rows_of)
-        shares.append(1 - taken / offered if offered else 0.0)
-    return Option(group, len(added), tuple(on_new), sum(shares) / 2), fine, refused
+            else:
+                target = f"template-node-for-{group.name}-{len(added)}"
+                trial = ExitStack()
+                room.add(group.node(target), trial)
+                why = room.refusal(info, target)
+                if why:
+                    trial.close()
+                    refused[uid] = why
+                    continue
+                undo.push(trial)
+                added.append(target)
+            room.place(info, target, undo)
+            if target in added:
+                on_new.append(pod)
+            else:
+                fine.add(uid)
+        if not added:
+            return None, fine, refused
+        return Option(group, len(added), tuple(on_new), room.free_share(added)), fine, refused
 
 
 def best(options: Sequence[Option], expander: str, choose: Callable[[int], int]) -> Option:
@@ -133,6 +130,12 @@ def best(options: Sequence[Option], expander: str, choose: Callable[[int], int])
         most = max(len(o.pods) for o in options)
         options = [o for o in options if len(o.pods) == most]
     return options[choose(len(options))] if len(options) > 1 else options[0]
+
+
+def _turn(pod: api.Pod) -> tuple[Any, ...]:
+    meta = pod.metadata
+    created_s = meta.creationTimestamp.timestamp() if meta.creationTimestamp is not None else 0.0
+    return -(pod.spec.priority or 0), created_s, meta.namespace or "", meta.name or ""
 
 
 def _told(counts: Mapping[str, int]) -> str:

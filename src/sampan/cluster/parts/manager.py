@@ -85,7 +85,7 @@ async def run(layout: Layout, settings: Settings) -> None:
 
                 path = Path(settings.autoscaler_config)
                 groups = userfiles.load(path, "autoscaler configuration", config.parse)
-                tasks.create_task(running.scale(leader, informers, clock, groups))
+                tasks.create_task(running.scale(leader, informers, clock, groups, scheduler.profiles))
 
     metrics = ManagerMetricsServer(manager.metrics_text, layout.run)
     await metrics.start()

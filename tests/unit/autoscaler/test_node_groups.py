@@ -1,23 +1,20 @@
-"""Node groups: what the file may say, when they grow and shrink, and what an external command may answer."""
+"""Node groups: what the file may say, and when they grow and shrink."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sampan.autoscaler.nodes import room
 from sampan.autoscaler.nodes.config import Config, Group, parse
 from sampan.autoscaler.nodes.down import CANDIDATE, DISABLED, SAFE, TO_BE_DELETED, plan_down
-from sampan.autoscaler.nodes.providers import Command, ProviderError
-from sampan.autoscaler.nodes.up import Option, best, plan_up
-from sampan.client.client import Client
+from sampan.autoscaler.nodes.up import Growth, Option, best, plan_up
 from sampan.machinery.quantity import quantity
-from sampan.scheduler.snapshot import Snapshot
+from sampan.scheduler.configuration import configuration
+from sampan.scheduler.snapshot import Snapshot, world_of
 from sampan.schema import api
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -114,12 +111,13 @@ def test_chance_and_most_pods() -> None:
     assert best([few, many], "random", lambda n: n - 1) is many
 
 
-def node(name: str, cpu: str = "2", *taints: api.Taint, **annotations: str) -> api.Node:
+def node(name: str, cpu: str = "2", *taints: api.Taint, ready: str = "True", **annotations: str) -> api.Node:
     amounts = {"cpu": quantity(cpu), "memory": quantity("4Gi"), "pods": quantity("110")}
+    said = api.NodeCondition(type="Ready", status=ready)
     return api.Node(
         metadata=api.ObjectMeta(name=name, annotations=annotations),
         spec=api.NodeSpec(taints=list(taints)),
-        status=api.NodeStatus(capacity=amounts, allocatable=amounts),
+        status=api.NodeStatus(capacity=amounts, allocatable=amounts, conditions=[said]),
     )
 
 
@@ -164,7 +162,7 @@ def on_disk() -> api.Pod:
 )
 def test_what_keeps_a_node(pods: list[api.Pod], budgets: list[api.PodDisruptionBudget], why: str) -> None:
     world = Snapshot([node("a"), node("rest")], pods)
-    plan = plan_down(world, config(), {"small": ["a"]}, budgets, NOW)
+    plan = plan_down(world, config(), {"small": ["a"]}, {}, budgets, NOW)
     assert plan.mark == (() if why else ("a",))
     assert why in plan.kept.get("a", "")
 
@@ -179,39 +177,92 @@ def test_what_keeps_a_node(pods: list[api.Pod], budgets: list[api.PodDisruptionB
         ([node("a", "2", candidate(600)), node("b", "2", candidate(600))], 0, (), (), ("a",)),
         ([node("a", "2", candidate(600), api.Taint(key=TO_BE_DELETED, effect="NoSchedule"))], 0, (), (), ()),
         ([node("a", **{DISABLED: "true"})], 0, (), (), ()),
+        ([node("a", "2", candidate(1199), ready="Unknown")], 0, (), (), ()),
+        ([node("a", "2", candidate(1200), ready="Unknown")], 0, (), (), ("a",)),
     ],
 )
 def test_shrinking(nodes: list[api.Node], least: int, mark: Any, unmark: Any, drain: Any) -> None:
     names = [n.metadata.name or "" for n in nodes]
-    plan = plan_down(Snapshot(nodes), config({**SMALL, "min": least}), {"small": names}, [], NOW)
+    plan = plan_down(Snapshot(nodes), config({**SMALL, "min": least}), {"small": names}, {}, [], NOW)
     assert (plan.mark, plan.unmark, plan.drain) == (mark, unmark, drain)
 
 
-@pytest.mark.parametrize(
-    ("script", "says"),
-    [
-        ('print(\'{"error": "no quota"}\')', "refused 'nodes': no quota"),
-        ("print('nonsense')", "no JSON object"),
-        ("print('{}')", "without a list"),
-        ("import sys; sys.exit('out of order')", "status 1: out of order"),
-        ("import time; time.sleep(60)", "did not answer 'nodes' within 0.2 s"),
-    ],
-)
-def test_commands_that_fail_are_named(script: str, says: str, tmp_path: Path) -> None:
-    timeout_s = 0.2 if "sleep" in script else 30.0
-    made = group(provider="command", command=[sys.executable, "-c", script], commandTimeoutS=timeout_s)
-
-    async def ask() -> None:
-        await Command(None).nodes(made)  # type: ignore[arg-type]
-
-    with pytest.raises(ProviderError, match=says):
-        asyncio.run(ask())
+def test_a_node_that_is_on_its_way_is_no_candidate() -> None:
+    names = {"small": ["a"]}
+    plan = plan_down(Snapshot([node("a", ready="False")]), config(), names, names, [], NOW)
+    assert plan.kept == {"a": "it is on its way"}
 
 
-def test_a_command_is_asked_in_json() -> None:
-    script = (
-        "import json, sys; q = json.load(sys.stdin); print(json.dumps({'nodes': [q['group'], q['verb']]}))"
-    )
-    made = group(provider="command", command=[sys.executable, "-c", script])
-    client: Client = None  # type: ignore[assignment]
-    assert asyncio.run(Command(client).nodes(made)) == ["small", "nodes"]
+def test_a_node_that_registered_and_is_not_ready_counts_as_what_it_will_be() -> None:
+    bare = node("a", "0", api.Taint(key="node.kubernetes.io/not-ready", effect="NoSchedule"), ready="False")
+    world = Snapshot([bare], [pod("p")])
+    sizes = {"small": 1}
+    assert plan_up(world, config(), sizes, {}, frozenset(), lambda n: 0).chosen is not None
+    growth = plan_up(world, config(), sizes, {"small": ["a"]}, frozenset(), lambda n: 0)
+    assert (growth.chosen, growth.unhelped) == (None, ())
+
+
+def test_a_growth_that_was_carried_out_is_not_planned_again() -> None:
+    chosen, world = config(SMALL, LARGE), Snapshot(pods=[pod(f"p{n}") for n in range(3)])
+    sizes, upcoming = {"small": 0, "large": 0}, {"small": [], "large": []}
+    option = plan_up(world, chosen, sizes, upcoming, frozenset(), lambda n: 0).chosen
+    assert option is not None
+    sizes[option.group.name] += option.count
+    upcoming[option.group.name] += [f"n{index}" for index in range(option.count)]
+    assert plan_up(world, chosen, sizes, upcoming, frozenset(), lambda n: 0) == Growth()
+
+
+def test_a_shrinking_that_was_carried_out_is_not_planned_again() -> None:
+    nodes = {n.metadata.name or "": n for n in (node("a", "2", candidate(600)), node("b"), node("c"))}
+    pods = [pod("p", "1500m", "c")]
+    members = {"small": list(nodes)}
+    plan = plan_down(Snapshot(list(nodes.values()), pods), config(), members, {}, [], NOW)
+    assert (plan.mark, plan.drain) == (("b",), ("a",))
+    nodes["b"].spec.taints = [candidate(0)]
+    nodes["a"].spec.taints += [api.Taint(key=TO_BE_DELETED, effect="NoSchedule")]
+    again = plan_down(Snapshot(list(nodes.values()), pods), config(), members, {}, [], NOW)
+    assert (again.mark, again.unmark, again.drain) == ((), (), ())
+
+
+def test_pods_of_a_node_that_is_being_drained_take_room_elsewhere() -> None:
+    going = node("a", "2", api.Taint(key=TO_BE_DELETED, effect="NoSchedule"))
+    pods = [pod("p", "900m", "a"), pod("q", "900m", "b"), pod("r", "900m", "c")]
+    plan = plan_down(Snapshot([going, node("b"), node("c")], pods), config(), {"small": "abc"}, {}, [], NOW)
+    assert "would find no other node" in plan.kept["b"] + plan.kept["c"]
+
+
+def test_the_scheduler_s_profiles_say_where_pods_could_go() -> None:
+    term = {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["extra"]}]}
+    added = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    args = [{"name": "NodeAffinity", "args": {"addedAffinity": added}}]
+    profiles = configuration(
+        {
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "profiles": [{"schedulerName": "picky", "pluginConfig": args}, {"schedulerName": "other"}],
+        }
+    ).profiles
+    chosen = config(SMALL, {**LARGE, "template": {**LARGE["template"], "labels": {"pool": "extra"}}})
+    sizes = {"small": 0, "large": 0}
+    waiting = pod("p")
+    for name, group_name in (("picky", "large"), ("other", "small")):
+        waiting.spec.schedulerName = name
+        world = Snapshot(pods=[waiting])
+        growth = plan_up(world, chosen, sizes, {}, frozenset(), lambda n: 0, profiles)
+        assert growth.chosen is not None
+        assert growth.chosen.group.name == group_name
+    little = pod("p", LITTLE, "a")
+    little.spec.schedulerName = "picky"
+    world = Snapshot([node("a"), node("b")], [little])
+    plan = plan_down(world, config(), {"small": ["a"]}, {}, [], NOW, profiles)
+    assert plan.kept == {"a": "pod default/p would find no other node"}
+
+
+def test_all_nodes_are_asked_about_in_one_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Snapshot] = []
+    monkeypatch.setattr(room, "world_of", lambda snapshot: made.append(snapshot) or world_of(snapshot))
+    nodes = [node(f"n{n}") for n in range(20)]
+    pods = [pod(f"p{n}", LITTLE, f"n{n}") for n in range(20)]
+    names = {"small": [n.metadata.name or "" for n in nodes]}
+    plan = plan_down(Snapshot(nodes, pods), config({**SMALL, "max": 20}), names, {}, [], NOW)
+    assert (len(plan.mark), len(made)) == (20, 1)

@@ -1,0 +1,95 @@
+"""Where pods would go, asked of one world that is changed for a question and put back after it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+
+import msgspec
+
+from sampan.scheduler.cycle import Decision, Engine, Profile
+from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.registry import default_profile
+from sampan.scheduler.snapshot import Snapshot, world_of
+from sampan.schema import api
+
+
+class Room:
+    """The cluster as the scheduler sees it, with the scheduler's profiles (none given: the usual one).
+
+    What a method changes, it notes in `undo`: closing that makes everything as it was before.
+    """
+
+    def __init__(self, snapshot: Snapshot, profiles: Sequence[Profile] = ()) -> None:
+        self.world = world_of(snapshot)
+        self._engines = {p.name: Engine(p, self.world) for p in profiles or (default_profile(),)}
+
+    def engine(self, pod: api.Pod) -> Engine:
+        """The engine of the pod's profile; where it names another scheduler, of the first."""
+        return self._engines.get(pod.spec.schedulerName or "") or next(iter(self._engines.values()))
+
+    def rows(self, info: PodInfo) -> Sequence[int]:
+        """The rows where the pod could go; empty for none."""
+        found = self.engine(info.pod).feasible(info)
+        return () if isinstance(found, Decision) else found.tolist()
+
+    def refusal(self, info: PodInfo, node: str) -> str:
+        """Why the pod cannot go to the node; "" where it can."""
+        return self.engine(info.pod).refusal(info, self.world.table.rows[node])
+
+    def name(self, row: int) -> str:
+        node = self.world.table.nodes[row]
+        return (node.metadata.name if node is not None else "") or ""
+
+    def add(self, node: api.Node, undo: ExitStack) -> None:
+        """Add a node."""
+        self.world.put_node(node)
+        undo.callback(self.world.remove_node, node.metadata.name or "")
+
+    def place(self, info: PodInfo, node: str, undo: ExitStack) -> None:
+        """Count a pod on a node."""
+        self.world.place(info, node)
+        undo.callback(self.world.unplace, info.key)
+
+    def empty(self, node: api.Node, pods: Iterable[api.Pod], undo: ExitStack) -> api.Pod | None:
+        """Take the node away and find another for each of its `pods`; gives the first that finds none."""
+        world = self.world
+        name = node.metadata.name or ""
+        world.remove_node(name)
+        undo.callback(world.put_node, node)
+        moving = []
+        for pod in pods:
+            placed = world.unplace((pod.metadata.namespace or "", pod.metadata.name or ""))
+            if placed is not None:
+                undo.callback(world.place, placed.pod, placed.node)
+            moving.append(msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, nodeName=None)))
+        for pod in moving:
+            info = world.infos.of(pod)
+            rows = self.rows(info)
+            if not rows:
+                return pod
+            self.place(info, self.name(rows[0]), undo)
+        return None
+
+    def utilization(self, node: str, pods: Iterable[api.Pod]) -> float:
+        """The larger share of the node's cpu and memory that the pods ask for."""
+        table = self.world.table
+        row = table.rows[node]
+        demands = [self.world.infos.of(pod).demand.amounts for pod in pods]
+        shares = [0.0]
+        for resource in ("cpu", "memory"):
+            offered = int(table.allocatable(resource)[row])
+            if offered:
+                shares.append(sum(amounts.get(resource, 0) for amounts in demands) / offered)
+        return max(shares)
+
+    def free_share(self, nodes: Sequence[str]) -> float:
+        """The share of these nodes' cpu and memory that nothing takes, on average."""
+        table = self.world.table
+        rows = [table.rows[name] for name in nodes]
+        shares = []
+        for resource in ("cpu", "memory"):
+            offered = sum(int(table.allocatable(resource)[row]) for row in rows)
+            taken = sum(int(table.requested(resource)[row]) for row in rows)
+            shares.append(1 - taken / offered if offered else 0.0)
+        return sum(shares) / len(shares)
