@@ -149,3 +149,140 @@ def test_admin_access_is_for_namespaces_that_are_labelled_for_it(cluster: Cluste
     cluster.client.patch(api.Namespace, "default", "", label)
     made = make(cluster, api.ResourceClaim, "mine", "default", spec=spec)
     assert made.spec.devices.requests[0].exactly.adminAccess is True
+
+
+# -- devices that are shared, tainted, or asked for as resources of containers -----------------------------
+
+
+def test_a_device_is_shared_until_its_capacity_is_given_away(cluster: Cluster) -> None:
+    policy = {"default": "1", "validRange": {"min": "1", "step": "1"}}
+    line = {
+        "name": "line",
+        "allowMultipleAllocations": True,
+        "capacity": {"speed": {"value": "10", "requestPolicy": policy}},
+    }
+    pool = {"name": "node-1", "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": DRIVER, "nodeName": "node-1", "pool": pool, "devices": [line]}
+    make(cluster, api.ResourceSlice, "lines", spec=spec)
+    exactly = {"deviceClassName": "gpu", "capacity": {"requests": {"speed": "4500m"}}}
+    wanted = {"requests": [{"name": "one", "exactly": exactly}]}
+    make(cluster, api.ResourceClaimTemplate, "half", "default", spec={"spec": {"devices": wanted}})
+    for name in ("a", "b"):
+        pod(cluster, name, resourceClaimTemplateName="half")
+        has_a_node(cluster, name, "node-1")
+    results = [result for claim in claims(cluster) for result in claim.status.allocation.devices.results]
+    assert [{n: str(q) for n, q in r.consumedCapacity.items()} for r in results] == [{"speed": "5"}] * 2
+    assert len({r.shareID for r in results}) == 2
+    pod(cluster, "c", resourceClaimTemplateName="half")
+    waits_because(cluster, "c", "cannot allocate all claims")
+    cluster.client.delete(api.Pod, "a", "default", grace_s=0)
+    has_a_node(cluster, "c", "node-1")
+
+
+def extended_pod(cluster: Cluster, name: str, resource: str = "example.com/gpu", count: int = 1) -> None:
+    asked = {resource: str(count)}
+    containers = [{"name": "main", "image": "main:1", "resources": {"requests": asked, "limits": asked}}]
+    spec = {"containers": containers, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0}
+    make(cluster, api.Pod, name, "default", spec=spec)
+
+
+@pytest.mark.parametrize("resource", ["example.com/gpu", "deviceclass.resource.kubernetes.io/gpu"])
+def test_devices_serve_resources_of_containers(cluster: Cluster, resource: str) -> None:
+    extended_pod(cluster, "early", resource)
+    waits_because(
+        cluster,
+        "early",
+        f"Insufficient {resource}" if "example" in resource else "cannot allocate all claims",
+    )
+    change = {"spec": {"extendedResourceName": "example.com/gpu"}}
+    cluster.client.patch(api.DeviceClass, "gpu", "", change)
+    waits_because(cluster, "early", "cannot allocate all claims")
+    offer(cluster, "node-2", "gpu-0", "gpu-1")
+    has_a_node(cluster, "early", "node-2")
+    (claim,) = claims(cluster)
+    assert claim.metadata.name.startswith("early-extended-resources-")
+    assert claim.metadata.annotations == {"resource.kubernetes.io/extended-resource-claim": "true"}
+    assert [(o.kind, o.name, o.controller) for o in claim.metadata.ownerReferences] == [
+        ("Pod", "early", True)
+    ]
+    (request,) = claim.spec.devices.requests
+    assert (request.name, request.exactly.deviceClassName, request.exactly.count) == (
+        "container-0-request-0", "gpu", 1
+    )  # fmt: skip
+    assert [user.name for user in claim.status.reservedFor] == ["early"]
+    status = get(cluster, "early").status.extendedResourceClaimStatus
+    assert status.resourceClaimName == claim.metadata.name
+    assert [(m.containerName, m.resourceName, m.requestName) for m in status.requestMappings] == [
+        ("main", resource, "container-0-request-0")
+    ]
+    extended_pod(cluster, "big", resource, 2)
+    waits_because(cluster, "big", "cannot allocate all claims")
+    cluster.client.delete(api.Pod, "early", "default", grace_s=0)
+    has_a_node(cluster, "big", "node-2")
+    cluster.wait_until(lambda: [c.metadata.name.partition("-")[0] for c in claims(cluster)] == ["big"])
+
+
+def test_a_node_that_has_the_resource_itself_needs_no_claim(cluster: Cluster) -> None:
+    cluster.client.patch(api.DeviceClass, "gpu", "", {"spec": {"extendedResourceName": "example.com/gpu"}})
+    offered = {"status": {"capacity": {"example.com/gpu": "1"}, "allocatable": {"example.com/gpu": "1"}}}
+    cluster.client.patch(api.Node, "node-1", "", offered, subresource="status")
+    extended_pod(cluster, "plain")
+    has_a_node(cluster, "plain", "node-1")
+    assert not claims(cluster)
+    extended_pod(cluster, "next")
+    waits_because(cluster, "next", "1 Insufficient example.com/gpu, 1 cannot allocate all claims")
+
+
+def rule(cluster: Cluster, name: str, effect: str, **selector: str) -> None:
+    spec = {"deviceSelector": selector, "taint": {"key": "broken", "value": "fan", "effect": effect}}
+    make(cluster, api.DeviceTaintRule, name, spec=spec)
+
+
+def told(cluster: Cluster, name: str) -> tuple[str, str, str]:
+    conditions = cluster.client.get(api.DeviceTaintRule, name).status.conditions
+    found = [(c.status, c.reason, c.message) for c in conditions if c.type == "EvictionInProgress"]
+    return found[0] if found else ("", "", "")
+
+
+def test_rules_drive_pods_from_devices(cluster: Cluster) -> None:
+    offer(cluster, "node-1", "gpu-0")
+    pod(cluster, "first")
+    has_a_node(cluster, "first", "node-1")
+    rule(cluster, "trial", "None", driver=DRIVER)
+    cluster.wait_until(lambda: told(cluster, "trial")[1] == "NoEffect")
+    assert told(cluster, "trial")[2].startswith(
+        "1 published device selected. 1 allocated device selected. 1 pod would be evicted in 1 namespace if"
+    )
+    rule(cluster, "later", "NoSchedule", pool="node-1")
+    cluster.wait_until(lambda: told(cluster, "later")[1] == "OtherEffect")
+    assert get(cluster, "first").metadata.deletionTimestamp is None
+    rule(cluster, "now", "NoExecute", device="gpu-0")
+    cluster.wait_until(lambda: not list(cluster.client.list(api.Pod, "default")))
+    reasons = [event.reason for event in cluster.client.list(api.Event, "default")]
+    assert "DeviceTaintManagerEviction" in reasons
+    pod(cluster, "second")
+    waits_because(cluster, "second", "cannot allocate all claims")
+    for name in ("now", "later"):
+        cluster.client.delete(api.DeviceTaintRule, name)
+    has_a_node(cluster, "second", "node-1")
+
+
+def test_a_toleration_with_seconds_puts_eviction_off(cluster: Cluster) -> None:
+    exactly = {
+        "deviceClassName": "gpu",
+        "tolerations": [
+            {"key": "broken", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+        ],
+    }
+    wanted = {"requests": [{"name": "one", "exactly": exactly}]}
+    make(cluster, api.ResourceClaimTemplate, "patient", "default", spec={"spec": {"devices": wanted}})
+    offer(cluster, "node-1", "gpu-0")
+    pod(cluster, "patient", resourceClaimTemplateName="patient")
+    has_a_node(cluster, "patient", "node-1")
+    rule(cluster, "now", "NoExecute", driver=DRIVER)
+    cluster.wait_until(lambda: told(cluster, "now")[1] == "PodsPendingEviction")
+    assert told(cluster, "now")[2] == "1 pod needs to be evicted in 1 namespace."
+    assert get(cluster, "patient").metadata.deletionTimestamp is None
+    cluster.advance(301)
+    cluster.wait_until(lambda: not list(cluster.client.list(api.Pod, "default")))
+    cluster.wait_until(lambda: told(cluster, "now")[:2] == ("False", "Completed"))

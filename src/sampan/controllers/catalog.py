@@ -34,6 +34,8 @@ from sampan.controllers.certificates import approving, cleaning, signing
 from sampan.controllers.certificates.issuing import Authority
 from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
+from sampan.controllers.devicetaints import evicting as devicetaints
+from sampan.controllers.devicetaints import telling as devicetaintrules
 from sampan.controllers.endpointslice import endpoints, mirroring, slices
 from sampan.controllers.horizontalpodautoscaler import plan as horizontalpodautoscaler
 from sampan.controllers.job import orphans, ttl
@@ -130,6 +132,8 @@ def _all(settings: Settings) -> tuple[Controller, ...]:
         *((nodeipam.controller(settings.node_ranges),) if settings.node_ranges is not None else ()),
         leasecleanup.CONTROLLER,
         tainteviction.CONTROLLER,
+        devicetaints.CONTROLLER,
+        devicetaintrules.CONTROLLER,
         podgc.ORPHANS,
         podgc.UNSCHEDULED,
         podgc.finished(settings.finished_pods_most),

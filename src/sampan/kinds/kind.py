@@ -100,6 +100,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     validate_status_update: Callable[[Any, Any], list[FieldError]] = _no_update_errors
     prepare_create: Callable[[Any], None] = _nothing
     prepare_update: Callable[[Any, Any], None] = _no_prepare_update
+    # Times that an update gives to what is new in it: the new object, the old one, and now.
+    stamp_update: Callable[[Any, Any, datetime], None] | None = None
     subresource_updates: Mapping[str, SubresourceUpdate] = msgspec.field(default_factory=dict)
     # Which names are valid: a function of machinery.names giving a list of messages.
     name_errors: Callable[[str], list[str]] | None = None

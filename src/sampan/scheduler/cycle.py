@@ -126,6 +126,10 @@ class Engine:
             return found
         return self.pick(pod, self.sampled(found), choose, extra)
 
+    def forget(self) -> None:
+        """Something that kept answers depend on changed, besides nodes and pods."""
+        self._kept.clear()
+
     def sampled(self, rows: RowIndex) -> RowIndex:
         """As many of the rows as the profile wants to score, from another place on each time."""
         share = self.profile.percentage_scored

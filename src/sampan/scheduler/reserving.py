@@ -6,6 +6,7 @@ written into the claim's status; the pod is taken out again where it is not boun
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,6 +15,7 @@ from sampan.base.clock import Clock
 from sampan.base.errors import SampanError
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
+from sampan.scheduler.devices.extended import is_special, to_make
 from sampan.scheduler.devices.ledger import Reserve
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.queue import FIRST_BACKOFF_S, MAX_BACKOFF_S
@@ -23,6 +25,8 @@ from sampan.schema import api, codec
 PROTECTION: Final = "resource.kubernetes.io/delete-protection"
 # How often a claim that others change at the same time is read and written again.
 MOST_TRIES: Final = 5
+# How long a claim that was made here may take until a watch shows it.
+SHOWN_WITHIN_S: Final = 120.0
 
 _log = logging.getLogger(__name__)
 
@@ -38,22 +42,45 @@ class Reserving:
         self._client = client
         self._clock = clock
         self._world = world
+        self._waiting: set[asyncio.Event] = set()
 
-    async def run(self, work: Sequence[Reserve], pod: PodInfo) -> None:
-        """Write all claims. Raises NotReserved and ApiError; what was not written is free again by then."""
-        left = list(work)
+    def changed(self) -> None:
+        """A claim changed: to be called for each change that a watch shows."""
+        for event in self._waiting:
+            event.set()
+
+    async def run(self, work: Sequence[Reserve], pod: PodInfo) -> list[Reserve]:
+        """Write all claims, and make those that are not there yet. Gives the work with these.
+
+        Raises NotReserved and ApiError; what was not written is free again by then, what was made is gone.
+        """
+        left, done = list(work), list[Reserve]()
         try:
             while left:
+                if left[0].mappings:
+                    left[0] = await self._make(left[0])
+                done.append(left[0])
+                if left[0].mappings:
+                    await self._shown(left[0])
                 await self._write(left[0], pod)
+                if left[0].mappings:
+                    await self._tell_pod(left[0], pod)
                 del left[0]
+        except Exception:
+            await self.undo([each for each in done if each.mappings], pod)
+            raise
         finally:
             for each in left[1:]:  # their writing had not begun; the first one settles itself
                 self._world.devices.withdraw(each)
+        return done
 
     async def undo(self, work: Sequence[Reserve], pod: PodInfo) -> None:
         """The pod was not bound: it uses the claims no longer, which keep their devices for its next try."""
         for each in work:
             meta = each.claim.metadata
+            if each.mappings:
+                await self._unmake(each.claim, pod)
+                continue
             try:
                 claim = await self._client.get(api.ResourceClaim, meta.name or "", meta.namespace or "")
                 if claim.metadata.uid != meta.uid or all(u.uid != pod.uid for u in claim.status.reservedFor):
@@ -68,6 +95,9 @@ class Reserving:
 
     async def give_back(self, claim: api.ResourceClaim, pod: PodInfo) -> None:
         """Take the devices of a claim away that keeps its only user from every node."""
+        if is_special(claim):
+            await self._unmake(claim, pod)
+            return
         freed = codec.copy(claim)
         freed.status.allocation = None
         freed.status.reservedFor = []
@@ -81,6 +111,69 @@ class Reserving:
         """Find out what became of allocations that were being written when an earlier run was stopped."""
         for work in self._world.devices.unsettled:
             await self._find_out(work)
+
+    async def _make(self, work: Reserve) -> Reserve:
+        """Make the claim for a pod's extended resources."""
+        try:
+            made = await self._client.create(to_make(work.claim))
+        except Exception:  # if it was made all the same, the pod's next try finds it, without devices
+            self._world.devices.withdraw(work)
+            raise
+        return self._world.devices.adopt(work, made)
+
+    async def _shown(self, work: Reserve) -> None:
+        """Wait until the watch has shown a claim that was made here. Raises NotReserved."""
+        event, timer = asyncio.Event(), asyncio.create_task(self._clock.sleep(SHOWN_WITHIN_S))
+        self._waiting.add(event)
+        try:
+            while not self._world.devices.knows(work.claim):
+                if timer.done():
+                    self._world.devices.withdraw(work)
+                    name = work.claim.metadata.name
+                    raise NotReserved(f"claim {name} did not show within {SHOWN_WITHIN_S:.0f} s")
+                event.clear()
+                woken = asyncio.create_task(event.wait())
+                try:
+                    await asyncio.wait((timer, woken), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    woken.cancel()
+        finally:
+            timer.cancel()
+            self._waiting.discard(event)
+
+    async def _tell_pod(self, work: Reserve, pod: PodInfo) -> None:
+        """Say in the pod's status which request of the claim is for which container."""
+        status = api.PodExtendedResourceClaimStatus(
+            resourceClaimName=work.claim.metadata.name or "", requestMappings=list(work.mappings)
+        )
+        await self._patch_pod(pod, codec.to_builtins(status))
+
+    async def _patch_pod(self, pod: PodInfo, status: Any) -> None:
+        change = {"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": status}}
+        namespace, name = pod.key
+        await self._client.patch(api.Pod, name, namespace, change, subresource="status")
+
+    async def _unmake(self, claim: api.ResourceClaim, pod: PodInfo) -> None:
+        """Delete the claim for extended resources: the pod's next try makes another."""
+        meta = claim.metadata
+        name, namespace = meta.name or "", meta.namespace or ""
+        try:
+            if pod.pod.metadata.deletionTimestamp is None:
+                await self._patch_pod(pod, None)
+        except Exception as problem:
+            _log.debug("%s/%s still names its claim: %s", *pod.key, problem)
+        try:
+            held = await self._client.get(api.ResourceClaim, name, namespace)
+            if held.metadata.uid == meta.uid and PROTECTION in held.metadata.finalizers:
+                held = codec.copy(held)
+                held.metadata.finalizers = [f for f in held.metadata.finalizers if f != PROTECTION]
+                await self._client.update(held)
+            await self._client.delete(api.ResourceClaim, name, namespace, uid=meta.uid or "")
+        except ApiError as problem:
+            if problem.code != 404:  # the pod's next try finds it and deletes it
+                _log.warning("%s/%s is left over: %s", namespace, name, problem)
+        except Exception as problem:
+            _log.warning("%s/%s is left over: %s", namespace, name, problem)
 
     async def _write(self, work: Reserve, pod: PodInfo) -> None:
         claim = work.claim
@@ -136,7 +229,7 @@ class Reserving:
         meta = work.claim.metadata
         try:
             return await self._client.get(api.ResourceClaim, meta.name or "", meta.namespace or "")
-        except ApiError as problem:
+        except Exception as problem:
             await self._failed(work, problem)
             raise
 

@@ -64,15 +64,19 @@ class Scheduler:
         configuration: Configuration | None = None,
         chance: random.Random | None = None,
         device_claims: bool = True,
+        device_taint_rules: bool = True,
         pod_groups: bool = False,
     ) -> None:
-        """Without `device_claims` the server has no resource.k8s.io/v1 (before Kubernetes 1.34); with
-        `pod_groups` it has scheduling.k8s.io/v1beta1, and pods of a group are scheduled together."""
+        """Without `device_claims` the server has no resource.k8s.io/v1 (before Kubernetes 1.34), without
+        `device_taint_rules` no such kind in it (before 1.37); with `pod_groups` it has
+        scheduling.k8s.io/v1beta1, and pods of a group are scheduled together."""
         chosen = configuration or Configuration((default_profile(),))
         profiles = chosen.profiles
         if not device_claims:
             profiles = tuple(without(p, DynamicResources) for p in profiles)
         more = [kind for p in profiles for plugin in p.plugins for kind in plugin.kinds if kind not in KINDS]
+        if not device_taint_rules:
+            more = [kind for kind in more if kind is not api.DeviceTaintRule]
         others = {kind: informers.of(kind) for kind in (*KINDS, *more)}
         self._extenders = Extenders(chosen.extenders) if chosen.extenders else None
         self.queue = Queue(first_backoff_s=chosen.first_backoff_s, max_backoff_s=chosen.max_backoff_s)
@@ -99,6 +103,8 @@ class Scheduler:
         self._reserving = Reserving(client, clock, self.world)
         for kind in (api.PersistentVolumeClaim, api.PersistentVolume):
             others[kind].on_change(lambda old, new: self._prebind.changed())
+        if api.ResourceClaim in others:
+            others[api.ResourceClaim].on_change(lambda old, new: self._reserving.changed())
         self._watching.pod_seen = self._prebind.changed
         self._watching.nodes.on_change(lambda old, new: self._prebind.changed())
         self._watching.told = self._teller.forget
@@ -317,7 +323,7 @@ class Scheduler:
                 await self._prebind.run(work, node, is_wanted, timeout_s)
             doing = 'running PreBind plugin "DynamicResources"'
             is_started = True
-            await self._reserving.run(devices, pod)
+            done = await self._reserving.run(devices, pod)
         except Exception as problem:
             self._unbound(waiting, problem)
             text = f"{doing}: {problem}"
@@ -333,7 +339,7 @@ class Scheduler:
         await self._room.acquire()
         await self._bind(waiting, pod, node)
         if devices and pod.key not in self.world.placed:
-            await self._reserving.undo(devices, pod)
+            await self._reserving.undo(done, pod)
 
     async def _bind(self, waiting: Waiting, pod: PodInfo, node: str) -> None:
         key, uid = waiting.key, waiting.uid

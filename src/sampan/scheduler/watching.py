@@ -88,6 +88,9 @@ class Watching:
                 self._world.namespaces_changed()
             self._world.volumes.changed(old, new)
             self._world.devices.changed(old, new)
+            if name == "DeviceClass":  # which resources of containers are served by devices
+                for engine in self._engines.values():
+                    engine.forget()
             self.happened(object_event(name, old, new))
 
         if frees or name in _FREEING:

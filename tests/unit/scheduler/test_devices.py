@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampan.scheduler.devices.allocator import Search, Taken
+from sampan.scheduler.devices.allocator import Search, Taken, Unallocatable
+from sampan.scheduler.devices.capacity import taken_by
 from sampan.scheduler.devices.inventory import DeviceId, Inventory
-from sampan.scheduler.devices.ledger import Devices, Reserve
+from sampan.scheduler.devices.ledger import Devices, Reserve, taken_of
+from sampan.scheduler.devices.results import allocation
 from sampan.scheduler.devices.selectors import SelectorError
 from sampan.schema import api, codec
 
@@ -89,6 +91,14 @@ TOLERATES = [{"key": "broken", "operator": "Exists"}]
 HALF = [{"counterSet": "card", "counters": {"memory": {"value": "4Gi"}}}]
 CARD = [{"name": "card", "counters": {"memory": {"value": "10Gi"}}}]
 PARTS = [device(n, consumesCounters=HALF) for n in "xyz"]
+SPEED = {"default": "2", "validRange": {"min": "2", "max": "8", "step": "2"}}
+LINE = device(
+    "line",
+    attributes={"model": {"string": "l"}},
+    allowMultipleAllocations=True,
+    capacity={"speed": {"value": "10", "requestPolicy": SPEED}},
+)
+WHOLE = dict(LINE, capacity={"speed": {"value": "10"}})
 FIRST = {
     "name": "r",
     "firstAvailable": [
@@ -121,12 +131,100 @@ FIRST = {
         (PARTS, [exactly(count=3)], (), None),
         ([BIG], [exactly(capacity={"requests": {"memory": "20Gi"}})], (), ["big"]),
         ([BIG], [exactly(capacity={"requests": {"memory": "80Gi"}})], (), None),
+        ([LINE], [exactly(count=2, capacity={"requests": {"speed": "4"}})], (), ["line", "line"]),
+        ([LINE], [exactly(count=3, capacity={"requests": {"speed": "4"}})], (), None),
+        ([LINE], [exactly("q", capacity={"requests": {"speed": "4"}}), exactly()], (), ["line", "line"]),
+        ([LINE], [exactly(capacity={"requests": {"speed": "9"}})], (), None),  # more than the policy's most
+        ([LINE], [exactly(capacity={"requests": {"absent": "1"}})], (), None),
+        ([LINE, A], [exactly(count=3)], (), ["line", "line", "line"]),
+        ([LINE], [exactly(count=2)], [{"distinctAttribute": f"{DRIVER}/model"}], None),
+        ([WHOLE], [exactly(), exactly("s")], (), None),  # what has no policy is taken whole
+        ([WHOLE], [exactly(capacity={"requests": {"speed": "4"}}), exactly("s")], (), None),
+        ([WHOLE], [exactly(f"r{n}", capacity={"requests": {"speed": "5"}}) for n in "ab"], (), ["line"] * 2),
+        (
+            [dict(LINE, consumesCounters=[dict(HALF[0], counters={"memory": {"value": "6Gi"}})])],
+            [exactly(count=2)],
+            (),
+            ["line", "line"],
+        ),  # counters are consumed once
     ],
 )
 def test_allocations(devices: Any, requests: Any, constraints: Any, expected: list[str] | None) -> None:
     inventory = Inventory([slice_of(devices), slice_of([], "counters", sharedCounters=CARD)])
     got = found(inventory, claim_of(requests, constraints))
     assert got == ([expected] if expected is not None else None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "taken"),
+    [
+        (None, None, "10Gi"),
+        (None, "3Gi", "3Gi"),
+        ({"default": "1Gi", "validValues": ["1Gi", "4Gi"]}, None, "1Gi"),
+        ({"default": "1Gi", "validValues": ["1Gi", "4Gi"]}, "2Gi", "4Gi"),
+        ({"default": "1Gi", "validValues": ["1Gi", "4Gi"]}, "5Gi", None),
+        ({"default": "2Gi", "validRange": {"min": "1Gi", "step": "512Mi"}}, None, "2Gi"),
+        ({"default": "2Gi", "validRange": {"min": "1Gi", "step": "512Mi"}}, "1", "1Gi"),
+        ({"default": "2Gi", "validRange": {"min": "1Gi", "step": "512Mi"}}, "1100Mi", "1536Mi"),
+        ({"default": "2Gi", "validRange": {"min": "1Gi", "max": "3Gi"}}, "2500Mi", "2500Mi"),
+        ({"default": "2Gi", "validRange": {"min": "1Gi", "max": "3Gi"}}, "4Gi", None),
+        ({"default": "2", "validRange": {"min": "0", "step": "250m"}}, "300m", "500m"),
+        (None, "11Gi", None),
+    ],
+)
+def test_requests_are_raised_to_what_the_policy_allows(policy: Any, asked: Any, taken: str | None) -> None:
+    held = {"value": "10Gi", **({"requestPolicy": policy} if policy else {})}
+    shared = codec.from_builtins(device("s", capacity={"memory": held}), api.Device)
+    wanted = codec.from_builtins(
+        {"requests": {f"{DRIVER}/memory": asked}} if asked else {}, api.CapacityRequirements
+    )
+    got = taken_by(shared, DRIVER, wanted)
+    assert ({n: str(a) for n, a in got.items()} if got is not None else None) == (
+        {f"{DRIVER}/memory": taken} if taken is not None else None
+    )
+
+
+def test_a_capacity_is_asked_for_once() -> None:
+    twice = {"requests": {"memory": "1Gi", f"{DRIVER}/memory": "2Gi"}}
+    with pytest.raises(Unallocatable, match='capacity "memory" requested both as'):
+        found(Inventory([slice_of([BIG])]), claim_of([exactly(capacity=twice)]))
+
+
+def test_what_claims_show_is_taken_of_a_shared_device() -> None:
+    inventory = Inventory([slice_of([LINE])])
+    claim = claim_of([exactly(count=2, capacity={"requests": {"speed": "3"}})])
+    (claimed,) = Search(inventory, Taken(), CLASSES, {}).run([claim], inventory.on("n", {})) or []
+    written = allocation(claimed, inventory, CLASSES, "n")
+    assert [{n: str(a) for n, a in r.consumedCapacity.items()} for r in written.devices.results] == [
+        {"speed": "4"}
+    ] * 2
+    assert len({r.shareID for r in written.devices.results}) == 2
+    taken = taken_of([written, written, None], inventory)  # as promised, and as the watch shows it
+    assert {n: int(a) for n, a in taken.shares[DeviceId(DRIVER, "p", "line")].items()} == {
+        f"{DRIVER}/speed": 8
+    }
+    assert found(inventory, claim_of([exactly()]), taken=taken) == [["line"]]
+    assert found(inventory, claim_of([exactly(count=2)]), taken=taken) is None
+    alone = Inventory([slice_of([dict(LINE, allowMultipleAllocations=False)])])
+    assert found(alone, claim_of([exactly()]), taken=taken_of([written], alone)) is None
+
+
+def test_rules_taint_the_devices_that_they_select() -> None:
+    def rule(**selector: str) -> Any:
+        spec = {"taint": {"key": "broken", "effect": "NoSchedule"}, "deviceSelector": selector}
+        return codec.from_builtins({"metadata": {"name": "r"}, "spec": spec}, api.DeviceTaintRule)
+
+    others: dict[str, str] = {"driver": "other.example.com"}
+    for selector, left in (({"device": "a"}, [["b"]]), (others, [["a"]]), ({"pool": "p"}, None), ({}, None)):
+        inventory = Inventory([slice_of([A, B])], [rule(**selector)])
+        assert found(inventory, claim_of([exactly()])) == left
+    everywhere = Inventory([slice_of([A])], [rule()])
+    assert found(everywhere, claim_of([exactly(tolerations=TOLERATES)])) == [["a"]]
+    unchosen = codec.from_builtins(
+        {"metadata": {"name": "r"}, "spec": {"taint": {"key": "k", "effect": "NoExecute"}}},
+        api.DeviceTaintRule,
+    )
+    assert found(Inventory([slice_of([A])], [unchosen]), claim_of([exactly()])) == [["a"]]
 
 
 def test_admins_get_what_others_have() -> None:
@@ -210,6 +308,46 @@ def test_what_brute_force_finds_is_found(
         assert fits(tuple(int(name[1:]) for name in got[0]))
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.booleans()), max_size=3),
+    st.lists(st.tuples(st.integers(1, 2), st.none() | st.integers(1, 5)), min_size=1, max_size=3),
+    st.integers(1, 3),
+)
+def test_what_brute_force_finds_of_shared_devices_is_found(
+    kinds: list[tuple[int, bool]], wanted: list[tuple[int, int | None]], step: int
+) -> None:
+    """Devices with room for so much, some of them for one allocation only; requests for so much each."""
+    policy = {"default": str(step), "validRange": {"min": "0", "step": str(step)}}
+    devices = [
+        device(
+            f"d{n}",
+            allowMultipleAllocations=shared,
+            capacity={"room": {"value": str(room), "requestPolicy": policy}},
+        )
+        for n, (room, shared) in enumerate(kinds)
+    ]
+    requests = [
+        exactly(f"r{n}", count=count, capacity={"requests": {"room": str(room)}} if room else None)
+        for n, (count, room) in enumerate(wanted)
+    ]
+    got = found(Inventory([slice_of(devices)]), claim_of(requests))
+    slots = [-(-room // step) * step if room else step for count, room in wanted for _ in range(count)]
+
+    def fits(chosen: tuple[int, ...]) -> bool:
+        for n, (room, shared) in enumerate(kinds):
+            mine = [amount for amount, device in zip(slots, chosen, strict=True) if device == n]
+            if sum(mine) > room or (not shared and len(mine) > 1):
+                return False
+        return True
+
+    assert (got is not None) == any(
+        fits(chosen) for chosen in itertools.product(range(len(kinds)), repeat=len(slots))
+    )
+    if got is not None:
+        assert fits(tuple(int(name[1:]) for name in got[0]))
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["decide", "commit", "answer", "fail", "see", "end", "slices", "restart"]),
@@ -242,16 +380,22 @@ class _Cluster:
 
     def check(self) -> None:
         held = [
-            (r.driver, r.pool, r.device)
+            result
             for claim in self.stored.values()
             if claim.status.allocation is not None
-            for r in claim.status.allocation.devices.results
+            for result in claim.status.allocation.devices.results
         ]
-        assert len(held) == len(set(held))
+        whole = [r.device for r in held if r.shareID is None]
+        shared = [r.device for r in held if r.shareID is not None]
+        assert len(whole) == len(set(whole)) and not set(whole) & set(shared)
+        used = [int(r.consumedCapacity["speed"].value) for r in held if r.shareID is not None]
+        assert sum(used) <= 10  # of the one device that is shared
+        assert len({r.shareID for r in held if r.shareID is not None}) == len(shared)
 
     def decide(self, number: int) -> None:
         self.made += 1
-        claim = claim_of([exactly(count=1 + number % 2)], uid=f"c{self.made}")
+        share = {"requests": {"speed": str(number)}} if number > 3 else None
+        claim = claim_of([exactly(count=1 + number % 2, capacity=share)], uid=f"c{self.made}")
         self.stored[f"c{self.made}"] = claim
         self._show(f"c{self.made}")
         inventory = self.ledger.inventory
@@ -259,14 +403,7 @@ class _Cluster:
         got = search.run([claim], inventory.on("n", {}))
         if got is None:
             return
-        results = [
-            api.DeviceRequestAllocationResult(
-                request="r", driver=c.id.driver, pool=c.id.pool, device=c.id.device
-            )
-            for c in got[0].devices
-        ]
-        allocation = api.AllocationResult(devices=api.DeviceAllocationResult(results=results))
-        work = Reserve(claim, "n", allocation)
+        work = Reserve(claim, "n", allocation(got[0], inventory, CLASSES, "n"))
         self.ledger.promise([work])
         self.writing.append([work, 0])
 
@@ -309,7 +446,9 @@ class _Cluster:
                 self._store(uid, None)
 
     def slices(self, number: int) -> None:
-        new = slice_of([device(f"d{n}") for n in range(2 + number % 4)], generation=self.version)
+        line = dict(LINE, allowMultipleAllocations=number != 7)
+        devices = [*(device(f"d{n}") for n in range(2 + number % 4)), line]
+        new = slice_of(devices, generation=self.version)
         self.ledger.changed(self.slice, new)
         self.slice = new
 

@@ -149,6 +149,9 @@ def refs_of(pod: Any) -> Iterator[Ref]:
     for status in pod.status.resourceClaimStatuses:
         if status.resourceClaimName:
             yield Ref("resourceclaims", namespace, status.resourceClaimName)
+    made = pod.status.extendedResourceClaimStatus
+    if made is not None:
+        yield Ref("resourceclaims", namespace, made.resourceClaimName)
 
 
 def _of_volume(volume: Any, namespace: str, pod: str) -> Iterator[Ref]:

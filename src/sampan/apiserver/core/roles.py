@@ -123,6 +123,7 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
         scheduling.k8s.io: podgroups/status = patch update
         resource.k8s.io: * = {_READ}
         resource.k8s.io: resourceclaims resourceclaims/status = patch update
+        resource.k8s.io: resourceclaims = create delete
         authentication.k8s.io: tokenreviews = create
         authorization.k8s.io: subjectaccessreviews = create
     """,
@@ -241,7 +242,8 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
     "device-taint-eviction-controller": f"""
         core: pods = delete {_READ}
         core: pods/status = patch update
-        resource.k8s.io: deviceclasses resourceclaims resourceslices = {_READ}
+        resource.k8s.io: deviceclasses devicetaintrules resourceclaims resourceslices = {_READ}
+        resource.k8s.io: devicetaintrules/status = patch update
         {_EVENTS}
     """,
     "disruption-controller": f"""

@@ -54,6 +54,8 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
         if kind.status:
             new.status = old.status
         kind.prepare_update(new, old)
+        if kind.stamp_update is not None:
+            kind.stamp_update(new, old, context.now)
     if own is not None:
         own.prepare(new, old)
     kind.default(new)

@@ -73,6 +73,7 @@ async def run(layout: Layout, settings: Settings) -> None:
         configuration=scheduling.chosen(settings.scheduler_config),
         device_claims=has_claims,
         pod_groups=bool(switched_on(settings.runtime_config, settings.version)),
+        device_taint_rules=settings.version >= (1, 37),
     )
 
     async def lead() -> None:

@@ -7,10 +7,13 @@ of partitionable devices allow; a choice that leaves nothing for a later request
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
+from sampan.machinery.quantity import Quantity
+from sampan.scheduler.devices.capacity import CapacityConflict, leaves_room, taken_by
 from sampan.scheduler.devices.inventory import CounterId, DeviceId, Inventory, Offered
 from sampan.scheduler.devices.selectors import attribute_values, matches, tolerated
 from sampan.schema import api
@@ -32,12 +35,14 @@ class Chosen(msgspec.Struct, frozen=True):
     id: DeviceId
     admin: bool = False
     tolerations: tuple[api.DeviceToleration, ...] = ()
+    share: Mapping[str, Quantity] | None = None  # of each capacity, by full name; None: the whole device
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What other claims have: devices, and what these use of counters."""
+    """What other claims have: whole devices, shares of others by capacity, and what all use of counters."""
 
     devices: frozenset[DeviceId] = frozenset()
+    shares: Mapping[DeviceId, Mapping[str, Decimal]] = {}
     counters: Mapping[CounterId, int] = {}  # in thousandths
 
 
@@ -57,6 +62,11 @@ class _Part(msgspec.Struct, frozen=True):
     count: int
     admin: bool
     candidates: tuple[Offered, ...]
+    amounts: tuple[Mapping[str, Quantity], ...]  # what each candidate would give of its capacities
+
+    @property
+    def has_shared(self) -> bool:
+        return not self.admin and any(each.shared for each in self.candidates)
 
 
 class Search:
@@ -71,6 +81,8 @@ class Search:
     ) -> None:
         self._inventory = inventory
         self._busy = set(taken.devices)
+        self._shares = {device: dict(shares) for device, shares in taken.shares.items()}
+        self._holders = dict.fromkeys(taken.shares, 1)  # allocations of a shared device; earlier ones are one
         self._counters = dict(taken.counters)
         self._classes = classes
         self._seen = seen
@@ -140,38 +152,54 @@ class Search:
                 return False
             self._left -= 1
             offered = part.candidates[index]
-            if not self._free(offered, part.admin) or not _allowed(part.name, offered, constraints, result):
+            share = part.amounts[index] if offered.shared and not part.admin else None
+            if not part.admin and not self._free(offered, share):
                 continue
-            self._take(offered, part.admin, 1)
-            chosen = Chosen(part.name, offered.id, part.admin, tuple(part.wanted.tolerations))
+            if not _allowed(part.name, offered, constraints, result):
+                continue
+            chosen = Chosen(part.name, offered.id, part.admin, tuple(part.wanted.tolerations), share)
+            self._take(offered, chosen, 1)
             result.append((chosen, offered))
-            if self._devices(part, index + 1, missing - 1, constraints, result, then):
+            again = share is not None and not part.everything  # the same device may serve once more
+            if self._devices(part, index + (not again), missing - 1, constraints, result, then):
                 return True
             result.pop()
-            self._take(offered, part.admin, -1)
+            self._take(offered, chosen, -1)
         return False
 
     def _choices(self, part: _Part, start: int, missing: int) -> Iterator[int]:
         """Candidates in rising order: no set of devices is tried twice. All of them where all are wanted."""
         if part.everything:
             return iter((start,))
-        return iter(range(start, len(part.candidates) - missing + 1))
+        spare = 1 if part.has_shared else missing
+        return iter(range(start, len(part.candidates) - spare + 1))
 
-    def _free(self, offered: Offered, admin: bool) -> bool:
-        if admin:
-            return True
+    def _free(self, offered: Offered, share: Mapping[str, Quantity] | None) -> bool:
+        """Whether the device, or this share of it, can still be had."""
         if offered.id in self._busy:
             return False
+        if self._holders.get(offered.id):  # what it uses of counters is counted already
+            used = self._shares[offered.id]
+            return share is not None and leaves_room(offered.device, offered.id.driver, used, share)
         known = self._inventory.counters
         return all(
             counter in known and self._counters.get(counter, 0) + amount.milli() <= known[counter].milli()
             for counter, amount in offered.consumes
         )
 
-    def _take(self, offered: Offered, admin: bool, sign: int) -> None:
-        if admin:
+    def _take(self, offered: Offered, chosen: Chosen, sign: int) -> None:
+        """Take the device or give it back."""
+        if chosen.admin:
             return
-        if sign > 0:
+        if chosen.share is not None:
+            used = self._shares.setdefault(offered.id, {})
+            for name, amount in chosen.share.items():
+                used[name] = used.get(name, Decimal(0)) + sign * amount.value
+            before = self._holders.get(offered.id, 0)
+            self._holders[offered.id] = before + sign
+            if before and before + sign:
+                return
+        elif sign > 0:
             self._busy.add(offered.id)
         else:
             self._busy.discard(offered.id)
@@ -196,33 +224,38 @@ class Search:
             raise Unallocatable(text)
         everything = wanted.allocationMode == "All"
         selectors = [*known.spec.selectors, *wanted.selectors]
-        found = [each for each in devices if matches(each, selectors, self._seen) and _holds(each, wanted)]
+        amounts: dict[DeviceId, Mapping[str, Quantity]] = {}
+        found: list[Offered] = []
+        for each in devices:
+            if not matches(each, selectors, self._seen):
+                continue
+            taken = _amounts(each, wanted)
+            if taken is not None:
+                amounts[each.id] = taken
+                found.append(each)
         admin = bool(getattr(wanted, "adminAccess", False))
         if everything:
             if not found or any(not each.complete for each in found):
                 return None
-            if not admin and any(not tolerated(each.device, wanted.tolerations) for each in found):
+            if not admin and any(not tolerated(each.taints, wanted.tolerations) for each in found):
                 return None
-            return _Part(name, wanted, True, len(found), admin, tuple(found))
-        if not admin:
-            found = [each for each in found if tolerated(each.device, wanted.tolerations)]
-        found = [each for each in found if each.complete]
-        count = wanted.count or 1
-        return _Part(name, wanted, False, count, admin, tuple(found)) if len(found) >= count else None
+        else:
+            if not admin:
+                found = [each for each in found if tolerated(each.taints, wanted.tolerations)]
+            found = [each for each in found if each.complete]
+        count = len(found) if everything else wanted.count or 1
+        part = _Part(
+            name, wanted, everything, count, admin, tuple(found), tuple(amounts[each.id] for each in found)
+        )
+        return part if found and (len(found) >= count or part.has_shared) else None
 
 
-def _holds(offered: Offered, wanted: Any) -> bool:
-    """Whether the device has the capacity that the request names."""
-    if wanted.capacity is None:
-        return True
-    held = offered.device.capacity
-    for name, amount in wanted.capacity.requests.items():
-        found = held.get(name)
-        if found is None and name.startswith(f"{offered.id.driver}/"):
-            found = held.get(name.partition("/")[2])
-        if found is None or found.value is None or found.value < amount:
-            return False
-    return True
+def _amounts(offered: Offered, wanted: Any) -> Mapping[str, Quantity] | None:
+    """What the request takes of the device's capacities; None where the device does not have that."""
+    try:
+        return taken_by(offered.device, offered.id.driver, wanted.capacity)
+    except CapacityConflict as problem:
+        raise Unallocatable(str(problem)) from problem
 
 
 def _allowed(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sampan.kinds.core.node_selection import Matches, term_matches
+from sampan.kinds.groups.resource.taints import selects
 from sampan.machinery.quantity import Quantity
 from sampan.schema import api
 
@@ -34,6 +35,12 @@ class Offered(msgspec.Struct, frozen=True, eq=False):
     matches: tuple[Matches, ...] = ()
     consumes: tuple[tuple[CounterId, Quantity], ...] = ()
     complete: bool = True  # whether all slices of its pool are there
+    taints: tuple[api.DeviceTaint, ...] = ()  # the driver's, and those of DeviceTaintRules
+
+    @property
+    def shared(self) -> bool:
+        """Whether several allocations may have the device, each a part of its capacity."""
+        return bool(self.device.allowMultipleAllocations)
 
     def reaches(self, name: str, labels: Mapping[str, str]) -> bool:
         """Whether a pod on this node can use the device."""
@@ -45,7 +52,10 @@ class Offered(msgspec.Struct, frozen=True, eq=False):
 class Inventory:
     """All devices, by the node that they are on, and those that several nodes reach."""
 
-    def __init__(self, slices: Iterable[api.ResourceSlice] = ()) -> None:
+    def __init__(
+        self, slices: Iterable[api.ResourceSlice] = (), rules: Iterable[api.DeviceTaintRule] = ()
+    ) -> None:
+        self._rules = sorted(rules, key=lambda rule: rule.metadata.name or "")
         self.by_node: dict[str, list[Offered]] = {}
         self.shared: list[Offered] = []
         self.counters: dict[CounterId, Quantity] = {}
@@ -80,6 +90,10 @@ class Inventory:
             for device in each.spec.devices:
                 self._add_device(key, each.spec, device, complete)
 
+    def _taints(self, name: DeviceId, device: api.Device) -> tuple[api.DeviceTaint, ...]:
+        ruled = [r.spec.taint for r in self._rules if r.spec.taint is not None and selects(r, *name)]
+        return (*device.taints, *ruled)
+
     def _add_device(
         self, key: tuple[str, str], spec: api.ResourceSliceSpec, device: api.Device, complete: bool
     ) -> None:
@@ -101,6 +115,7 @@ class Inventory:
             matches=tuple(term_matches(t) for t in selector.nodeSelectorTerms) if selector else (),
             consumes=tuple(consumes),
             complete=complete,
+            taints=self._taints(DeviceId(*key, device.name), device),
         )
         self.offers[offered.id] = offered
         (self.by_node.setdefault(offered.node, []) if offered.node else self.shared).append(offered)

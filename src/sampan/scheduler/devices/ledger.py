@@ -6,14 +6,19 @@ certain that nothing was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 
 from sampan.scheduler.devices.allocator import Taken, used_counters
+from sampan.scheduler.devices.capacity import full_name
 from sampan.scheduler.devices.inventory import DeviceId, Inventory
 from sampan.schema import api
+
+# Before the name of a class: the resource that containers may always ask for of it.
+IMPLICIT: Final = "deviceclass.resource.kubernetes.io/"
 
 
 class Reserve(msgspec.Struct, frozen=True, eq=False):
@@ -22,6 +27,8 @@ class Reserve(msgspec.Struct, frozen=True, eq=False):
     claim: api.ResourceClaim
     node: str
     allocation: api.AllocationResult | None = None
+    # For a claim that is still to be made: which request is for which container.
+    mappings: tuple[api.ContainerExtendedResourceRequest, ...] = ()
 
 
 class _Promise(msgspec.Struct, eq=False):
@@ -34,8 +41,11 @@ class Devices:
 
     def __init__(self) -> None:
         self.classes: dict[str, api.DeviceClass] = {}
+        # Which class serves a resource of containers: `extendedResourceName`, and each class's own name.
+        self.extended: Mapping[str, str] = {}
         self._slices: dict[str, api.ResourceSlice] = {}
-        self._held: dict[str, tuple[DeviceId, ...]] = {}  # by a claim's uid, as the watch shows it
+        self._rules: dict[str, api.DeviceTaintRule] = {}
+        self._held: dict[str, api.AllocationResult | None] = {}  # by a claim's uid, as the watch shows it
         self._versions: dict[str, int] = {}
         self._promises: dict[str, _Promise] = {}
         self._inventory: Inventory | None = None
@@ -47,7 +57,7 @@ class Devices:
     @property
     def inventory(self) -> Inventory:
         if self._inventory is None:
-            self._inventory = Inventory(self._slices.values())
+            self._inventory = Inventory(self._slices.values(), self._rules.values())
             self._taken, self._seen = None, {}
         return self._inventory
 
@@ -61,11 +71,8 @@ class Devices:
         """The devices that nobody else can have, and what they use of shared counters."""
         inventory = self.inventory
         if self._taken is None:
-            taken = [device for devices in self._held.values() for device in devices]
-            for promise in self._promises.values():
-                taken += devices_of(promise.work.allocation)
-            unique = frozenset(taken)
-            self._taken = Taken(unique, used_counters(sorted(unique), inventory))
+            promised = [promise.work.allocation for promise in self._promises.values()]
+            self._taken = taken_of([*self._held.values(), *promised], inventory)
         return self._taken
 
     def is_promised(self, claim: api.ResourceClaim) -> bool:
@@ -82,8 +89,12 @@ class Devices:
         elif kind is api.ResourceSlice:
             self._put(self._slices, old, new)
             self._inventory = None
+        elif kind is api.DeviceTaintRule:
+            self._put(self._rules, old, new)
+            self._inventory = None
         elif kind is api.DeviceClass:
             self._put(self.classes, old, new)
+            self.extended = extended_resources(self.classes.values())
 
     def _claim_changed(self, old: Any, new: Any) -> None:
         self._taken = None
@@ -99,7 +110,7 @@ class Devices:
         if new is None:
             return
         uid = new.metadata.uid or ""
-        self._held[uid] = tuple(devices_of(new.status.allocation))
+        self._held[uid] = new.status.allocation
         self._versions[uid] = int(new.metadata.resourceVersion or 0)
         self._settle(uid)
 
@@ -117,6 +128,20 @@ class Devices:
             if each.allocation is not None:
                 self._promises[each.claim.metadata.uid or ""] = _Promise(each)
         self._taken = None
+
+    def adopt(self, work: Reserve, made: api.ResourceClaim) -> Reserve:
+        """The claim of the work has been made: what was promised is promised to it under its own uid."""
+        named = msgspec.structs.replace(work, claim=made)
+        promise = self._promises.get(work.claim.metadata.uid or "")
+        if promise is not None and promise.work is work:
+            del self._promises[work.claim.metadata.uid or ""]
+            self._promises[made.metadata.uid or ""] = _Promise(named)
+            self._taken = None
+        return named
+
+    def knows(self, claim: api.ResourceClaim) -> bool:
+        """Whether a watch has shown the claim."""
+        return (claim.metadata.uid or "") in self._versions
 
     def written(self, work: Reserve, resource_version: str) -> None:
         """The claim has the allocation from this version on."""
@@ -148,12 +173,46 @@ class Devices:
             self._taken = None
 
 
-def devices_of(allocation: api.AllocationResult | None) -> list[DeviceId]:
-    """The devices that an allocation keeps from others."""
-    if allocation is None or allocation.devices is None:
-        return []
-    return [
-        DeviceId(each.driver, each.pool, each.device)
-        for each in allocation.devices.results
-        if not each.adminAccess
-    ]
+def taken_of(allocations: Iterable[api.AllocationResult | None], inventory: Inventory) -> Taken:
+    """What these allocations keep from others: whole devices, and shares of those that allow several.
+
+    An allocation that is there twice, as promised and as the watch shows it, counts once.
+    """
+    counted: set[tuple[DeviceId, str]] = set()
+    whole: set[DeviceId] = set()
+    shares: dict[DeviceId, dict[str, Decimal]] = {}
+    for allocation in allocations:
+        if allocation is None or allocation.devices is None:
+            continue
+        for each in allocation.devices.results:
+            if each.adminAccess:
+                continue
+            device = DeviceId(each.driver, each.pool, each.device)
+            offered = inventory.offers.get(device)
+            if each.shareID is None or (offered is not None and not offered.shared):
+                whole.add(device)
+                continue
+            if (device, each.shareID) in counted:
+                continue
+            counted.add((device, each.shareID))
+            used = shares.setdefault(device, {})
+            for name, amount in each.consumedCapacity.items():
+                full = full_name(name, each.driver)
+                used[full] = used.get(full, Decimal(0)) + amount.value
+    every = sorted(whole | shares.keys())
+    return Taken(frozenset(whole), shares, used_counters(every, inventory))
+
+
+def extended_resources(classes: Iterable[api.DeviceClass]) -> dict[str, str]:
+    """The class behind each resource that containers can ask for.
+
+    Of several classes with one `extendedResourceName` the youngest counts, of these the first by name.
+    """
+    found: dict[str, str] = {}
+    for each in sorted(classes, key=lambda c: c.metadata.name or "", reverse=True):
+        found[IMPLICIT + (each.metadata.name or "")] = each.metadata.name or ""
+    named = [c for c in classes if c.spec.extendedResourceName]
+    named.sort(key=lambda c: c.metadata.name or "", reverse=True)
+    named.sort(key=lambda c: str(c.metadata.creationTimestamp or ""))
+    found |= {c.spec.extendedResourceName or "": c.metadata.name or "" for c in named}
+    return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
-from sampan.scheduler.devices.allocator import Claimed
+from sampan.scheduler.devices.allocator import Chosen, Claimed
+from sampan.scheduler.devices.capacity import published_names
 from sampan.scheduler.devices.inventory import Inventory
 from sampan.schema import api
 
@@ -17,20 +19,37 @@ def allocation(
 ) -> api.AllocationResult:
     """The allocation of one claim: devices, what drivers are told, and the nodes it holds for."""
     results = [
-        api.DeviceRequestAllocationResult(
-            request=chosen.request,
-            driver=chosen.id.driver,
-            pool=chosen.id.pool,
-            device=chosen.id.device,
-            adminAccess=True if chosen.admin else None,
-            tolerations=list(chosen.tolerations),
-        )
-        for chosen in claimed.devices
+        _result(claimed.claim, number, chosen, inventory) for number, chosen in enumerate(claimed.devices)
     ]
     return api.AllocationResult(
         devices=api.DeviceAllocationResult(results=results, config=_config(claimed, classes)),
         nodeSelector=_selector(claimed, inventory, node),
     )
+
+
+def _result(
+    claim: api.ResourceClaim, number: int, chosen: Chosen, inventory: Inventory
+) -> api.DeviceRequestAllocationResult:
+    result = api.DeviceRequestAllocationResult(
+        request=chosen.request,
+        driver=chosen.id.driver,
+        pool=chosen.id.pool,
+        device=chosen.id.device,
+        adminAccess=True if chosen.admin else None,
+        tolerations=list(chosen.tolerations),
+    )
+    if chosen.share is not None:
+        device = inventory.offers[chosen.id].device
+        result.consumedCapacity = published_names(device, chosen.id.driver, chosen.share)
+        result.shareID = _share_id(claim, number)
+    return result
+
+
+def _share_id(claim: api.ResourceClaim, number: int) -> str:
+    """A UUID for one allocation of a shared device: another one for each version of each claim."""
+    meta = claim.metadata
+    digest = hashlib.sha256(f"{meta.uid}/{meta.resourceVersion}/{number}".encode()).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"
 
 
 def _config(

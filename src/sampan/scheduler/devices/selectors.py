@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sampan.kinds.groups.resource.taints import tolerates
 from sampan.machinery import cel
 from sampan.machinery.cel.library.kubernetes import QuantityValue, Semver
 from sampan.scheduler.devices.inventory import Offered
@@ -119,20 +120,10 @@ def _values(attribute: api.DeviceAttribute) -> frozenset[Any]:
     return frozenset(found)
 
 
-def tolerated(device: api.Device, tolerations: Sequence[api.DeviceToleration]) -> bool:
+def tolerated(taints: Sequence[api.DeviceTaint], tolerations: Sequence[api.DeviceToleration]) -> bool:
     """Whether every taint that keeps new allocations away is tolerated."""
     return all(
-        any(_tolerates(toleration, taint) for toleration in tolerations)
-        for taint in device.taints
+        any(tolerates(toleration, taint) for toleration in tolerations)
+        for taint in taints
         if taint.effect in _KEEPS_AWAY
     )
-
-
-def _tolerates(toleration: api.DeviceToleration, taint: api.DeviceTaint) -> bool:
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return (toleration.value or "") == (taint.value or "")

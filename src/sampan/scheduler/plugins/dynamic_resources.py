@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from sampan.scheduler.changes import Rows
+from sampan.scheduler.devices import extended
 from sampan.scheduler.devices.allocator import Claimed, Search, Unallocatable
 from sampan.scheduler.devices.inventory import Offered
 from sampan.scheduler.devices.ledger import Reserve
@@ -35,6 +36,7 @@ from sampan.schema import api
 
 ELSEWHERE: Final = "resourceclaim not available on the node"
 CANNOT: Final = "cannot allocate all claims"
+LEFT_OVER: Final = "cannot schedule extended resource claim"
 # How many pods may use one claim (ResourceClaimReservedForMaxSize).
 MOST_USERS: Final = 256
 
@@ -42,20 +44,30 @@ MOST_USERS: Final = 256
 class _Wanted(msgspec.Struct, frozen=True):
     """The claims of a pod: those that have devices, and those that need some."""
 
-    allocated: tuple[api.ResourceClaim, ...]
-    open: tuple[api.ResourceClaim, ...]
+    pod: api.Pod
+    allocated: tuple[api.ResourceClaim, ...] = ()
+    open: tuple[api.ResourceClaim, ...] = ()
+    extended: tuple[tuple[str, str], ...] = ()  # resources that classes serve, and these
 
 
 class DynamicResources(Plugin):
     name: ClassVar[str] = "DynamicResources"
     events: ClassVar[frozenset[str]] = frozenset(
-        {NODE_EVENT, ASSIGNED_POD, "ResourceClaim", "ResourceSlice", "DeviceClass", "Pod"}
+        {NODE_EVENT, ASSIGNED_POD, "ResourceClaim", "ResourceSlice", "DeviceClass", "DeviceTaintRule", "Pod"}
     )
-    kinds: ClassVar[tuple[type[Any], ...]] = (api.ResourceClaim, api.ResourceSlice, api.DeviceClass)
+    kinds: ClassVar[tuple[type[Any], ...]] = (
+        api.ResourceClaim,
+        api.ResourceSlice,
+        api.DeviceClass,
+        api.DeviceTaintRule,
+    )
 
     def prepare(self, pod: PodInfo, world: World) -> _Wanted | Rejected | None:
-        if not pod.spec.resourceClaims:
+        served = _extended(pod, world)
+        if not pod.spec.resourceClaims and not served:
             return None
+        if served and left_over(pod, world) is not None:
+            return Rejected(LEFT_OVER)
         names, missing = claim_names(pod.pod)
         if missing:
             return Rejected(f'pod "{"/".join(pod.key)}": ResourceClaim not created yet')
@@ -71,7 +83,7 @@ class DynamicResources(Plugin):
             _check_classes(open_claims, world)
         except Unallocatable as problem:
             return Rejected(str(problem))
-        return _Wanted(tuple(allocated), tuple(open_claims))
+        return _Wanted(pod.pod, tuple(allocated), tuple(open_claims), served)
 
     def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
         wanted: _Wanted = state
@@ -81,7 +93,7 @@ class DynamicResources(Plugin):
             if selector is not None:
                 away |= ~terms_mask(selector.nodeSelectorTerms, world.table)[rows]
         reasons = [Reason(ELSEWHERE, away, False)] if away.any() else []
-        if wanted.open:
+        if wanted.open or wanted.extended:
             reasons += self._short(wanted, world, rows, away)
         if not reasons:
             return None
@@ -89,16 +101,18 @@ class DynamicResources(Plugin):
 
     def _short(self, wanted: _Wanted, world: World, rows: Rows, away: Any) -> list[Reason]:
         """Where the claims without devices cannot get them. Equal devices are one case."""
-        told: dict[tuple[int, ...], str] = {}
+        told: dict[Any, str] = {}
         where: dict[str, Any] = {}
         for at, row in enumerate(row_list(world, rows)):
             node = world.table.nodes[row]
             if node is None or away[at]:
                 continue
             devices = world.devices.inventory.on(node.metadata.name or "", node.metadata.labels)
-            key = tuple(id(each) for each in devices)
+            served = _served(wanted, world, row)
+            key = served, tuple(id(each) for each in devices)
             if key not in told:
-                told[key] = _why_not(wanted, world, devices)
+                claims = [claim for claim, _ in _open(wanted, served)]
+                told[key] = _why_not(claims, world, devices) if claims else ""
             if told[key]:
                 where.setdefault(told[key], nobody(world, rows))[at] = True
         return [Reason(text, mask) for text, mask in where.items()]
@@ -113,11 +127,13 @@ class DynamicResources(Plugin):
             for claim in state.allocated
             if all(user.uid != pod.uid for user in claim.status.reservedFor)
         ]
-        if state.open:
+        needed = _open(state, _served(state, world, world.table.rows[name]))
+        if needed:
             devices = world.devices.inventory.on(name, node.metadata.labels)
-            for claimed in _search(world).run(state.open, devices) or ():
+            found = _search(world).run([claim for claim, _ in needed], devices) or ()
+            for claimed, (_, mappings) in zip(found, needed, strict=False):
                 got = allocation(claimed, world.devices.inventory, world.devices.classes, name)
-                work.append(Reserve(claimed.claim, name, got))
+                work.append(Reserve(claimed.claim, name, got, mappings))
         return work
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
@@ -128,6 +144,41 @@ class DynamicResources(Plugin):
         if event.kind == "ResourceClaim":
             return _claim_helps(pod, event)
         return event.kind == "Pod" or not event.does(DELETE)
+
+
+def _extended(pod: PodInfo, world: World) -> tuple[tuple[str, str], ...]:
+    """What the pod asks for that a class serves: the resource and the class."""
+    known = world.devices.extended
+    if not known:
+        return ()
+    amounts = pod.demand.amounts
+    return tuple((name, known[name]) for name in sorted(amounts) if amounts[name] and name in known)
+
+
+def _served(wanted: _Wanted, world: World, row: int) -> tuple[tuple[str, str], ...]:
+    """Those of the resources that the row's node does not offer itself."""
+    table = world.table
+    return tuple(one for one in wanted.extended if not table.allocatable(one[0])[row])
+
+
+def _open(
+    wanted: _Wanted, served: tuple[tuple[str, str], ...]
+) -> list[tuple[api.ResourceClaim, tuple[api.ContainerExtendedResourceRequest, ...]]]:
+    """The claims that need devices, and what the one that is made for extended resources is for."""
+    claims: list[Any] = [(claim, ()) for claim in wanted.open]
+    if served:
+        made = extended.claim_for(wanted.pod, dict(served))
+        claims.append((made.claim, made.mappings))
+    return claims
+
+
+def left_over(pod: PodInfo, world: World) -> api.ResourceClaim | None:
+    """The claim for the pod's extended resources that an earlier try made and did not get to use."""
+    for claim in world.cache(api.ResourceClaim).controlled_by(pod.uid):
+        if extended.is_special(claim):
+            found: api.ResourceClaim = claim
+            return found
+    return None
 
 
 def claim_names(pod: api.Pod) -> tuple[list[tuple[str, bool]], bool]:
@@ -145,7 +196,12 @@ def claim_names(pod: api.Pod) -> tuple[list[tuple[str, bool]], bool]:
 
 
 def movable(pod: PodInfo, world: World) -> api.ResourceClaim | None:
-    """A claim that keeps the pod from nodes, and that nobody else uses: its devices may be given back."""
+    """A claim that keeps the pod from nodes, and that nobody else uses: its devices may be given back.
+
+    What is left of an earlier try of the pod comes first.
+    """
+    if (left := left_over(pod, world)) is not None:
+        return left
     for name, _ in claim_names(pod.pod)[0]:
         claim: api.ResourceClaim | None = world.cache(api.ResourceClaim).get(pod.namespace, name)
         if claim is None or claim.status.allocation is None:
@@ -188,10 +244,10 @@ def _search(world: World) -> Search:
     return Search(inventory, devices.taken, devices.classes, devices.seen)
 
 
-def _why_not(wanted: _Wanted, world: World, devices: Sequence[Offered]) -> str:
+def _why_not(claims: Sequence[api.ResourceClaim], world: World, devices: Sequence[Offered]) -> str:
     """Why the claims cannot be served with these devices; "" where they can."""
     try:
-        found: list[Claimed] | None = _search(world).run(wanted.open, devices)
+        found: list[Claimed] | None = _search(world).run(claims, devices)
     except (SelectorError, Unallocatable) as problem:
         return str(problem)
     return "" if found is not None else CANNOT

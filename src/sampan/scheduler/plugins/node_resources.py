@@ -34,6 +34,7 @@ TOO_MANY_PODS: Final = "Too many pods"
 LEAST: Final = "LeastAllocated"
 MOST: Final = "MostAllocated"
 RATIO: Final = "RequestedToCapacityRatio"
+_DEVICE_CLASS: Final = "DeviceClass"
 _NATIVE: Final = (CPU, MEMORY, "ephemeral-storage", PODS)
 
 
@@ -50,7 +51,7 @@ class NodeResourcesFit(Plugin):
 
     name: ClassVar[str] = "NodeResourcesFit"
     reach: ClassVar[str] = ROOM
-    events: ClassVar[frozenset[str]] = frozenset({NODE_EVENT, ASSIGNED_POD})
+    events: ClassVar[frozenset[str]] = frozenset({NODE_EVENT, ASSIGNED_POD, _DEVICE_CLASS})
 
     def __init__(
         self,
@@ -76,6 +77,8 @@ class NodeResourcesFit(Plugin):
         for resource, amount in state:
             offered = table.allocatable(resource)[rows]
             short = amount > offered - table.requested(resource)[rows]
+            if resource in world.devices.extended:
+                short &= offered > 0  # where the node has none, a claim for devices does
             if short.any():
                 text = TOO_MANY_PODS if resource == PODS else f"Insufficient {resource}"
                 reasons += _split(text, short, amount > offered)
@@ -109,11 +112,14 @@ class NodeResourcesFit(Plugin):
                 return False
             freed = demand(event.old).amounts
             return any(freed.get(name) for name, amount in pod.demand.amounts.items() if amount)
+        served = world.devices.extended
+        if event.kind == _DEVICE_CLASS:
+            return any(resource in served for resource in pod.demand.amounts)
         if not event.does(ADD, UPDATE_ALLOCATABLE) or event.new is None:
             return False
         offered = event.new.status.allocatable or event.new.status.capacity
         return all(
-            resource in offered and amount_of(resource, offered[resource]) >= amount
+            (resource in offered and amount_of(resource, offered[resource]) >= amount) or resource in served
             for resource, amount in self.prepare(pod, world)
         )
 

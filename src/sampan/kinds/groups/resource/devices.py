@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from sampan.base.clock import kube_time
 from sampan.kinds.core.cells import since
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import NAME_AND_AGE, column
@@ -150,6 +151,38 @@ def prepare_taint_rule(obj: Any) -> None:
         obj.spec.taint.timeAdded = obj.metadata.creationTimestamp
 
 
+def stamp_slice(obj: Any) -> None:
+    """Taints of a new slice were added when it was made."""
+    _stamp(obj, {}, obj.metadata.creationTimestamp)
+
+
+def stamp_slice_update(new: Any, old: Any, now: datetime) -> None:
+    """A taint that was there keeps the time at which it was added; another one is added now."""
+    known = {
+        (device.name, taint.key, taint.value, taint.effect): taint.timeAdded
+        for device in old.spec.devices
+        for taint in device.taints
+    }
+    _stamp(new, known, kube_time(now))
+
+
+def _stamp(obj: Any, known: Mapping[Any, Any], now: Any) -> None:
+    for device in obj.spec.devices:
+        for taint in device.taints:
+            if taint.timeAdded is None:
+                taint.timeAdded = known.get((device.name, taint.key, taint.value, taint.effect)) or now
+
+
+def stamp_rule_update(new: Any, old: Any, now: datetime) -> None:
+    """A taint of another effect is another one, added now."""
+    taint, before = new.spec.taint, old.spec.taint
+    if taint is None or before is None:
+        return
+    if taint.timeAdded is None or (taint.effect != before.effect and taint.timeAdded == before.timeAdded):
+        same = taint.timeAdded is None and taint.effect == before.effect
+        taint.timeAdded = before.timeAdded if same else kube_time(now)
+
+
 def _taint(name: str, obj: Any) -> str:
     return (getattr(obj.spec.taint, name) if obj.spec.taint is not None else None) or ""
 
@@ -178,6 +211,7 @@ TAINT_RULE: Final = Kind(
     generation=True,
     validate=validate_taint_rule,
     prepare_create=prepare_taint_rule,
+    stamp_update=stamp_rule_update,
     name_errors=names.dns1123_subdomain,
     columns=(
         NAME,
@@ -195,6 +229,8 @@ SLICE: Final = Kind(
     namespaced=CLUSTER,
     generation=True,
     default=default_slice,
+    prepare_create=stamp_slice,
+    stamp_update=stamp_slice_update,
     validate=validate_slice,
     validate_update=validate_slice_update,
     name_errors=names.dns1123_subdomain,
