@@ -132,6 +132,8 @@ class KindCache:
         self._floor = revision
         self._watchers: dict[str, set[Watcher]] = {}
         self.count = 0
+        # The revision of the last change of any of them.
+        self.changed = revision
 
     def get(self, namespace: str, name: str) -> Item | None:
         names = self._namespaces.get(namespace)
@@ -160,13 +162,14 @@ class KindCache:
         """Forget everything and end every watch."""
         self._namespaces.clear()
         self._history.clear()
-        self._floor = revision
+        self._floor = self.changed = revision
         self.count = 0
         for watcher in list(self.watchers()):
             watcher.expire()
 
     def apply(self, change: Change) -> None:
         """Take in a change and tell the watchers."""
+        self.changed = change.revision
         if change.value is None:
             self._delete(change)
             return

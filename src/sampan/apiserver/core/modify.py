@@ -14,6 +14,7 @@ from sampan.apiserver.core.formats import Tables
 from sampan.apiserver.core.list_options import Selection
 from sampan.apiserver.core.patches import APPLY, media_of, patched
 from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.stamps import Stamps
 from sampan.apiserver.core.write import Writer, Written
 from sampan.schema import api, codec
 
@@ -36,15 +37,24 @@ _named: Final = msgspec.json.Decoder(_Named)
 class Modifier:
     """The modifying verbs of the main resource and of subresources that hold the whole object."""
 
-    def __init__(self, writer: Writer, bodies: Bodies) -> None:
+    def __init__(self, writer: Writer, bodies: Bodies, stamps: Stamps) -> None:
         self._writer = writer
         self._bodies = bodies
+        self._stamps = stamps
 
     async def create(self, request: Request, context: Context, tables: Tables) -> Response:
         if context.target.name:
             raise status.method_not_allowed("POST")
+        key = self._stamps.key(request, context)
+        stamp = self._stamps.find(key) if key is not None else None
+        if stamp is not None:
+            written = await self._writer.stamp_out(context, stamp)
+            return await self._answer(request, context, written, tables, 201)
         obj = context.served.to_hub(self._bodies.decode(request, context, context.served))
+        generated = not obj.metadata.name
         written = await self._writer.create(context, obj)
+        if key is not None and generated:
+            self._stamps.learn(key, context, obj)
         return await self._answer(request, context, written, tables, 201)
 
     async def update(self, request: Request, context: Context, tables: Tables) -> Response:

@@ -57,6 +57,7 @@ from sampan.apiserver.core.read import Reader
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource, Resources
 from sampan.apiserver.core.reviews import Reviews
+from sampan.apiserver.core.stamps import Stamps
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.subresources import Subresources
 from sampan.apiserver.core.users import User
@@ -152,7 +153,8 @@ class ApiServer:
         self._dynamic = chain.extension = Dynamic(
             Parts(self.resources, bodies, self.authorizer, ids, self._webhooks, webhook_services)
         )
-        writer = Writer(store, self.cache, chain, ids, Quotas(self.resources))
+        quotas = Quotas(self.resources)
+        writer = Writer(store, self.cache, chain, ids, quotas)
         self._writer = writer
         self._ids = ids
         self._own = OwnWrites(self.resources, writer, clock)
@@ -169,7 +171,7 @@ class ApiServer:
         writer.timed = self.metrics.commits.observe
         # Set by whoever wants requests written down, before the start.
         self.audit: Auditor | None = None
-        self._modifier = Modifier(writer, bodies)
+        self._modifier = Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids))
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)

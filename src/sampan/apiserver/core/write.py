@@ -22,6 +22,7 @@ from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.deletion import is_finished, mark_deleted
 from sampan.apiserver.core.fencing import Fence
 from sampan.apiserver.core.resource import Resource
+from sampan.apiserver.core.stamps import Stamp
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.turns import Turns
 from sampan.apiserver.core.updating import Change, Edit, check_preconditions, edited
@@ -95,6 +96,18 @@ class Writer:
             if not generated:
                 break
         raise status.already_exists(resource.kind, metadata.name)
+
+    async def stamp_out(self, context: Context, stamp: Stamp) -> Written:
+        """Create a pod from what admission has made of its body before. Raises StatusError."""
+        resource, namespace = context.resource, context.target.namespace
+        for _ in range(GENERATED_NAME_ATTEMPTS):
+            name = stamp.base + self._ids.suffix()
+            value = stamp.out(name, self._ids.uid(), context.now)
+            key = resource.key(namespace, name)
+            outcome = await self._commit([Guard(key, 0)], [Put(key, value)], context.fence)
+            if isinstance(outcome, Committed):
+                return Written(splice(value, outcome.revision), outcome.revision)
+        raise status.already_exists(resource.kind, name)
 
     async def _create_allocating(self, context: Context, obj: Any) -> Written:
         """Create again from the start where another writer took what was chosen for the object."""

@@ -22,6 +22,7 @@ class CertificateRequesters:
     """Writes into a certificate request who asks: the signer goes by it, so a client cannot say it."""
 
     kinds = _CSR
+    reads: tuple[type[Any], ...] = ()
 
     def mutate(self, attributes: Attributes) -> None:
         if attributes.verb != "create" or attributes.subresource:
@@ -39,6 +40,7 @@ class CertificateRights:
     """Approving needs the verb `approve` on the signer, signing the verb `sign`."""
 
     kinds = frozenset({"CertificateSigningRequest", "ClusterTrustBundle"})
+    reads: tuple[type[Any], ...] = ()
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer

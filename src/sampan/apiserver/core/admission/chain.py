@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from sampan.apiserver.core.context import Attributes
 
@@ -12,6 +12,8 @@ class Plugin(Protocol):
     """One admission plugin. `kinds` names the kinds it looks at; empty for all."""
 
     kinds: frozenset[str]
+    # The kinds of the stored objects that, beside the request itself, decide what becomes of a new object.
+    reads: tuple[type[Any], ...]
 
     def mutate(self, attributes: Attributes) -> None:
         """Change the object in place; raise StatusError to refuse."""
@@ -103,6 +105,10 @@ class Chain:
 
     def allocates(self, kind: str) -> bool:
         return kind in self._allocators
+
+    def reads(self, kind: str) -> frozenset[type[Any]]:
+        """What decides, beside the request, what the built-in plugins make of a new object of this kind."""
+        return frozenset(struct for plugin in self._by_kind.get(kind, self._every) for struct in plugin.reads)
 
     def _plugins(self, attributes: Attributes) -> tuple[Plugin, ...]:
         return self._by_kind.get(attributes.context.resource.kind.kind, self._every)

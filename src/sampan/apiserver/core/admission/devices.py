@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes
@@ -19,6 +19,7 @@ class DeviceAdmins:
     """Refuses claims with `adminAccess` where the namespace does not bear the label, as Kubernetes does."""
 
     kinds = frozenset({"ResourceClaim", "ResourceClaimTemplate"})
+    reads: tuple[type[Any], ...] = (api.Namespace,)
 
     def __init__(self, resources: Resources) -> None:
         self._namespaces = resources.of(api.Namespace)

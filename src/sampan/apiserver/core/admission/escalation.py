@@ -32,6 +32,7 @@ class RightsOfWriters:
     """Refuses roles and bindings that hold more than their writer has."""
 
     kinds: frozenset[str] = _ROLES | _BINDINGS
+    reads: tuple[type[Any], ...] = (api.ClusterRole, api.Role)
 
     def __init__(self, resources: Resources, authorizer: Authorizer) -> None:
         self._cluster_roles = resources.of(api.ClusterRole)

@@ -17,6 +17,7 @@ class LimitRanger:
     """Defaults on creation; bounds on creation, on resizing pods and on changing claims."""
 
     kinds = frozenset({"Pod", "PersistentVolumeClaim"})
+    reads: tuple[type[Any], ...] = (api.LimitRange,)
 
     def __init__(self, resources: Resources) -> None:
         self._ranges = resources.of(api.LimitRange)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes
@@ -16,6 +16,7 @@ class NamespaceLifecycle:
     """Refuses creation in missing or terminating namespaces, and deletion of the ones a cluster needs."""
 
     kinds: frozenset[str] = frozenset()
+    reads: tuple[type[Any], ...] = (api.Namespace,)
 
     def __init__(self, resources: Resources) -> None:
         self._namespaces = resources.of(api.Namespace)

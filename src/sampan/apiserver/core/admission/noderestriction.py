@@ -37,6 +37,7 @@ class NodeRestriction:
     """Refuses what a node writes of others."""
 
     kinds = frozenset({"Pod", "Node", "Lease", "CSINode", "CertificateSigningRequest", "ResourceSlice"})
+    reads: tuple[type[Any], ...] = (api.Node,)
 
     def __init__(self, resources: Resources) -> None:
         self._nodes = resources.of(api.Node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sampan.apiserver.core.context import Attributes
 from sampan.schema import api
@@ -17,6 +17,7 @@ class TaintNodes:
     """
 
     kinds = frozenset({"Node"})
+    reads: tuple[type[Any], ...] = ()
 
     def mutate(self, attributes: Attributes) -> None:
         if attributes.verb != "create" or attributes.subresource:

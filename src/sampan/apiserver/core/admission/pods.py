@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes
@@ -24,6 +24,7 @@ class ServiceAccounts:
     """Gives each pod its service account, the account's pull secrets and the API token volume."""
 
     kinds = _POD
+    reads: tuple[type[Any], ...] = (api.ServiceAccount,)
 
     def __init__(self, resources: Resources, ids: Ids) -> None:
         self._accounts = resources.of(api.ServiceAccount)
@@ -158,6 +159,7 @@ class DefaultTolerations:
     """Lets each pod stay five minutes on a node that stopped answering, unless it says otherwise."""
 
     kinds = _POD
+    reads: tuple[type[Any], ...] = ()
 
     def mutate(self, attributes: Attributes) -> None:
         if attributes.verb != "create" or attributes.subresource:
@@ -183,6 +185,7 @@ class Priority:
     """Turns priorityClassName into a number, for pods and PodGroups."""
 
     kinds = frozenset({"Pod", "PodGroup"})
+    reads: tuple[type[Any], ...] = (api.PriorityClass,)
 
     def __init__(self, resources: Resources) -> None:
         self._classes = resources.of(api.PriorityClass)

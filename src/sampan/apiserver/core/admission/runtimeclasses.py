@@ -14,6 +14,7 @@ class RuntimeClasses:
     """Gives pods the overhead and the placement of their RuntimeClass; refuses other overhead."""
 
     kinds = frozenset({"Pod"})
+    reads: tuple[type[Any], ...] = (api.RuntimeClass,)
 
     def __init__(self, resources: Resources) -> None:
         self._classes = resources.of(api.RuntimeClass)

@@ -39,6 +39,7 @@ class ServiceAddresses:
     """Allocates for new Services, keeps for updated ones, frees for deleted ones."""
 
     kinds = frozenset({"Service"})
+    reads: tuple[type[Any], ...] = (api.IPAddress, api.ServiceCIDR)
 
     def __init__(self, resources: Resources, ports: KindCache, cidr: str, chance: random.Random) -> None:
         self._addresses = resources.of(api.IPAddress)

@@ -21,6 +21,7 @@ class DefaultStorageClass:
     """Gives a claim that names no class the cluster's default one: the newest where there are several."""
 
     kinds = frozenset({"PersistentVolumeClaim"})
+    reads: tuple[type[Any], ...] = (api.StorageClass,)
 
     def __init__(self, resources: Resources) -> None:
         self._classes = resources.of(api.StorageClass)
@@ -43,6 +44,7 @@ class DefaultIngressClass:
     """Gives an ingress that names no class the default one; refuses where there are several."""
 
     kinds = frozenset({"Ingress"})
+    reads: tuple[type[Any], ...] = (api.IngressClass,)
 
     def __init__(self, resources: Resources) -> None:
         self._classes = resources.of(api.IngressClass)
@@ -80,6 +82,7 @@ class StorageObjectsInUse:
     """Puts on claims and volumes the finalizers that keep them while somebody uses them."""
 
     kinds = frozenset({"PersistentVolumeClaim", "PersistentVolume"})
+    reads: tuple[type[Any], ...] = ()
 
     def mutate(self, attributes: Attributes) -> None:
         if attributes.verb != "create" or attributes.subresource:
@@ -99,6 +102,7 @@ class ClaimResize:
     (PersistentVolumeClaimResize)."""
 
     kinds = frozenset({"PersistentVolumeClaim"})
+    reads: tuple[type[Any], ...] = (api.StorageClass,)
 
     def __init__(self, resources: Resources) -> None:
         self._classes = resources.of(api.StorageClass)

@@ -40,6 +40,7 @@ class PodSecurity:
     """Enforces, and warns about, the Pod Security Standards."""
 
     kinds: frozenset[str] = _WITH_TEMPLATES | {"Pod", "Namespace"}
+    reads: tuple[type[Any], ...] = (api.Namespace,)
 
     def __init__(
         self, resources: Resources, defaults: Policy = policy.NONE, exempt: Exemptions | None = None
