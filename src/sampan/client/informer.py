@@ -25,6 +25,8 @@ Handler = Callable[[T | None, T | None], None]
 
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MOST_S: Final = 30.0
+# After so many events others get their turn of the event loop.
+EVENTS_AT_ONCE: Final = 64
 LIST_PAGE: Final = 0  # one answer: an in-process list is cheap, and pages pin an old revision
 
 _EXPECTED: Final = (ApiError, ConnectionError, TimeoutError)
@@ -187,6 +189,8 @@ class Informer(Generic[T]):
                 count += 1
                 self._failures = 0
                 self._take(event)
+                if count % EVENTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # a full stream never waits by itself
         if not count and self._clock.monotonic_s() - began_s < 1.0:
             # A server that ends every watch at once must not be asked in a tight loop.
             self._failures += 1

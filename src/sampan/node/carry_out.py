@@ -17,7 +17,7 @@ from sampan.node.config import SANDBOXES_LEAST, AgentConfig
 from sampan.node.dns import Resolver, parse_resolv_conf, pod_resolver
 from sampan.node.env import EnvSources, container_env, env_needs
 from sampan.node.errors import ConfigError
-from sampan.node.files import PodFiles
+from sampan.node.files import NoFiles, PodFiles
 from sampan.node.hooks import run_hook
 from sampan.node.image_credentials import credentials_for
 from sampan.node.messages import (
@@ -41,7 +41,7 @@ from sampan.node.messages import (
 from sampan.node.model import NodeFacts
 from sampan.node.references import read_all, runtime_handler
 from sampan.node.resources import container_resources, qos_class
-from sampan.node.runtimes.runtime import Image, Runtime, RuntimeFailure, SandboxSpec
+from sampan.node.runtimes.runtime import AnswersAtOnce, Image, Runtime, RuntimeFailure, SandboxSpec
 from sampan.node.service_env import service_env
 from sampan.node.specs import container_spec, sandbox_spec
 from sampan.node.status_writer import StatusWriter
@@ -54,6 +54,21 @@ IMAGES_KNOWN: Final = 1024
 LEAST_AFTER_HOOK_S: Final = 2.0
 POST_START_LIMIT_S: Final = 3600.0
 PULL_REASONS: Final = ("ErrImagePull", "InvalidImageName", "RegistryUnavailable", "ErrImageNeverPull")
+
+# What needs nothing but the runtime, for most pods.
+_RUNTIME_ONLY: Final = frozenset(
+    {
+        PrepareVolumes,
+        RemoveVolumes,
+        EnsureImage,
+        RunSandbox,
+        StartContainer,
+        StopContainer,
+        RemoveContainer,
+        StopSandbox,
+        RemoveSandbox,
+    }
+)
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +105,7 @@ class CarryOut:
         self._files = files
         self._statuses = statuses
         self._services = services
+        self._at_once = isinstance(runtime, AnswersAtOnce) and isinstance(files, NoFiles)
         self._slots = asyncio.Semaphore(config.concurrency)
         # A sandbox costs processor time. Where too many are made at once, all of a crowd of pods are up at
         # the very end; this way the first of them run while the last still wait.
@@ -111,6 +127,21 @@ class CarryOut:
             ResizeContainer: self._resize,
             FinishDeletion: self._finish_deletion,
         }
+
+    def answers_at_once(self, pod: api.Pod, order: Instruction) -> bool:
+        """Whether to carry it out takes no time and asks nobody but a runtime that does not wait either."""
+        if not self._at_once or type(order) not in _RUNTIME_ONLY:
+            return False
+        if isinstance(order, StopContainer):
+            return not order.pre_stop
+        if isinstance(order, EnsureImage):
+            return not pod.spec.imagePullSecrets
+        if isinstance(order, StartContainer):
+            spec = spec_of(pod, order.container)
+            needs = env_needs(spec) if spec is not None else None
+            if needs is None or needs.config_maps or needs.secrets:
+                return False
+        return not pod.spec.runtimeClassName
 
     async def run(self, view: PodView, instruction: Instruction) -> Any:
         """Carry it out. Raises RuntimeFailure, ConfigError, VolumeError, ApiError, OSError, TimeoutError."""

@@ -47,15 +47,36 @@ def new_state(pod: api.Pod, node: NodeFacts) -> PodState:
 
 def step(state: PodState, event: Event, now: datetime) -> tuple[PodState, list[Instruction]]:
     """The state after `event`, and what to do now."""
+    state, orders, wake_at = advance(state, event, now)
+    state, more = conclude(state, wake_at, now)
+    return state, orders + more
+
+
+def advance(
+    state: PodState, event: Event, now: datetime
+) -> tuple[PodState, list[Instruction], datetime | None]:
+    """The first half of a step: the state after `event`, what to do about it, and when time brings more.
+
+    Who has several events at hand takes them one after the other and then concludes once, with what the
+    last of them gave: what would be said of the states in between nobody could ever have seen.
+    """
     if state.forgotten:
-        return state, []
+        return state, [], None
     turn = Turn(state, now)
     _learn(turn, event)
     if turn.state.observed:
         _decide(turn)
-        _report(turn)
     if turn.state.look_again and not state.look_again:
         turn.orders.append(Relist())
+    return turn.state, turn.orders, turn.wake_at
+
+
+def conclude(state: PodState, wake_at: datetime | None, now: datetime) -> tuple[PodState, list[Instruction]]:
+    """The second half: report the status, let the API object go where it may, set the timer."""
+    turn = Turn(state, now)
+    turn.wake_at = wake_at
+    if state.observed and not state.forgotten:
+        _report(turn)
     _set_timer(turn)
     return turn.state, turn.orders
 

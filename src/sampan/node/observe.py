@@ -13,6 +13,7 @@ from sampan.node.messages import Observed
 from sampan.node.model import (
     ContainerRecord,
     Instance,
+    PodState,
     Role,
     SandboxPhase,
     SandboxRecord,
@@ -90,6 +91,21 @@ def _learn_sandboxes(turn: Turn, event: Observed) -> None:
         turn.change(sandbox=_adopt_sandbox(newest, event.as_of))
         strangers.remove(newest)
     turn.change(old_sandboxes=(*turn.state.old_sandboxes, *(s.id for s in strangers)))
+
+
+def knows_end(state: PodState, runtime_id: str) -> bool:
+    """Whether an exit of that container or sandbox is no news: its end was read, or is our doing."""
+    for record in state.containers.values():
+        for instance in (record.current, record.previous):
+            if instance is not None and instance.id == runtime_id:
+                return instance.state is State.EXITED and not instance.guessed
+    sandbox = state.sandbox
+    if sandbox is not None and sandbox.id == runtime_id:
+        return sandbox.phase is SandboxPhase.STOPPED
+    if runtime_id in state.old_containers or runtime_id in state.old_sandboxes:
+        return True
+    # What was ours and is in no record any more was removed; unless we are yet to hear what was started.
+    return not any(key == "sandbox" or key.startswith("start/") for key in state.doing)
 
 
 def _adopt_sandbox(seen: Sandbox, as_of: datetime) -> SandboxRecord:

@@ -24,6 +24,7 @@ from sampan.node.messages import (
 )
 from sampan.node.model import NodeFacts, Trouble
 from sampan.node.names import POD_GRACE, uid_of
+from sampan.node.observe import knows_end
 from sampan.node.probe_runner import ProbeRunner
 from sampan.node.runtimes.runtime import Container, Listing, Runtime, RuntimeFailure, Sandbox, State
 from sampan.node.status_writer import WRITERS, StatusWriter
@@ -174,7 +175,9 @@ class PodHost:
                 async for runtime_id in self.runtime.exits():
                     uid = self._owners.get(runtime_id)
                     if uid is not None:
-                        self.look_at(uid)
+                        worker = self.workers.get(uid)
+                        if worker is None or not knows_end(worker.state, runtime_id):
+                            self.look_at(uid)
                     else:
                         self._remember_early(runtime_id)
             except (RuntimeFailure, OSError) as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from functools import lru_cache
+from typing import Protocol, cast, runtime_checkable
 
 from sampan.node.names import uid_of
 from sampan.node.runtimes.runtime import Listing, Runtime
@@ -15,10 +16,16 @@ class ListsPods(Protocol):
     async def list_pod(self, uid: str) -> Listing: ...
 
 
+@lru_cache(maxsize=16)
+def _lists_pods(runtime: type) -> bool:
+    # To check for a protocol takes longer than the listing that it saves.
+    return issubclass(runtime, ListsPods)
+
+
 async def listing_of(runtime: Runtime, uid: str) -> Listing:
     """What the runtime has of one pod."""
-    if isinstance(runtime, ListsPods):
-        return await runtime.list_pod(uid)
+    if _lists_pods(type(runtime)):
+        return await cast(ListsPods, runtime).list_pod(uid)
     return part_of(await runtime.list(), uid)
 
 

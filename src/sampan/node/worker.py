@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from sampan.client.errors import ApiError
 from sampan.node.carry_out import CarryOut
+from sampan.node.eager import begin
 from sampan.node.errors import ConfigError, VolumeError
-from sampan.node.machine import new_state, step
+from sampan.node.machine import advance, conclude, new_state
 from sampan.node.messages import (
     Done,
     Event,
@@ -88,16 +90,23 @@ class PodWorker:
         return self.state.key.uid
 
     def handle(self, event: Event) -> None:
-        """Step the machine with `event` and start what it orders."""
+        """Step the machine with `event` and start what it orders.
+
+        What the orders answer at once is taken in too before the status is reported.
+        """
         self._inbox.append(event)
         if self._busy:
             return
         self._busy = True
         try:
             while self._inbox:
-                self.state, orders = step(self.state, self._inbox.popleft(), self._home.now())
+                self.state, orders, wake_at = advance(self.state, self._inbox.popleft(), self._home.now())
                 for order in orders:
                     self._start(order)
+                if not self._inbox:
+                    self.state, orders = conclude(self.state, wake_at, self._home.now())
+                    for order in orders:
+                        self._start(order)
         finally:
             self._busy = False
 
@@ -130,9 +139,13 @@ class PodWorker:
             case Forget():
                 self._home.forget(self)
             case _:
-                task = asyncio.get_running_loop().create_task(self._carry_out(order))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                work: Coroutine[Any, Any, None] | None = self._carry_out(order)
+                if work is not None and self._home.carry_out.answers_at_once(self.pod, order):
+                    work = begin(work)
+                if work is not None:
+                    task = asyncio.get_running_loop().create_task(work)
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
 
     def _tick(self) -> None:
         self._timer = None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
-from sampan.node.machine import new_state, step
+from sampan.node.machine import advance, conclude, new_state, step
 from sampan.node.messages import (
     ContainerUp,
     Done,
@@ -57,8 +57,11 @@ SILENT = (Note, ReportStatus, SetTimer, Relist, StartProbe, StopProbe, Forget)
 class Bench:
     """Holds the machine's state, the pretended runtime, and the orders that nobody has carried out yet."""
 
-    def __init__(self, pod: api.Pod) -> None:
+    def __init__(self, pod: api.Pod, *, together: bool = False) -> None:
         self.now = START
+        # Reports only when told to `conclude`, as who has many events at hand does.
+        self.together = together
+        self._wake_at: datetime | None = None
         self.pod = pod
         self.sandboxes: dict[str, Sandbox] = {}
         self.containers: dict[str, Container] = {}
@@ -78,11 +81,23 @@ class Bench:
     # --- time and knowledge ---------------------------------------------------------------------------
 
     def send(self, event: Event) -> list[Instruction]:
-        self.state, orders = step(self.state, event, self.now)
+        if self.together:
+            self.state, orders, self._wake_at = advance(self.state, event, self.now)
+        else:
+            self.state, orders = step(self.state, event, self.now)
+        self._take_all(orders)
+        return orders
+
+    def conclude(self) -> None:
+        """Report what came of the events since the last time."""
+        if self.together:
+            self.state, orders = conclude(self.state, self._wake_at, self.now)
+            self._take_all(orders)
+
+    def _take_all(self, orders: list[Instruction]) -> None:
         self.orders += orders
         for order in orders:
             self._take(order)
-        return orders
 
     def _take(self, order: Instruction) -> None:
         match order:
@@ -126,6 +141,8 @@ class Bench:
         for order, _ in list(self.landing.values()):
             self.land(order)
         for _ in range(200):
+            if not self.pending and not self.wants_look:
+                self.conclude()
             ready = [p for p in self.pending if but is None or not isinstance(p, but)]
             if not ready and not self.wants_look:
                 return

@@ -105,13 +105,15 @@ def act(bench: Bench, action: str, number: int) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from(SHAPES), st.lists(ACTIONS, max_size=60))
-def test_any_order_of_events(shape: dict[str, Any], actions: list[tuple[str, int]]) -> None:
-    bench = Bench(make_pod(**shape))
+@given(st.sampled_from(SHAPES), st.lists(ACTIONS, max_size=60), st.integers(0, 4))
+def test_any_order_of_events(shape: dict[str, Any], actions: list[tuple[str, int]], together: int) -> None:
+    bench = Bench(make_pod(**shape), together=together > 0)
     bench.look()
-    for action, number in actions:
+    for index, (action, number) in enumerate(actions, 1):
         act(bench, action, number)
         bench.check()
+        if together and index % together == 0:
+            bench.conclude()
     if bench.in_api:
         bench.mark_deleted()
     for _ in range(20):
@@ -139,3 +141,15 @@ def test_a_step_with_nothing_new_orders_nothing(
     bench.look()
     bench.send(Tick())
     assert [o for o in bench.orders if type(o).__name__ != "SetTimer"] == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(SHAPES))
+def test_steps_taken_together_end_where_single_ones_do(shape: dict[str, Any]) -> None:
+    one, many = Bench(make_pod(**shape)), Bench(make_pod(**shape), together=True)
+    for bench in (one, many):
+        bench.look()
+        bench.drain()
+    assert [len(bench.statuses) for bench in (one, many)][1] == 1
+    assert one.status == many.status
+    assert [n.reason for n in one.notes] == [n.reason for n in many.notes]

@@ -103,6 +103,7 @@ class SimulatedRuntime:
     """Implements `Runtime` for one node or for thousands: pods are told apart by their uid alone."""
 
     name = "simulated"
+    answers_at_once = True
 
     def __init__(
         self,
