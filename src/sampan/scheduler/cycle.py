@@ -13,8 +13,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from sampan.scheduler.changes import ALL, RowIndex, Rows
-from sampan.scheduler.framework import AS_IS, CLUSTER, Plugin, Reason, Rejected, Verdict, scaled
+from sampan.scheduler.changes import ALL, RowIndex
+from sampan.scheduler.framework import CLUSTER, Plugin, Reason, Rejected, Verdict, scaled
+from sampan.scheduler.kept import OUT, Kept, best_rows
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.table import Bools, Numbers
 from sampan.scheduler.world import World
@@ -25,7 +26,8 @@ NO_NODES: Final = "no nodes available to schedule pods"
 MOST_KEPT_CELLS: Final = 4_000_000
 # However small a share is wanted, this many nodes are scored (as upstream).
 LEAST_SCORED: Final = 100
-Choose = Callable[[Sequence[int]], int]
+# Picks one of rows that are equally good.
+Choose = Callable[[RowIndex], int]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -86,19 +88,6 @@ class Profile(msgspec.Struct, frozen=True):
         return dict.fromkeys((*self.filters, *(plugin for plugin, _ in self.scorers)))
 
 
-class _Kept(msgspec.Struct, eq=False):
-    """What NODE and ROOM plugins say of one shape, up to a position in the table's log."""
-
-    filters: tuple[tuple[Plugin, Any], ...]
-    scorers: tuple[tuple[Plugin, int, Any], ...]
-    scaling: tuple[tuple[Plugin, int, Any], ...]  # whose scores depend on who else passes
-    mask: Bools
-    scores: Numbers
-    raw: list[Numbers | None]
-    at: int = -1
-    specs_at: int = -1
-
-
 class Engine:
     """Decides for the pods of one profile."""
 
@@ -106,7 +95,7 @@ class Engine:
         self.profile = profile
         self.world = world
         self._next_scored = 0
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self._local = tuple(p for p in profile.filters if p.reach != CLUSTER and p.overrides("filter"))
         self._wide = tuple(p for p in profile.filters if p.reach == CLUSTER and p.overrides("filter"))
         self._wide_bare = tuple(p for p in self._wide if not p.mounts_only)
@@ -121,6 +110,8 @@ class Engine:
 
     def decide(self, pod: PodInfo, choose: Choose, extra: Mapping[int, int] | None = None) -> Decision:
         """Decide for one pod. `choose` picks among rows of the same best score."""
+        if not self.world.nominated and not extra and not self.profile.percentage_scored:
+            return self._decide_at_once(pod, choose)
         found = self.feasible(pod)
         if isinstance(found, Decision):
             return found
@@ -129,6 +120,34 @@ class Engine:
     def forget(self) -> None:
         """Something that kept answers depend on changed, besides nodes and pods."""
         self._kept.clear()
+
+    def _decide_at_once(self, pod: PodInfo, choose: Choose) -> Decision:
+        """The same where no row is promised and all that will do are scored.
+
+        Where every score is kept, the best rows are read off without gathering those that will do.
+        """
+        rows, wide = self._start(pod)
+        if isinstance(wide, Rejected) or rows is not None:
+            passing = self._among(pod, rows, wide)
+            return self.pick(pod, passing, choose) if len(passing) else self.explain_failure(pod)
+        kept = self._shape(pod)
+        refused = self._refused_by(wide)
+        scorers = self._wide_scores(pod)
+        if scorers or kept.is_scaled:
+            passing = np.flatnonzero(kept.mask if refused is None else kept.mask & ~refused)
+            if not len(passing):
+                return self.explain_failure(pod)
+            best = passing
+            if len(passing) > 1:
+                totals = self._sum(kept, scorers, passing)
+                best = passing[totals == totals.max()]
+        else:
+            found = best_rows(kept.ranks if refused is None else np.where(refused, OUT, kept.ranks))
+            if found is None:
+                return self.explain_failure(pod)
+            best = found
+        row = int(best[0]) if len(best) == 1 else int(choose(best))
+        return Decision(self._name(row), row, self.world.table.count)
 
     def sampled(self, rows: RowIndex) -> RowIndex:
         """As many of the rows as the profile wants to score, from another place on each time."""
@@ -152,12 +171,8 @@ class Engine:
         if isinstance(wide, Rejected) or rows is not None:
             passing = self._among(pod, rows, wide)
         else:
-            mask = self._shape(pod).mask
-            for plugin, state in wide:
-                verdict = plugin.filter(state, world, ALL)
-                if verdict is not None:
-                    mask = mask & ~verdict.refused
-            passing = np.flatnonzero(mask)
+            mask, refused = self._shape(pod).mask, self._refused_by(wide)
+            passing = np.flatnonzero(mask if refused is None else mask & ~refused)
         if not len(passing):
             return self.explain_failure(pod)
         return passing
@@ -180,7 +195,7 @@ class Engine:
                     if extra:
                         totals = totals + np.array([extra.get(int(r), 0) for r in rows], dtype=np.int64)
                 best = rows[totals == totals.max()]
-                row = int(best[0]) if len(best) == 1 else choose(best.tolist())
+                row = int(best[0]) if len(best) == 1 else int(choose(best))
             if not world.nominated or self._leaves_room(pod, row):
                 return Decision(self._name(row), row, world.table.count)
             keep = rows != row
@@ -200,17 +215,10 @@ class Engine:
         return [work for plugin in reserving for work in plugin.reserve(pod, node, self.world)]
 
     def totals(self, pod: PodInfo, rows: RowIndex) -> Numbers:
-        """The weighted sum of all scores of these rows."""
-        world = self.world
+        """The weighted sum of all scores of rows that will do."""
         if pod_rows_few(rows):
             return self._totals_afresh(pod, rows)
-        kept = self._shape(pod)
-        total = kept.scores[rows]
-        for (plugin, weight, _), raw in zip(kept.scaling, kept.raw, strict=True):
-            if raw is not None:
-                total = total + weight * scaled(raw[rows], plugin.scaling)
-        whole: Numbers = total + self._wide_totals(pod, rows, world)
-        return whole
+        return self._sum(self._shape(pod), self._wide_scores(pod), rows)
 
     def breakdown(self, pod: PodInfo, rows: RowIndex) -> dict[str, Numbers]:
         """The weighted score of each plugin for these rows; for telling people."""
@@ -344,59 +352,20 @@ class Engine:
                 found.append((plugin, state))
         return found
 
-    def _shape(self, pod: PodInfo) -> _Kept:
+    def _shape(self, pod: PodInfo) -> Kept:
         """The kept answers for the pod's shape, up to date."""
         key = pod.shape.key
         world = self.world
         kept = self._kept.get(key)
-        if kept is None or kept.specs_at < 0 or len(kept.mask) != world.table.size:
-            kept = self._fresh(pod)
+        if kept is None or len(kept.mask) != world.table.size:
+            kept = Kept(self._states(pod), self._local_scorers, pod, world)
             self._kept[key] = kept
             while len(self._kept) * world.table.size > MOST_KEPT_CELLS and len(self._kept) > 1:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
-        changed = ALL if kept.at < 0 else world.table.usage.since(kept.at)
-        if changed is not None:
-            self._update(kept, changed)
-            kept.at, kept.specs_at = world.table.usage.position, world.table.specs.position
+        kept.refresh(world)
         return kept
-
-    def _fresh(self, pod: PodInfo) -> _Kept:
-        world, size = self.world, self.world.table.size
-        summed: list[tuple[Plugin, int, Any]] = []
-        scaling: list[tuple[Plugin, int, Any]] = []
-        for plugin, weight in self._local_scorers:
-            state = plugin.prepare_score(pod, world)
-            if state is not None:
-                (summed if plugin.scaling == AS_IS else scaling).append((plugin, weight, state))
-        return _Kept(
-            filters=tuple(self._states(pod)),
-            scorers=tuple(summed),
-            scaling=tuple(scaling),
-            mask=np.zeros(size, dtype=np.bool_),
-            scores=np.zeros(size, dtype=np.int64),
-            raw=[None] * len(scaling),
-        )
-
-    def _update(self, kept: _Kept, rows: Rows) -> None:
-        world = self.world
-        passes = world.table.live[rows]
-        passes = passes.copy() if isinstance(rows, slice) else passes
-        for plugin, state in kept.filters:
-            verdict = plugin.filter(state, world, rows)
-            if verdict is not None:
-                passes &= ~verdict.refused
-        kept.mask[rows] = passes
-        total: Any = 0
-        for plugin, weight, state in kept.scorers:
-            scores = plugin.score(state, world, rows)
-            if scores is not None:
-                total = total + weight * scores
-        kept.scores[rows] = total
-        if kept.specs_at != world.table.specs.position:
-            for at, (plugin, _, state) in enumerate(kept.scaling):
-                kept.raw[at] = _merged(kept.raw[at], plugin.score(state, world, rows), rows, world.table.size)
 
     def _totals_afresh(self, pod: PodInfo, rows: RowIndex) -> Numbers:
         total = np.zeros(len(rows), dtype=np.int64)
@@ -404,14 +373,35 @@ class Engine:
             total += scores
         return total
 
-    def _wide_totals(self, pod: PodInfo, rows: RowIndex, world: World) -> Any:
-        total: Any = 0
-        for plugin, weight in self._wide_scorers:
-            state = plugin.prepare_score(pod, world)
-            scores = plugin.score(state, world, rows) if state is not None else None
+    def _sum(self, kept: Kept, wide: Sequence[tuple[Plugin, int, Any]], rows: RowIndex) -> Numbers:
+        """The weighted scores of rows that will do: those that are kept, and those of CLUSTER plugins."""
+        total = kept.ranks[rows]
+        for (plugin, weight, _), raw in zip(kept.scaling, kept.raw, strict=True):
+            if raw is not None:
+                total = total + weight * scaled(raw[rows], plugin.scaling)
+        for plugin, weight, state in wide:
+            scores = plugin.score(state, self.world, rows)
             if scores is not None:
                 total = total + weight * scaled(scores, plugin.scaling)
         return total
+
+    def _wide_scores(self, pod: PodInfo) -> list[tuple[Plugin, int, Any]]:
+        """The CLUSTER plugins that have a say on the pod's scores, with their weights and states."""
+        found = []
+        for plugin, weight in self._wide_scorers:
+            state = plugin.prepare_score(pod, self.world)
+            if state is not None:
+                found.append((plugin, weight, state))
+        return found
+
+    def _refused_by(self, wide: Sequence[tuple[Plugin, Any]]) -> Bools | None:
+        """The rows that CLUSTER plugins refuse; None where they refuse none."""
+        refused: Bools | None = None
+        for plugin, state in wide:
+            verdict = plugin.filter(state, self.world, ALL)
+            if verdict is not None:
+                refused = verdict.refused if refused is None else refused | verdict.refused
+        return refused
 
     def _leaves_room(self, pod: PodInfo, row: int) -> bool:
         """Whether the pod fits beside those that the row was promised to."""
@@ -485,18 +475,6 @@ def pod_rows_few(rows: RowIndex) -> bool:
 
 
 FEW_ROWS: Final = 2
-
-
-def _merged(kept: Numbers | None, fresh: Numbers | None, rows: Rows, size: int) -> Numbers | None:
-    """The kept raw scores with those of some rows anew. None is all zeros."""
-    if isinstance(rows, slice):
-        return fresh
-    if kept is None and fresh is None:
-        return None
-    if kept is None:
-        kept = np.zeros(size, dtype=np.int64)
-    kept[rows] = fresh if fresh is not None else 0
-    return kept
 
 
 def by_name(filters: Iterable[Plugin]) -> dict[str, Plugin]:

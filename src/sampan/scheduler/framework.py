@@ -116,6 +116,11 @@ class Plugin:
         """Which of the rows the pod cannot run on; None where it can on all of them."""
         return None
 
+    def passes(self, state: Any, world: World, row: int) -> bool:
+        """Whether `filter` leaves one row. To be overridden where that can be told without arrays."""
+        verdict = self.filter(state, world, np.array([row], dtype=np.intp))
+        return verdict is None or not verdict.refused[0]
+
     def prepare_score(self, pod: PodInfo, world: World) -> Any | None:
         """What `score` needs of the pod."""
         return None
@@ -123,6 +128,11 @@ class Plugin:
     def score(self, state: Any, world: World, rows: Rows) -> Numbers | None:
         """A raw score for each of the rows; None where all are the same."""
         return None
+
+    def score_one(self, state: Any, world: World, row: int) -> int:
+        """What `score` gives one row. To be overridden where that can be told without arrays."""
+        scores = self.score(state, world, np.array([row], dtype=np.intp))
+        return int(scores[0]) if scores is not None else 0
 
     def reserve(self, pod: PodInfo, node: api.Node, world: World) -> Sequence[Any]:
         """What has to be done for the pod before it is bound to the node: see claims.py."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from sampan.scheduler.changes import RowIndex
 from sampan.scheduler.cycle import Engine, Profile
 from sampan.scheduler.explain import Way, held_back, ways_to_run
 from sampan.scheduler.podinfo import PodInfo
@@ -123,9 +124,10 @@ class Placer:
             self._known_ways[key] = ways_to_run(engine, info.pod)
         return self._known_ways[key]
 
-    def _first(self, rows: Sequence[int]) -> int:
+    def _first(self, rows: RowIndex) -> int:
         nodes = self.world.table.nodes
-        return min(rows, key=lambda row: (nodes[row] or api.Node()).metadata.name or "")
+        best: list[int] = rows.tolist()
+        return min(best, key=lambda row: (nodes[row] or api.Node()).metadata.name or "")
 
 
 def _with(snapshot: Snapshot, objects: Iterable[Any]) -> Snapshot:

@@ -281,7 +281,7 @@ def test_one_node_is_as_even_as_it_is_among_many(
     more = [(name, milli) for name in names]
     rows = [nodes.table.rows[f"n{at}"] for at in range(len(offers))]
     together = node_balance._evenness(nodes, slice(0, nodes.table.size), more)
-    alone = [int(node_balance._evenness(nodes, np.array([row]), more)[0]) for row in rows]
+    alone = [node_balance._evenness_of(nodes, row, more) for row in rows]
     assert alone == [int(together[row]) for row in rows]
 
 

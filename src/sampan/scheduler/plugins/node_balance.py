@@ -39,11 +39,14 @@ class NodeResourcesBalancedAllocation(Plugin):
         # Go's division, which upstream uses, cuts towards zero; the sum is never negative.
         return _HALF + (_HALF + after - before) // 2
 
+    def score_one(self, state: Any, world: World, row: int) -> int:
+        after = _evenness_of(world, row, state)
+        before = _evenness_of(world, row, [(name, 0) for name, _ in state])
+        return _HALF + (_HALF + after - before) // 2
+
 
 def _evenness(world: World, rows: Rows, more: Sequence[tuple[str, int]]) -> Numbers:
     """How alike the used shares are, 0..100: 100 less their standard deviation."""
-    if not isinstance(rows, slice) and len(rows) == 1:
-        return np.array([_evenness_of(world, int(rows[0]), more)], dtype=np.int64)
     size = len(nobody(world, rows))
     count = np.zeros(size, dtype=np.int64)
     total, squares = np.zeros(size), np.zeros(size)
@@ -71,9 +74,9 @@ def _evenness_of(world: World, row: int, more: Sequence[tuple[str, int]]) -> int
     """The same for one node: after a placement one row has changed, and arrays of one are slow to make."""
     shares = []
     for resource, amount in more:
-        offered = int(world.table.allocatable(resource)[row])
+        offered = world.table.allocatable(resource).item(row)
         if offered > 0:
-            shares.append(min((int(world.table.requested(resource)[row]) + amount) / offered, 1.0))
+            shares.append(min((world.table.requested(resource).item(row) + amount) / offered, 1.0))
     if len(shares) < 2:
         spread = 0.0
     elif len(more) == 2:

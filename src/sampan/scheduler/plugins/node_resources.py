@@ -85,6 +85,15 @@ class NodeResourcesFit(Plugin):
                 refused = short if refused is None else refused | short
         return Verdict(refused, tuple(reasons)) if refused is not None else None
 
+    def passes(self, state: Any, world: World, row: int) -> bool:
+        table, by_claim = world.table, world.devices.extended
+        for resource, amount in state:
+            offered = table.allocatable(resource).item(row)
+            short = amount > offered - table.requested(resource).item(row)
+            if short and (offered > 0 or resource not in by_claim):
+                return False
+        return True
+
     def prepare_score(self, pod: PodInfo, world: World) -> list[tuple[str, int, int]] | None:
         return asked_of(self._strategy.weights, pod.demand, scored=True) or None
 
@@ -105,6 +114,20 @@ class NodeResourcesFit(Plugin):
             return np.floor(total / least + 0.5).astype(np.int64)
         shares: Numbers = total // least
         return shares
+
+    def score_one(self, state: Any, world: World, row: int) -> int:
+        kind = self._strategy.kind
+        if kind == RATIO:
+            return super().score_one(state, world, row)
+        total = counted = 0
+        for resource, amount, weight in state:
+            offered = world.table.allocatable(resource).item(row)
+            if offered > 0:
+                used = used_of(world, resource).item(row) + amount
+                share = max(offered - used, 0) if kind == LEAST else min(used, offered)
+                total += share * MOST_SCORE // offered * weight
+                counted += weight
+        return total // max(counted, 1)
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         if event.kind == ASSIGNED_POD:
