@@ -222,6 +222,26 @@ def test_devices_serve_resources_of_containers(cluster: Cluster, resource: str) 
     cluster.wait_until(lambda: [c.metadata.name.partition("-")[0] for c in claims(cluster)] == ["big"])
 
 
+def test_what_an_earlier_try_left_behind_is_deleted(cluster: Cluster) -> None:
+    """As where the scheduler ends between the claim and the binding."""
+    resource = "deviceclass.resource.kubernetes.io/gpu"
+    extended_pod(cluster, "late", resource)
+    waits_because(cluster, "late", "cannot allocate all claims")
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "late", "uid": get(cluster, "late").metadata.uid}
+    metadata = {
+        "name": "left",
+        "namespace": "default",
+        "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"},
+        "finalizers": ["resource.kubernetes.io/delete-protection"],
+        "ownerReferences": [{**owner, "controller": True}],
+    }
+    wanted = {"requests": [{"name": "one", "exactly": {"deviceClassName": "gpu"}}]}
+    make(cluster, api.ResourceClaim, "left", "default", metadata=metadata, spec={"devices": wanted})
+    offer(cluster, "node-2", "gpu-0")
+    has_a_node(cluster, "late", "node-2")
+    assert [c.metadata.name.startswith("late-extended-resources-") for c in claims(cluster)] == [True]
+
+
 def test_a_node_that_has_the_resource_itself_needs_no_claim(cluster: Cluster) -> None:
     cluster.client.patch(api.DeviceClass, "gpu", "", {"spec": {"extendedResourceName": "example.com/gpu"}})
     offered = {"status": {"capacity": {"example.com/gpu": "1"}, "allocatable": {"example.com/gpu": "1"}}}

@@ -24,6 +24,8 @@ BUILT_IN: Final = frozenset(
 INERT: Final = frozenset(
     {"DynamicResources", "NodeDeclaredFeatures", "GangScheduling", "DeferredPodScheduling"}
 )
+# Points between decision and binding. Who is enabled there takes part in all of them.
+_AFTER: Final = ("reserve", "permit", "preBind", "postBind")
 _POINTS: Final = (
     "preEnqueue",
     "queueSort",
@@ -235,6 +237,7 @@ def _profile(
             if ref.name in known and not plugin(ref.name).overrides(method):
                 text = f"profile {given.scheduler_name}: the plugin {ref.name} does not take part in {point}"
                 raise ConfigurationError(f"{text}; enable it in multiPoint")
+    binding = [ref.name for point in _AFTER for ref in changes(point).enabled if ref.name in known]
     names = {ref.name for ref in (*multi.enabled, *changes("queueSort").enabled)}
     preempts = args.get("DefaultPreemption", {})
     share = given.percentage_of_nodes_to_score
@@ -242,6 +245,7 @@ def _profile(
         given.scheduler_name,
         tuple(plugin(name) for name in filters if name in known),
         tuple((plugin(n), w or 1) for n, w in scorers.items() if n in known and plugin(n).overrides("score")),
+        hooked=tuple(plugin(name) for name in dict.fromkeys(binding)),
         preempts="DefaultPreemption"
         in _merged(_merged({"DefaultPreemption": 1}, multi), changes("postFilter")),
         preemption_share=int(preempts.get("minCandidateNodesPercentage", 10)) / 100,

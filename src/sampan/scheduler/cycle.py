@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from sampan.scheduler.changes import ALL, RowIndex
-from sampan.scheduler.framework import CLUSTER, Plugin, Reason, Rejected, Verdict, scaled
+from sampan.scheduler.framework import CLUSTER, Plugin, Reason, Refused, Rejected, Verdict, scaled
 from sampan.scheduler.kept import OUT, Kept, best_rows
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.table import Bools, Numbers
@@ -80,12 +80,19 @@ class Profile(msgspec.Struct, frozen=True):
     preemption_share: float = 0.10
     preemption_least: int = 100
     by_deadline: bool = False
+    # Plugins that take part only between decision and binding.
+    hooked: tuple[Plugin, ...] = ()
     percentage_scored: int = 0  # of the nodes that will do; 0 for all (percentageOfNodesToScore)
 
     @property
     def plugins(self) -> Iterable[Plugin]:
         """Each plugin once."""
         return dict.fromkeys((*self.filters, *(plugin for plugin, _ in self.scorers)))
+
+    @property
+    def all_plugins(self) -> Iterable[Plugin]:
+        """Each plugin once, those that neither filter nor score included."""
+        return dict.fromkeys((*self.plugins, *self.hooked))
 
 
 class Engine:
@@ -102,7 +109,7 @@ class Engine:
         self._narrowing = tuple(p for p in profile.filters if p.overrides("narrow"))
         scorers = [(p, w) for p, w in profile.scorers if p.overrides("score") and w]
         self._local_scorers = tuple((p, w) for p, w in scorers if p.reach != CLUSTER)
-        self._reserving = tuple(p for p in profile.filters if p.overrides("reserve"))
+        self._reserving = tuple(p for p in profile.all_plugins if p.overrides("reserve"))
         self._reserving_bare = tuple(p for p in self._reserving if not p.mounts_only)
         self._wide_scorers = tuple((p, w) for p, w in scorers if p.reach == CLUSTER)
 
@@ -208,11 +215,18 @@ class Engine:
         return max((getattr(p, "timeout_s", 0.0) for p in self._reserving), default=0.0)
 
     def reserve(self, pod: PodInfo, row: int) -> list[Any]:
-        """What has to be done for the pod before it is bound to the node of the row."""
+        """What has to be done for the pod before it is bound to the node of the row. Raises Refused."""
         node = self.world.table.nodes[row]
         assert node is not None
         reserving = self._reserving if pod.shape.has_mounts else self._reserving_bare
-        return [work for plugin in reserving for work in plugin.reserve(pod, node, self.world)]
+        work: list[Any] = []
+        for plugin in reserving:
+            try:
+                work += plugin.reserve(pod, node, self.world)
+            except Refused as word:
+                word.plugin = plugin.name
+                raise
+        return work
 
     def totals(self, pod: PodInfo, rows: RowIndex) -> Numbers:
         """The weighted sum of all scores of rows that will do."""

@@ -15,6 +15,7 @@ from sampan.scheduler.table import Bools, Numbers
 from sampan.schema import api
 
 if TYPE_CHECKING:
+    from sampan.client.client import Client
     from sampan.scheduler.world import World
 
 MOST_SCORE: Final = 100
@@ -81,6 +82,12 @@ class Rejected(msgspec.Struct, frozen=True):
     resolvable: bool = False
 
 
+class Refused(Exception):
+    """Raised by a plugin that turns a pod down after the decision; the text says why."""
+
+    plugin: str = ""
+
+
 def refuse(where: Bools, text: str, *, resolvable: bool = True) -> Verdict | None:
     """The verdict with one reason; None where nobody is out."""
     return Verdict(where, (Reason(text, where, resolvable),)) if where.any() else None
@@ -103,6 +110,8 @@ class Plugin:
     mounts_only: ClassVar[bool] = False
     # Further kinds whose objects the plugin reads through `world.cache`; their changes are events too.
     kinds: ClassVar[tuple[type[Any], ...]] = ()
+    # How long `permit` may hold a pod back; 900 s at most.
+    permit_timeout_s: float = 900.0
 
     def narrow(self, pod: PodInfo, world: World) -> frozenset[str] | None:
         """The only nodes that are worth a look, by name; None for all."""
@@ -135,8 +144,23 @@ class Plugin:
         return int(scores[0]) if scores is not None else 0
 
     def reserve(self, pod: PodInfo, node: api.Node, world: World) -> Sequence[Any]:
-        """What has to be done for the pod before it is bound to the node: see claims.py."""
+        """What has to be done for the pod before it is bound to the node: see claims.py.
+
+        A plugin may also note for itself that the pod has the node, or raise Refused.
+        """
         return ()
+
+    def unreserve(self, pod: PodInfo, node: api.Node, world: World) -> None:
+        """The pod does not get the node after all: take back what `reserve` noted, if it did."""
+
+    async def permit(self, pod: PodInfo, node: api.Node, client: Client) -> None:
+        """Return once the pod may be bound; raise Refused where it may not. Others go on meanwhile."""
+
+    async def pre_bind(self, pod: PodInfo, node: api.Node, client: Client) -> None:
+        """Do what the pod needs on its node; an exception has it tried again, after its back-off."""
+
+    async def post_bind(self, pod: PodInfo, node: api.Node, client: Client) -> None:
+        """The pod has been bound."""
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         """Whether the event may let a pod pass that this plugin refused (kube-scheduler's queueing hints)."""

@@ -30,6 +30,8 @@ from sampan.scheduler.deadlines import rank_of
 from sampan.scheduler.devices.ledger import Reserve
 from sampan.scheduler.events import pod_event
 from sampan.scheduler.extenders import Extenders
+from sampan.scheduler.framework import Refused
+from sampan.scheduler.hooks import HookError, Hooks, Turned
 from sampan.scheduler.plugins.dynamic_resources import DynamicResources, movable
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.prebind import PreBind
@@ -37,7 +39,7 @@ from sampan.scheduler.preemption import Outcome, Preemption, Victims
 from sampan.scheduler.queue import FIRST_BACKOFF_S, Queue, Waiting
 from sampan.scheduler.registry import DEFAULT_NAME, default_profile
 from sampan.scheduler.reserving import Reserving, split
-from sampan.scheduler.telling import FAILED, Teller, Word, ref
+from sampan.scheduler.telling import FAILED, UNSCHEDULABLE, Teller, Word, ref
 from sampan.scheduler.watching import KINDS, Watching
 from sampan.scheduler.world import World
 from sampan.schema import api
@@ -74,7 +76,9 @@ class Scheduler:
         profiles = chosen.profiles
         if not device_claims:
             profiles = tuple(without(p, DynamicResources) for p in profiles)
-        more = [kind for p in profiles for plugin in p.plugins for kind in plugin.kinds if kind not in KINDS]
+        more = [
+            kind for p in profiles for plugin in p.all_plugins for kind in plugin.kinds if kind not in KINDS
+        ]
         if not device_taint_rules:
             more = [kind for kind in more if kind is not api.DeviceTaintRule]
         others = {kind: informers.of(kind) for kind in (*KINDS, *more)}
@@ -101,11 +105,13 @@ class Scheduler:
         self._teller = Teller(client, clock, self._pods.cache, self._recorder)
         self._prebind = PreBind(client, clock, self.world)
         self._reserving = Reserving(client, clock, self.world)
+        made = {p.name: Hooks(tuple(p.all_plugins), client, clock, self.world) for p in profiles}
+        self._hooks = {name: hooks for name, hooks in made.items() if hooks}
         for kind in (api.PersistentVolumeClaim, api.PersistentVolume):
             others[kind].on_change(lambda old, new: self._prebind.changed())
         if api.ResourceClaim in others:
             others[api.ResourceClaim].on_change(lambda old, new: self._reserving.changed())
-        self._watching.pod_seen = self._prebind.changed
+        self._watching.pod_seen = self._pod_seen
         self._watching.nodes.on_change(lambda old, new: self._prebind.changed())
         self._watching.told = self._teller.forget
         self._watching.budgets_changed = self._budgets_changed
@@ -117,6 +123,11 @@ class Scheduler:
     def profiles(self) -> tuple[Profile, ...]:
         """What it decides by."""
         return tuple(engine.profile for engine in self.engines.values())
+
+    def _pod_seen(self) -> None:
+        self._prebind.changed()
+        for hooks in self._hooks.values():
+            hooks.changed()
 
     async def run(self) -> None:
         """Schedule until cancelled; may be run again, and then goes by what the cluster holds by then."""
@@ -199,9 +210,11 @@ class Scheduler:
             await self._refused(waiting, info, decision, lost)
             return
         self._teller.forget(waiting.key)
-        work = engine.reserve(info, decision.row)
+        work = self._reserve(waiting, info, engine, decision)
+        if work is None:
+            return
         self.world.place(info, decision.node, assumed=True)
-        if work:
+        if work or pod.spec.schedulerName in self._hooks:
             volumes, devices = split(work)
             self.world.promises.make(volumes)
             self.world.devices.promise(devices)
@@ -211,6 +224,23 @@ class Scheduler:
             task = asyncio.create_task(self._bind(waiting, info, decision.node))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _reserve(
+        self, waiting: Waiting, pod: PodInfo, engine: Engine, decision: Decision
+    ) -> list[Any] | None:
+        """What is to be done before the pod is bound; None where a plugin turned it down after all."""
+        try:
+            return engine.reserve(pod, decision.row)
+        except Exception as problem:
+            hooks = self._hooks.get(pod.spec.schedulerName or "")
+            node = self.world.table.nodes[decision.row]
+            if hooks is not None and node is not None:
+                hooks.unreserve(pod, node)
+            if not isinstance(problem, Refused):
+                raise
+            self.queue.park(waiting, frozenset({problem.plugin}), self._clock.monotonic_s())
+            self._teller.tell(waiting.key, Word(pod.pod, str(problem)))
+            return None
 
     async def _ask_extenders(
         self, extenders: Extenders, engine: Engine, pod: PodInfo
@@ -235,7 +265,8 @@ class Scheduler:
             nominated = ""
             self.world.nominate(pod, "")
         self.queue.park(waiting, decision.refused_by, self._clock.monotonic_s())
-        if pod.spec.resourceClaims and (claim := movable(pod, self.world)) is not None:
+        uses_devices = pod.spec.resourceClaims or self.world.devices.extended
+        if uses_devices and (claim := movable(pod, self.world)) is not None:
             self._start(self._reserving.give_back(claim, pod))
         told = msgspec.structs.replace(decision, after=outcome.message)
         self._teller.tell(waiting.key, Word(pod.pod, told.message, nominated=nominated))
@@ -316,20 +347,30 @@ class Scheduler:
         if not self.world.nomination(pod.key):
             self._teller.tell_nomination(pod.pod, node)  # who begins again in between tries this node first
         timeout_s = self.engines[pod.spec.schedulerName or ""].volumes_timeout_s
-        doing = 'running PreBind plugin "VolumeBinding": binding volumes'
+        hooks, there = self._hooks.get(pod.spec.schedulerName or ""), self._node(node)
+        doing = "waiting on permit for pod"
         is_started = False
         try:
+            if hooks is not None:
+                await hooks.permit(pod, there, is_wanted)
+            doing = 'running PreBind plugin "VolumeBinding": binding volumes'
             if work:
                 await self._prebind.run(work, node, is_wanted, timeout_s)
             doing = 'running PreBind plugin "DynamicResources"'
             is_started = True
             done = await self._reserving.run(devices, pod)
+            if hooks is not None:
+                await self._pre_bind(hooks, pod, there, done)
         except Exception as problem:
-            self._unbound(waiting, problem)
-            text = f"{doing}: {problem}"
+            turned = problem.plugin if isinstance(problem, Turned) else ""
+            if hooks is not None:
+                hooks.unreserve(pod, there)
+            self._unbound(waiting, problem, turned)
+            text = str(problem) if isinstance(problem, Turned | HookError) else f"{doing}: {problem}"
             if is_wanted():
                 nominated = "" if not self.world.nomination(pod.key) else None
-                self._teller.tell(waiting.key, Word(pod.pod, text, FAILED, nominated=nominated))
+                reason = UNSCHEDULABLE if turned else FAILED
+                self._teller.tell(waiting.key, Word(pod.pod, text, reason, nominated=nominated))
             return
         finally:
             self.world.promises.end(work)
@@ -338,8 +379,28 @@ class Scheduler:
                     self.world.devices.withdraw(each)
         await self._room.acquire()
         await self._bind(waiting, pod, node)
-        if devices and pod.key not in self.world.placed:
+        is_bound = pod.key in self.world.placed
+        if devices and not is_bound:
             await self._reserving.undo(done, pod)
+        if hooks is not None:
+            if is_bound:
+                await hooks.post_bind(pod, there)
+            else:
+                hooks.unreserve(pod, there)
+
+    async def _pre_bind(
+        self, hooks: Hooks, pod: PodInfo, node: api.Node, reserved: Sequence[Reserve]
+    ) -> None:
+        try:
+            await hooks.pre_bind(pod, node)
+        except Exception:
+            await self._reserving.undo(reserved, pod)
+            raise
+
+    def _node(self, name: str) -> api.Node:
+        row = self.world.table.rows.get(name)
+        node = self.world.table.nodes[row] if row is not None else None
+        return node if node is not None else api.Node(metadata=api.ObjectMeta(name=name))
 
     async def _bind(self, waiting: Waiting, pod: PodInfo, node: str) -> None:
         key, uid = waiting.key, waiting.uid
@@ -360,17 +421,22 @@ class Scheduler:
             return await self._extenders.bind(binder, pod, node)
         return await post_binding(self._client, pod.key, pod.uid, node)
 
-    def _unbound(self, waiting: Waiting, problem: Exception) -> None:
+    def _unbound(self, waiting: Waiting, problem: Exception, refused_by: str = "") -> None:
+        """Give the room back; the pod is tried after its back-off, or when `refused_by` may think anew."""
         held = self._pods.cache.get(*waiting.key)
         placed = self.world.placed.get(waiting.key)
         seen = held is not None and held.metadata.uid == waiting.uid and bool(held.spec.nodeName)
         mine = held is not None and self._watching.is_mine(held) and held.metadata.uid == waiting.uid
-        if placed is not None and placed.pod.uid == waiting.uid and not seen:
+        frees = placed is not None and placed.pod.uid == waiting.uid and not seen
+        if frees:
             self.world.unplace(waiting.key)
+        if mine and refused_by:
+            self.queue.park(waiting, frozenset({refused_by}), self._clock.monotonic_s())
+        if frees and placed is not None:
             self._watching.happened(pod_event(placed.pod.pod, None))  # others may have the room
-        if mine:
+        if mine and not refused_by:
             _log.warning("binding %s/%s failed and is tried again: %s", *waiting.key, problem)
             self.queue.retry_later(waiting, self._clock.monotonic_s())
-        else:
+        elif not mine:
             self.queue.remove(waiting.key, waiting.uid)
         self._wake.set()

@@ -68,7 +68,7 @@ class Watching:
         self._world = world
         self._wake = wake
         self._rank = rank
-        self._plugins = {name: {p.name: p for p in e.profile.filters} for name, e in engines.items()}
+        self._plugins = {name: {p.name: p for p in e.profile.all_plugins} for name, e in engines.items()}
 
     def start(self) -> None:
         """Listen; what is known already comes first."""

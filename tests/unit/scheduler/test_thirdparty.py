@@ -21,11 +21,12 @@ from tests.unit.scheduler.test_shell import web
 HEAD = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
 # What docs/scheduler.md shows, as a distribution would bring it.
 MODULE = '''
+import asyncio
 from typing import ClassVar
 
 import numpy as np
 
-from sampan.scheduler.framework import NODE, NODE_EVENT, UPDATE_LABELS, ADD, Plugin, refuse
+from sampan.scheduler.framework import NODE, NODE_EVENT, UPDATE_LABELS, ADD, Plugin, Refused, refuse
 from sampan.schema import api
 
 
@@ -81,6 +82,51 @@ class Wrong(Plugin):
         raise RuntimeError("no idea")
 
 
+class Pair(Plugin):
+    """Pods of a pair are bound together; each waits for the other. Their node is labelled before."""
+
+    name: ClassVar[str] = "Pair"
+    events: ClassVar[frozenset[str]] = frozenset({"ConfigMap"})
+    kinds: ClassVar[tuple[type, ...]] = (api.ConfigMap,)
+    log: ClassVar[list] = []
+
+    def __init__(self, args):
+        self.permit_timeout_s = float(args.get("timeoutSeconds", 900))
+        self.there = {}
+
+    def reserve(self, pod, node, world):
+        self.log.append(("reserve", pod.key[1]))
+        if "refused" in pod.labels:
+            raise Refused("no more pairs")
+        self.there[pod.key[1]] = asyncio.Event()
+        return ()
+
+    def unreserve(self, pod, node, world):
+        self.log.append(("unreserve", pod.key[1]))
+        self.there.pop(pod.key[1], None)
+
+    async def permit(self, pod, node, client):
+        other = pod.labels.get("pair")
+        if other == "nobody":
+            raise Refused("nobody to pair with")
+        if other in self.there:
+            self.there[other].set()
+        elif other:
+            await self.there[pod.key[1]].wait()
+
+    async def pre_bind(self, pod, node, client):
+        if "broken" in pod.labels and "mended" not in node.metadata.labels:
+            await client.patch(api.Node, node.metadata.name, "", {"metadata": {"labels": {"mended": "yes"}}})
+            raise RuntimeError("not prepared")
+
+    async def post_bind(self, pod, node, client):
+        self.log.append(("bound", pod.key[1]))
+
+
+def pair(args):
+    return Pair(args)
+
+
 def nothing(args):
     return "nothing"
 '''
@@ -93,7 +139,14 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     info = tmp_path / "quiet_nodes-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: quiet-nodes\nVersion: 1.0\n")
-    names = {"Quiet": "quiet", "Plain": "Plain", "Wrong": "Wrong", "Nothing": "nothing", "Other": "Plain"}
+    names = {
+        "Quiet": "quiet",
+        "Plain": "Plain",
+        "Wrong": "Wrong",
+        "Pair": "pair",
+        "Nothing": "nothing",
+        "Other": "Plain",
+    }
     lines = [f"{name} = quiet_nodes:{target}" for name, target in names.items()]
     (info / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, "Gone = quiet_gone:Gone"]))
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -182,3 +235,70 @@ def test_names_that_are_taken() -> None:
     with pytest.raises(PluginError, match="have the same name; uninstall one of them"):
         installed([mine, metadata.EntryPoint("Mine", "b:B", GROUP)])
     assert installed([mine, mine]).keys() == {"Mine"}
+
+
+# -- between decision and binding --------------------------------------------------------------------------
+
+
+def labelled(cluster: Cluster, name: str, **labels: str) -> None:
+    pod = web(name)
+    pod.metadata.labels = labels
+    cluster.client.create(pod)
+
+
+def log() -> list[tuple[str, str]]:
+    return list(sys.modules["quiet_nodes"].Pair.log)
+
+
+def hooked(point: str = "multiPoint", **args: Any) -> dict[str, Any]:
+    plugins = {point: {"enabled": [{"name": "Pair"}]}}
+    return {**HEAD, "profiles": [{"plugins": plugins, "pluginConfig": [{"name": "Pair", "args": args}]}]}
+
+
+@pytest.mark.parametrize("point", ["multiPoint", "permit"])
+def test_a_pod_is_held_back_until_the_other_comes(distribution: None, point: str) -> None:
+    with Cluster(nodes=1, scheduler_config=hooked(point)) as cluster:
+        labelled(cluster, "one", pair="two")
+        labelled(cluster, "alone")
+        node_of(cluster, "alone")
+        assert not cluster.client.get(api.Pod, "one", "default").spec.nodeName
+        labelled(cluster, "two", pair="one")
+        for name in ("one", "two"):
+            node_of(cluster, name)
+        cluster.wait_until(lambda: {("bound", n) for n in ("one", "two", "alone")} <= set(log()))
+
+
+def test_a_pod_that_nobody_lets_go_is_turned_down(distribution: None) -> None:
+    with Cluster(nodes=1, scheduler_config=hooked(timeoutSeconds=30)) as cluster:
+        labelled(cluster, "one", pair="two")
+        cluster.wait_until(lambda: ("reserve", "one") in log())
+        cluster.advance(31)
+        why = "rejected due to timeout after waiting 30s at plugin Pair"
+        cluster.wait_until(lambda: condition(cluster, "one") == ("Unschedulable", why))
+        assert ("unreserve", "one") in log()
+        labelled(cluster, "two", pair="nobody")
+        cluster.wait_until(lambda: condition(cluster, "two") == ("Unschedulable", "nobody to pair with"))
+        labelled(cluster, "three", refused="yes")
+        cluster.wait_until(lambda: condition(cluster, "three") == ("Unschedulable", "no more pairs"))
+        assert log().count(("reserve", "three")) == 1
+        config_map = api.ConfigMap(apiVersion="v1", kind="ConfigMap", metadata=api.ObjectMeta(name="x"))
+        config_map.metadata.namespace = "default"
+        cluster.client.create(config_map)  # an event of the plugin's: it may think otherwise now
+        cluster.wait_until(lambda: log().count(("reserve", "three")) == 2)
+
+
+def test_a_pod_that_goes_while_it_is_held_back_frees_its_room(distribution: None) -> None:
+    with Cluster(nodes=1, scheduler_config=hooked()) as cluster:
+        labelled(cluster, "one", pair="two")
+        cluster.wait_until(lambda: ("reserve", "one") in log())
+        cluster.client.delete(api.Pod, "one", "default", grace_s=0)
+        cluster.wait_until(lambda: ("unreserve", "one") in log())
+
+
+def test_a_node_that_is_not_prepared_is_tried_again(distribution: None) -> None:
+    with Cluster(nodes=1, scheduler_config=hooked("preBind")) as cluster:
+        labelled(cluster, "one", broken="yes")
+        why = 'running PreBind plugin "Pair": not prepared'
+        node_of(cluster, "one")
+        cluster.wait_until(lambda: why in [e.message for e in cluster.client.list(api.Event, "default")])
+        assert log().count(("unreserve", "one")) == 1
