@@ -86,6 +86,6 @@ def explanation_text(found: Explanation) -> str:
         lines += [
             f"  {n}. {'; and '.join(c.text for c in way.changes)}" for n, way in enumerate(found.ways, 1)
         ]
-    elif found.message:
+    elif found.message and all(answer.score is None for answer in found.nodes):
         lines += ["", "No single node's labels, taints, ports or room would let it run."]
     return "\n".join(lines)

@@ -26,19 +26,20 @@ async def snapshot_of(client: Client, more: Sequence[type[Any]] = ()) -> Snapsho
     kinds: tuple[type[Any], ...] = (*KINDS, api.PriorityClass)
     others: dict[type[Any], Sequence[Any]] = {kind: (await client.list(kind)).items for kind in kinds}
     for kind in dict.fromkeys(more):
-        if kind not in others:
-            others[kind] = await _all(client, kind)
+        found = await _all(client, kind) if kind not in others else None
+        if found is not None:
+            others[kind] = found
     return Snapshot(nodes, pods, others)
 
 
-async def _all(client: Client, kind: type[Any]) -> Sequence[Any]:
-    """Every object of a kind; none where the server is too old to have the kind."""
+async def _all(client: Client, kind: type[Any]) -> Sequence[Any] | None:
+    """Every object of a kind; None where the server does not have the kind."""
     try:
         return (await client.list(kind)).items
     except ApiError as error:
         if not is_not_found(error):
             raise
-        return ()
+        return None
 
 
 async def explain_pod(

@@ -10,6 +10,7 @@ import numpy as np
 from sampan.scheduler import mends
 from sampan.scheduler.cycle import Engine, Profile
 from sampan.scheduler.framework import Rejected
+from sampan.scheduler.gangdryrun import why_group_waits
 from sampan.scheduler.mends import Change
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.registry import default_profile
@@ -48,7 +49,10 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The answer for one pod. `node` is where it is; `message` the scheduler's summary where none will do."""
+    """The answer for one pod. `node` is where it is; `message` the scheduler's summary where none will do,
+
+    or why its group waits as a whole, though there is a node for the pod itself.
+    """
 
     namespace: str
     name: str
@@ -72,12 +76,15 @@ def explain(snapshot: Snapshot, pod: api.Pod, profile: Profile | None = None) ->
     ways = _ways(answers, first) if closed else ()
     if first and not closed:
         ways = (Way("", first),)
+    message = engine.explain_failure(info).message if closed else ""
+    if pending and not closed and pod.spec.schedulingGroup is not None:
+        message = why_group_waits(engine, snapshot.pods, pod)
     return Explanation(
         namespace=pod.metadata.namespace or "",
         name=pod.metadata.name or "",
         phase=pod.status.phase or "Pending",
         node=pod.spec.nodeName or "",
-        message=engine.explain_failure(info).message if closed else "",
+        message=message,
         nodes=tuple(answers),
         ways=ways,
     )

@@ -16,6 +16,7 @@ import numpy as np
 from sampan.machinery.selectors import Selector
 from sampan.scheduler.changes import ALL
 from sampan.scheduler.cycle import Diagnosis, Engine
+from sampan.scheduler.gangs import goes_whole, group_of
 from sampan.scheduler.groups import selector_of
 from sampan.scheduler.podinfo import PodInfo, Template
 from sampan.scheduler.world import Trial
@@ -138,7 +139,7 @@ class Preemption:
         node = world.table.nodes[row]
         assert node is not None
         name = node.metadata.name or ""
-        lower = [p for p in world.on(name) if p.priority < pod.priority]
+        lower = [p for p in world.on(name) if p.priority < pod.priority and not self._is_shielded(p, pod)]
         if not lower:
             return NO_VICTIMS
         lower.sort(key=_importance)
@@ -155,6 +156,17 @@ class Preemption:
         if not victims:
             return NO_VICTIMS
         return Victims(name, tuple(sorted(victims, key=_importance)), violations)
+
+    def _is_shielded(self, victim: PodInfo, pod: PodInfo) -> bool:
+        """Whether the victim's group goes only as a whole, and some of it is not less important."""
+        if victim.spec.schedulingGroup is None:
+            return False
+        world = self._world
+        key = group_of(victim.pod)
+        if key is None or not goes_whole(world.gangs.group(key)):
+            return False
+        placed = (world.placed.get(own) for own in world.gangs.members(key))
+        return any(each is not None and each.pod.priority >= pod.priority for each in placed)
 
     def _reprieve(self, pod: PodInfo, row: int, trial: Trial, pods: Iterable[PodInfo]) -> list[PodInfo]:
         """Bring pods back while the preemptor still fits; gives those who cannot stay."""

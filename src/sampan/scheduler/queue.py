@@ -151,6 +151,16 @@ class Queue:
             waiting.popped_after = self._events
         return waiting
 
+    def take(self, key: Key) -> Waiting | None:
+        """This one pod, wherever it waits, in flight from now on; None where it does not wait."""
+        waiting = self._known.get(key)
+        if waiting is None or waiting.place is Place.IN_FLIGHT:
+            return None
+        self._move(waiting, Place.IN_FLIGHT)
+        waiting.attempts += 1
+        waiting.popped_after = self._events
+        return waiting
+
     def park(self, waiting: Waiting, refused_by: frozenset[str], now_s: float) -> None:
         """No node will do: wait until an event makes one of the refusing plugins change its mind.
 

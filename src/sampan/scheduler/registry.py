@@ -10,6 +10,7 @@ from sampan.scheduler.framework import Plugin
 from sampan.scheduler.plugins import node_affinity, node_resources, pod_topology_spread, volume_binding
 from sampan.scheduler.plugins.data_locality import DataLocality
 from sampan.scheduler.plugins.dynamic_resources import DynamicResources
+from sampan.scheduler.plugins.gang_scheduling import GangScheduling
 from sampan.scheduler.plugins.image_locality import ImageLocality
 from sampan.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from sampan.scheduler.plugins.node_affinity import NodeAffinity
@@ -51,6 +52,7 @@ PLUGINS: Final[Mapping[str, Make]] = {
     ),
     "ImageLocality": lambda _: ImageLocality(),
     "DataLocality": lambda _: DataLocality(),
+    "GangScheduling": lambda _: GangScheduling(),
 }
 # Enabled where a configuration says nothing else, with their weights in scoring.
 DEFAULTS: Final[tuple[tuple[str, int], ...]] = (
@@ -69,6 +71,7 @@ DEFAULTS: Final[tuple[tuple[str, int], ...]] = (
     ("DynamicResources", 0),
     ("NodeResourcesBalancedAllocation", 1),
     ("ImageLocality", 1),
+    ("GangScheduling", 0),
 )
 
 

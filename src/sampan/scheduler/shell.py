@@ -16,6 +16,7 @@ import msgspec
 
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
+from sampan.client.cache import key_of
 from sampan.client.client import Client
 from sampan.client.effects import Emit, Ref
 from sampan.client.errors import ApiError
@@ -31,8 +32,11 @@ from sampan.scheduler.devices.ledger import Reserve
 from sampan.scheduler.events import pod_event
 from sampan.scheduler.extenders import Extenders
 from sampan.scheduler.framework import Refused
+from sampan.scheduler.ganging import Ganging, Hands, held_back_word, whole_groups
+from sampan.scheduler.gangs import group_of
 from sampan.scheduler.hooks import HookError, Hooks, Turned
 from sampan.scheduler.plugins.dynamic_resources import DynamicResources, movable
+from sampan.scheduler.plugins.gang_scheduling import GangScheduling
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.prebind import PreBind
 from sampan.scheduler.preemption import Outcome, Preemption, Victims
@@ -76,6 +80,8 @@ class Scheduler:
         profiles = chosen.profiles
         if not device_claims:
             profiles = tuple(without(p, DynamicResources) for p in profiles)
+        if not pod_groups:
+            profiles = tuple(without(p, GangScheduling) for p in profiles)
         more = [
             kind for p in profiles for plugin in p.all_plugins for kind in plugin.kinds if kind not in KINDS
         ]
@@ -114,6 +120,8 @@ class Scheduler:
         self._watching.pod_seen = self._pod_seen
         self._watching.nodes.on_change(lambda old, new: self._prebind.changed())
         self._watching.told = self._teller.forget
+        self._watching.held_back = lambda pod, why: self._teller.tell(key_of(pod), held_back_word(pod, why))
+        self._ganging = Ganging(self._hands(), client, clock) if pod_groups else None
         self._watching.budgets_changed = self._budgets_changed
         self._watching.start()
         for kind, informer in others.items():
@@ -199,6 +207,11 @@ class Scheduler:
         if pod is None or pod.metadata.uid != waiting.uid or not self._watching.is_mine(pod):
             self.queue.remove(waiting.key, waiting.uid)
             return
+        if self._ganging is not None and pod.spec.schedulingGroup is not None:
+            group = group_of(pod)
+            if group is not None and self._watching.is_ganged(pod):
+                await self._ganging.attempt(waiting, pod, group)
+                return
         info = self.world.infos.of(pod)
         engine = self.engines[pod.spec.schedulerName or ""]
         lost: frozenset[str] = frozenset()
@@ -249,7 +262,7 @@ class Scheduler:
         return found.decision, found.lost
 
     async def _refused(
-        self, waiting: Waiting, pod: PodInfo, decision: Decision, lost: frozenset[str]
+        self, waiting: Waiting, pod: PodInfo, decision: Decision, lost: frozenset[str] = frozenset()
     ) -> None:
         """No node will do: see whether less important pods can make room, and say what came of it."""
         name = pod.spec.schedulerName or ""
@@ -260,7 +273,7 @@ class Scheduler:
         nominated: str | None = None
         if outcome.victims is not None:
             nominated = outcome.victims.node
-            self._promise(pod, outcome.victims)
+            self._promise(pod, whole_groups(self.world, outcome.victims))
         elif self.world.nomination(pod.key) and "terminating" not in outcome.message:
             nominated = ""
             self.world.nominate(pod, "")
@@ -274,14 +287,13 @@ class Scheduler:
     async def _find_victims(self, preemption: Preemption, pod: PodInfo, lost: frozenset[str]) -> Outcome:
         engine = self.engines[pod.spec.schedulerName or ""]
         found = engine.diagnose(pod)
-
-        def offset(count: int) -> int:
-            return self._chance.randrange(count) if count else 0
-
         extended.forget_lost(engine, found, lost)
         if self._extenders is not None and self._extenders.preempt(pod):
-            return await extended.victims(preemption, self._extenders, pod, found, offset)
-        return preemption.find(pod, found, offset)
+            return await extended.victims(preemption, self._extenders, pod, found, self._offset)
+        return preemption.find(pod, found, self._offset)
+
+    def _offset(self, count: int) -> int:
+        return self._chance.randrange(count) if count else 0
 
     def _promise(self, pod: PodInfo, victims: Victims) -> None:
         """Promise the node to the pod and send its victims away; less important promises end."""
@@ -339,6 +351,18 @@ class Scheduler:
         self, waiting: Waiting, pod: PodInfo, node: str, work: Sequence[Work], devices: Sequence[Reserve]
     ) -> None:
         """Bind the pod once its volumes and claims are; who waits for them takes no place from others."""
+        done = await self._make_ready(waiting, pod, node, work, devices)
+        if done is not None:
+            await self._bind_ready(waiting, pod, node, done)
+
+    async def _make_ready(
+        self, waiting: Waiting, pod: PodInfo, node: str, work: Sequence[Work], devices: Sequence[Reserve]
+    ) -> Sequence[Reserve] | None:
+        """Do what has to be done before the pod is bound. Gives what was reserved; None where it is tried
+        again later."""
+        hooks, there = self._hooks.get(pod.spec.schedulerName or ""), self._node(node)
+        if hooks is None and not work and not devices:
+            return ()
 
         def is_wanted() -> bool:
             held = self._pods.cache.get(*waiting.key)
@@ -347,7 +371,6 @@ class Scheduler:
         if not self.world.nomination(pod.key):
             self._teller.tell_nomination(pod.pod, node)  # who begins again in between tries this node first
         timeout_s = self.engines[pod.spec.schedulerName or ""].volumes_timeout_s
-        hooks, there = self._hooks.get(pod.spec.schedulerName or ""), self._node(node)
         doing = "waiting on permit for pod"
         is_started = False
         try:
@@ -371,16 +394,20 @@ class Scheduler:
                 nominated = "" if not self.world.nomination(pod.key) else None
                 reason = UNSCHEDULABLE if turned else FAILED
                 self._teller.tell(waiting.key, Word(pod.pod, text, reason, nominated=nominated))
-            return
+            return None
         finally:
             self.world.promises.end(work)
             if not is_started:  # else `run` has told what became of them
                 for each in devices:
                     self.world.devices.withdraw(each)
+        return done
+
+    async def _bind_ready(self, waiting: Waiting, pod: PodInfo, node: str, done: Sequence[Reserve]) -> None:
+        hooks, there = self._hooks.get(pod.spec.schedulerName or ""), self._node(node)
         await self._room.acquire()
         await self._bind(waiting, pod, node)
         is_bound = pod.key in self.world.placed
-        if devices and not is_bound:
+        if done and not is_bound:
             await self._reserving.undo(done, pod)
         if hooks is not None:
             if is_bound:
@@ -396,6 +423,42 @@ class Scheduler:
         except Exception:
             await self._reserving.undo(reserved, pod)
             raise
+
+    async def _give_back(
+        self, waiting: Waiting, pod: PodInfo, node: str, done: Sequence[Reserve], problem: Exception
+    ) -> None:
+        """A pod that was made ready is not bound after all, and is tried again later."""
+        self._unreserve(pod, node)
+        self._unbound(waiting, problem)
+        self._teller.tell(waiting.key, Word(pod.pod, str(problem), FAILED, nominated=""))
+        if done:
+            await self._reserving.undo(done, pod)
+
+    def _unreserve(self, pod: PodInfo, node: str) -> None:
+        hooks = self._hooks.get(pod.spec.schedulerName or "")
+        if hooks is not None:
+            hooks.unreserve(pod, self._node(node))
+
+    def _hands(self) -> Hands:
+        """What the cycle of pod groups needs of this one."""
+        return Hands(
+            world=self.world,
+            queue=self.queue,
+            engines=self.engines,
+            preemptions=self._preemptions,
+            watching=self._watching,
+            teller=self._teller,
+            choose=self._chance.choice,
+            offset=self._offset,
+            failed=self._failed,
+            refused=self._refused,
+            start=self._start,
+            preempt=self._promise,
+            make_ready=self._make_ready,
+            bind_ready=self._bind_ready,
+            give_back=self._give_back,
+            unreserve=self._unreserve,
+        )
 
     def _node(self, name: str) -> api.Node:
         row = self.world.table.rows.get(name)

@@ -49,6 +49,7 @@ def world_of(snapshot: Snapshot, without: api.Pod | None = None) -> World:
     for pod in snapshot.pods:
         if pod is without or is_finished(pod):
             continue
+        world.gangs.see(pod)
         info = world.infos.of(pod)
         if pod.spec.nodeName:
             world.place(info, pod.spec.nodeName)

@@ -20,6 +20,8 @@ from sampan.schema import api
 
 UNSCHEDULABLE = "Unschedulable"
 FAILED = "SchedulerError"
+# The pod is kept out of the queue; that is no failure of scheduling, and has no event (as upstream).
+NOT_READY = "NotReadyForScheduling"
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class Teller:
             while self._untold:
                 key = next(iter(self._untold))
                 word = self._untold.pop(key)
-                if not word.message:
+                if not word.message or word.reason == NOT_READY:
                     await self._write_safely(key, word)
                     continue
                 recorder: Recorder = self._recorder_of(word.pod.spec.schedulerName or "")

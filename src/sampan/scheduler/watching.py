@@ -10,6 +10,7 @@ from sampan.client.informer import SharedInformers
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.events import node_event, object_event, pod_event, wakes
 from sampan.scheduler.framework import Event, Plugin
+from sampan.scheduler.gangs import Key as GroupKey
 from sampan.scheduler.podinfo import Key, PodInfo
 from sampan.scheduler.queue import Queue, Waiting
 from sampan.scheduler.world import World
@@ -31,6 +32,7 @@ KINDS: Final[tuple[type[Any], ...]] = (
     api.CSIStorageCapacity,
     api.VolumeAttachment,
 )
+GANGS: Final = "GangScheduling"
 # Of these a change can free pods that wait.
 _FREEING: Final = frozenset(
     {
@@ -63,6 +65,9 @@ class Watching:
         self.told: Callable[[Key], None] = lambda key: None  # nothing need be said of the pod any more
         self.pod_seen: Callable[[], None] = lambda: None
         self.budgets_changed: Callable[[], None] = lambda: None
+        # A pod of a group waits for something before it may be tried; the text says for what.
+        self.held_back: Callable[[api.Pod, str], None] = lambda pod, why: None
+        self._group_words: dict[GroupKey, str] = {}  # what the pods of each group wait for, "" for nothing
         self._queue = queue
         self._engines = engines
         self._world = world
@@ -92,6 +97,9 @@ class Watching:
                 for engine in self._engines.values():
                     engine.forget()
             self.happened(object_event(name, old, new))
+            if name == "PodGroup":
+                held = new if new is not None else old
+                self._regroup((held.metadata.namespace or "", held.metadata.name or ""))
 
         if frees or name in _FREEING:
             informer.on_change(changed)
@@ -103,6 +111,8 @@ class Watching:
             self._world.unplace(key)
         for waiting in [p for pods in self._world.nominated.values() for p in pods.values()]:
             self._world.nominate(waiting, "")
+        self._world.gangs.clear()
+        self._group_words.clear()
         for pod in self.pods.cache.items():
             self._pod_changed(None, pod)
 
@@ -161,6 +171,15 @@ class Watching:
         pod = new if new is not None else old
         assert pod is not None
         self.pod_seen()
+        if pod.spec.schedulingGroup is None:
+            self._take_over(old, new, pod)
+            return
+        group = self._world.gangs.see(pod, gone=new is None)
+        self._take_over(old, new, pod)
+        if group is not None:
+            self._regroup(group)
+
+    def _take_over(self, old: api.Pod | None, new: api.Pod | None, pod: api.Pod) -> None:
         key = (pod.metadata.namespace or "", pod.metadata.name or "")
         uid = pod.metadata.uid or ""
         if new is None or new.status.phase in ("Succeeded", "Failed"):
@@ -175,6 +194,9 @@ class Watching:
             if placed is None or placed.pod.uid != uid:  # else its binding is under way, or not seen yet
                 if old is None and new.status.nominatedNodeName:
                     self._world.nominate(self._world.infos.of(new), new.status.nominatedNodeName)
+                if new.spec.schedulingGroup is not None and (why := self.waits(new)):
+                    self.hold_back(new, why)
+                    return
                 self._queue.add(key, uid, new.spec.priority or 0, self._rank(new))
                 self._wake()
         elif self._rank(old) != self._rank(new):
@@ -219,6 +241,44 @@ class Watching:
         if node:
             self._world.nominate(self._world.nominated[node][key], "")
         return bool(node)
+
+    # -- groups of pods ------------------------------------------------------------------------------
+
+    def waits(self, pod: api.Pod) -> str:
+        """What the pod's group waits for before its pods are tried (PreEnqueue); "" for nothing."""
+        return self._world.gangs.waits_for(pod) if self.is_ganged(pod) else ""
+
+    def is_ganged(self, pod: api.Pod) -> bool:
+        """Whether the pod's profile looks at groups."""
+        return GANGS in self._plugins.get(pod.spec.schedulerName or "", {})
+
+    def hold_back(self, pod: api.Pod, why: str) -> None:
+        """Keep a pod out of the queue until its group is ready."""
+        self._queue.remove(key_of(pod), pod.metadata.uid or "")
+        self.held_back(pod, why)
+
+    def _regroup(self, group: GroupKey) -> None:
+        """The group or its pods changed: where it has become ready its pods are tried, else they are told."""
+        gangs = self._world.gangs
+        why, before = gangs.waits(group), self._group_words.get(group)
+        if not gangs.members(group):
+            self._group_words.pop(group, None)
+            return
+        self._group_words[group] = why
+        if why == before:
+            return
+        for key in list(gangs.members(group)):
+            pod = self.pods.cache.get(*key)
+            if pod is None or key in self._queue or key in self._world.placed or not self.is_mine(pod):
+                continue
+            if not self.is_ganged(pod):
+                continue
+            if why:
+                self.held_back(pod, why)
+            else:
+                self._queue.add(key, pod.metadata.uid or "", pod.spec.priority or 0, self._rank(pod))
+        if not why:
+            self._wake()
 
     # -- nodes ---------------------------------------------------------------------------------------
 

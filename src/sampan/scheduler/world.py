@@ -15,6 +15,7 @@ import msgspec
 from sampan.client.cache import Cache
 from sampan.scheduler.claims import Promises
 from sampan.scheduler.devices.ledger import Devices
+from sampan.scheduler.gangs import Gangs
 from sampan.scheduler.groups import Counter, Groups, Selects
 from sampan.scheduler.holders import Holders
 from sampan.scheduler.podinfo import Key, PodInfo, PodInfos
@@ -48,6 +49,7 @@ class World:
         self.promises = Promises()
         self._objects = objects or {}
         self.volumes = VolumeUse(self.cache)
+        self.gangs = Gangs(self.cache, self.knows)
         self._by_node: dict[str, dict[Key, Placed]] = {}
         self._priorities: dict[int, int] = {}
 
@@ -56,6 +58,10 @@ class World:
     def cache(self, kind: type[Any]) -> Cache[Any]:
         """The objects of a kind; an empty cache where nobody watches them."""
         return self._objects.get(kind) or Cache()
+
+    def knows(self, kind: type[Any]) -> bool:
+        """Whether somebody watches the objects of a kind."""
+        return kind in self._objects
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         cache = self._objects.get(api.Namespace)
@@ -149,11 +155,18 @@ class World:
         return self._nominations.get(key, "")
 
     def rivals(self, pod: PodInfo, node: str) -> list[PodInfo]:
-        """Pods that were promised the node and come before this one: of its priority or higher."""
+        """Pods that were promised the node and come before this one: of its priority or higher.
+
+        Those that were decided for meanwhile count where they are.
+        """
         waiting = self.nominated.get(node)
         if not waiting:
             return []
-        return [p for p in waiting.values() if p.priority >= pod.priority and p.uid != pod.uid]
+        return [
+            p
+            for p in waiting.values()
+            if p.priority >= pod.priority and p.uid != pod.uid and p.key not in self.placed
+        ]
 
     # -- what if -------------------------------------------------------------------------------------
 

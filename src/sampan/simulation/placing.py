@@ -13,6 +13,8 @@ import msgspec
 from sampan.scheduler.changes import RowIndex
 from sampan.scheduler.cycle import Engine, Profile
 from sampan.scheduler.explain import Way, held_back, ways_to_run
+from sampan.scheduler.gangdryrun import looks_at_groups, try_group
+from sampan.scheduler.gangs import group_of
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.preemption import Preemption
 from sampan.scheduler.registry import default_profile
@@ -70,8 +72,39 @@ class Placer:
         self._known_ways: dict[Any, tuple[Way, ...]] = {}
 
     def place(self, pods: Iterable[api.Pod]) -> tuple[Placement, ...]:
-        """Decide for each of them in turn."""
-        return tuple(self._place(pod) for pod in pods)
+        """Decide for each of them in turn; for the pods of a group together, when the first one's turn is."""
+        pods = list(pods)
+        self.world.gangs.see_all(pods)
+        together: dict[tuple[str, str], Placement] = {}
+        found: list[Placement] = []
+        for pod in pods:
+            if _key(pod) not in together and pod.spec.schedulingGroup is not None:
+                together |= {(p.namespace, p.name): p for p in self._place_group(pod, pods)}
+            found.append(together.get(_key(pod)) or self._place(pod))
+        return tuple(found)
+
+    def _place_group(self, pod: api.Pod, pods: Sequence[api.Pod]) -> list[Placement]:
+        """All pods of the pod's group, or none of them; nothing where it is to be placed by itself."""
+        group, engine = group_of(pod), self._engines.get(pod.spec.schedulerName or "")
+        if group is None or engine is None or not looks_at_groups(engine):
+            return []
+        waiting = [
+            self.world.infos.of(each)
+            for each in pods
+            if group_of(each) == group and not each.spec.nodeName and not each.spec.schedulingGates
+        ]
+        why = self.world.gangs.waits_for(pod)
+        if why:
+            return [Placement(*each.key, why=why) for each in waiting]
+        if self.world.gangs.group(group) is None:
+            return []
+        cycle, why = try_group(engine, group, waiting, self._first)
+        reasons = {each.key: decision.message for each, decision in cycle.refused}
+        if why:
+            cycle.undo()
+            return [Placement(*each.key, why=reasons.get(each.key, why)) for each in waiting]
+        placed = [Placement(*each.pod.key, each.node) for each in cycle.taken]
+        return placed + [Placement(*key, why=text) for key, text in reasons.items()]
 
     def _place(self, pod: api.Pod) -> Placement:
         info = self.world.infos.of(pod)

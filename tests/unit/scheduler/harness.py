@@ -78,11 +78,12 @@ class Watched:
 class World:
     """The API server's side: what is true, and bindings that wait for an answer."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, pod_groups: bool = False) -> None:
         self.kinds: dict[type[Any], Watched] = {}
         self.pods, self.nodes = self.of(api.Pod), self.of(api.Node)
         self.claims, self.volumes = self.of(api.PersistentVolumeClaim), self.of(api.PersistentVolume)
         self.events: list[api.Event] = []
+        self.conditions: dict[str, dict[str, Any]] = {}  # of pod groups
         self.failing: Exception | None = None  # what the next patch of a claim or volume ends with
         self._versions = 0
         self.bindings: list[tuple[api.Binding, asyncio.Future[None]]] = []
@@ -90,7 +91,12 @@ class World:
         self._uids = 0
         chance = random.Random(seed)
         self.scheduler = Scheduler(
-            cast(Any, self), cast(Any, self), self.clock, RandomIds(chance), chance=chance
+            cast(Any, self),
+            cast(Any, self),
+            self.clock,
+            RandomIds(chance),
+            chance=chance,
+            pod_groups=pod_groups,
         )
 
     def of(self, kind: type[Any]) -> Watched:
@@ -117,6 +123,9 @@ class World:
     async def patch(self, kind: type[Any], name: str, namespace: str, change: Any, **_: Any) -> None:
         """Of claims and volumes; of conditions of pods, `touch_pod` stands for their coming back."""
         if kind is api.Pod:
+            return
+        if kind is api.PodGroupV1beta1:
+            self.conditions[name] = change["status"]["conditions"][0]
             return
         problem, self.failing = self.failing, None
         if problem is not None:
@@ -153,6 +162,21 @@ class World:
             }
             mounts = [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}] if claim else []
             self.pods.set(name, pod(name, uid=str(self._uids), containers=[one], volumes=mounts))
+
+    def add_member(self, number: int, cpu: int, group: str, **spec: Any) -> None:
+        name = f"p{number}"
+        if name not in self.pods.truth:
+            self._uids += 1
+            asked = [container(cpu=str(cpu))]
+            named = {"schedulingGroup": {"podGroupName": group}}
+            self.pods.set(name, pod(name, uid=str(self._uids), containers=asked, **named, **spec))
+
+    def put_group(self, name: str, least: int, **spec: Any) -> None:
+        """A gang; a basic group where `least` is 0."""
+        policy = {"gang": {"minCount": least}} if least else {"basic": {}}
+        meta = {"name": name, "namespace": "default", "uid": f"group-{name}"}
+        whole = {"metadata": meta, "spec": {"schedulingPolicy": policy, **spec}}
+        self.put(codec.from_builtins(whole, api.PodGroupV1beta1))
 
     def touch_pod(self, number: int) -> None:
         """A status change, such as the scheduler's own condition."""
