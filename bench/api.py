@@ -33,6 +33,12 @@ TOKEN = "bench-token"
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SAMPAN_SHARED", ROOT.parent / "shared"))
 START_LIMIT_S = 30.0
+# All rights, but by a role: members of system:masters are not asked for any.
+BINDING = {
+    "metadata": {"name": "bench"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bench"}],
+}
 ROUNDS = 5
 
 
@@ -40,23 +46,30 @@ ROUNDS = 5
 
 
 async def serve_sampan(directory: Path) -> None:
+    """The API server as `sampan up` runs it, for a user with rights by a role and a limited share."""
     from sampan.apiserver.core.authn import TokenKeys
     from sampan.apiserver.core.server import ApiServer, Settings
-    from sampan.apiserver.core.users import MASTERS, User
+    from sampan.apiserver.core.users import ADMIN, AUTHENTICATED, User
+    from sampan.apiserver.direct import DirectTransport
     from sampan.apiserver.http.relay import Relay
     from sampan.apiserver.http.serve import HttpServer
     from sampan.base.clock import SystemClock
     from sampan.base.ids import RandomIds
     from sampan.cluster import pki
+    from sampan.cluster.parts.apiserver import SWITCH_S
     from sampan.store.sqlite import SqliteStore
 
+    sys.setswitchinterval(SWITCH_S)
     signing = pki.make_signing_key()
     settings = Settings(
         keys=TokenKeys(signing.key, (signing.certificate,), "bench", ("bench",)),
-        static_tokens={TOKEN: User("bench", (MASTERS,))},
+        static_tokens={TOKEN: User("bench", (AUTHENTICATED,))},
     )
     server = ApiServer(SqliteStore(directory / "store.db"), SystemClock(), RandomIds(), settings)
     await server.start()
+    bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    made = await DirectTransport(server, ADMIN).request("POST", bindings, body=json.dumps(BINDING).encode())
+    assert made.status == 201, made.body
     print(await HttpServer(server, Relay()).start("127.0.0.1", 0, _tls(directory)), flush=True)
     await asyncio.Event().wait()
 
@@ -91,23 +104,18 @@ def _tls(directory: Path) -> Any:
 
 def serve(which: str, directory: Path, profile: str) -> None:
     import cProfile
-    import signal
 
     import uvloop
 
+    from sampan.cluster.parts.process import run_until_told_to_stop
+
     work = serve_sampan if which == "sampan" else serve_bare
-
-    async def main() -> None:
-        task = asyncio.ensure_future(work(directory))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
     profiler = cProfile.Profile()
     if profile:
         profiler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+        # With the garbage collector set as in every process of a cluster.
+        runner.run(run_until_told_to_stop(work(directory)))
     if profile:
         profiler.disable()
         profiler.dump_stats(profile)

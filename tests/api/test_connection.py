@@ -12,6 +12,7 @@ import pytest
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.http import connection
 from sampan.apiserver.http.connection import Connection
+from sampan.store.audience import Lines
 
 LIMIT_S = 20
 
@@ -29,8 +30,34 @@ class Other(asyncio.Protocol):
         self.transport.write(b"other:" + data)
 
 
+class Stream:
+    """A watch of this test's own."""
+
+    def __init__(self) -> None:
+        self.chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.sink: Any = None
+        self.closed = False
+
+    def send_to(self, sink: Any) -> None:
+        self.sink = sink
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self.chunks.get()
+        if chunk is None:
+            raise StopAsyncIteration
+        if chunk == b"broken":
+            raise ValueError("this chunk cannot be given")
+        return chunk
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
 class Server:
-    """Answers with the path and the body; a path that begins with /wait waits for `go`."""
+    """Answers with the path and the body; paths that begin with /wait wait for `go`, /watch is a stream."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -39,6 +66,7 @@ class Server:
         self.open: set[Connection] = set()
         self.others: list[Other] = []
         self.is_proxy = False
+        self.streams: list[Stream] = []
 
     async def answer(self, request: Request) -> Response:
         self.seen.append(request)
@@ -50,6 +78,9 @@ class Server:
                 raise
         if request.path == "/gone":
             raise ConnectionResetError
+        if request.path == "/watch":
+            self.streams.append(Stream())
+            return Response(chunks=self.streams[-1])
         headers = {"Warning": "one\r\nX-Forged: two"} if request.path == "/warn" else {}
         code = 299 if request.path == "/odd" else 200
         return Response(status=code, body=f"{request.path} {request.body.decode()}".encode(), headers=headers)
@@ -94,6 +125,24 @@ async def reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], str]
     headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
     body = await reader.readexactly(int(headers["content-length"]))
     return int(head[0].split()[1]), headers, body.decode()
+
+
+async def watching(
+    server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *lines: str
+) -> Stream:
+    """A watch whose head has been read."""
+    head = ["GET /watch?watch=1 HTTP/1.1", "Host: here", *lines]
+    writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
+    answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    assert answer.startswith("http/1.1 200")
+    assert "transfer-encoding: chunked" in answer
+    assert "content-length" not in answer
+    return server.streams[-1]
+
+
+async def chunk_of(reader: asyncio.StreamReader) -> bytes:
+    size = int(await reader.readline(), 16)
+    return (await reader.readexactly(size + 2))[:-2]
 
 
 def post(path: str, body: str, *lines: str) -> bytes:
@@ -142,9 +191,7 @@ def test_a_request_may_come_in_pieces(step: int) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET /api/v1/pods?watch=1 HTTP/1.1\r\nHost: h\r\n\r\n",
-        b"GET /api/v1/pods?%77atch=1 HTTP/1.1\r\nHost: h\r\n\r\n",
-        b"GET /api/v1/watch/pods HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /api/v1/pods?watch=1 HTTP/1.0\r\nHost: h\r\n\r\n",
         b"GET /pods/p/log?follow=true HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET /pods/p/%6cog HTTP/1.1\r\nHost: h\r\n\r\n",
         b"POST /pods/p/exec HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
@@ -269,3 +316,103 @@ def test_closing_waits_for_the_answer() -> None:
         assert await reader.read() == b""
 
     serve(work)
+
+
+def test_a_watch_is_a_chunk_after_the_other_and_the_connection_lives_on() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = await watching(server, reader, writer)
+        stream.chunks.put_nowait(b"one\n")
+        assert await chunk_of(reader) == b"one\n"
+        stream.chunks.put_nowait(b"")  # nothing, which must not look like the end
+        assert stream.sink(Lines(b"x" * 300))
+        assert await chunk_of(reader) == b"x" * 300
+        stream.chunks.put_nowait(None)
+        assert await chunk_of(reader) == b""
+        writer.write(post("/p", "after"))
+        assert (await reply(reader))[2] == "/p after"
+        assert stream.closed
+
+    serve(work)
+
+
+def test_many_connections_share_the_bytes_of_a_chunk() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = await watching(server, reader, writer)
+        lines = Lines(b"one\n")
+        stream.sink(lines)
+        wire = lines.wire
+        stream.sink(lines)
+        assert lines.wire is wire
+        assert [await chunk_of(reader) for _ in range(2)] == [b"one\n"] * 2
+        stream.chunks.put_nowait(None)
+        await chunk_of(reader)
+
+    serve(work)
+
+
+def test_a_watcher_that_does_not_read_is_not_written_to_without_end() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = await watching(server, reader, writer)
+        piece, fed = b"x" * 100_000, 1
+        while stream.sink(Lines(piece)):
+            fed += 1
+            assert fed < 500, "never told to wait"
+        stream.chunks.put_nowait(b"")
+        stream.chunks.put_nowait(b"last")
+        for _ in range(50):
+            await asyncio.sleep(0)
+        (one,) = server.open
+        assert one._transport is not None
+        assert one._transport.get_write_buffer_size() < connection.UNSENT_MOST_BYTES + 2 * len(piece)
+        assert stream.chunks.qsize() == 1  # waits as well
+        for _ in range(fed):
+            assert await chunk_of(reader) == piece
+        assert await chunk_of(reader) == b"last"
+        stream.chunks.put_nowait(None)
+        await chunk_of(reader)
+
+    serve(work)
+
+
+def test_a_watcher_that_goes_is_forgotten() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = await watching(server, reader, writer)
+        writer.close()
+        while not stream.closed:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        assert not server.open
+        assert stream.sink(Lines(b"nobody gets this"))
+
+    serve(work)
+
+
+def test_a_server_that_closes_cuts_watches_short() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = await watching(server, reader, writer)
+        (one,) = server.open
+        one.close()
+        assert await reader.read() == b""
+        assert stream.closed
+
+    serve(work)
+
+
+def test_a_watch_of_who_wants_the_connection_closed_ends_with_it() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = await watching(server, reader, writer, "Connection: close")
+        stream.chunks.put_nowait(None)
+        assert await reader.read() == b"0\r\n\r\n"
+
+    serve(work)
+
+
+def test_a_watch_that_breaks_does_not_look_complete(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = await watching(server, reader, writer)
+        stream.chunks.put_nowait(b"broken")
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        assert stream.closed
+
+    serve(work)
+    assert "its next part cannot be given" in caplog.text

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sampan.store import watchcache
+from sampan.store import audience, watchcache
 from tests.api.server import CONFIG_MAPS, MERGE, PODS, TABLE, Api, config_map, served
 
 
@@ -193,7 +193,7 @@ def test_a_revision_older_than_the_history_is_expired(monkeypatch: pytest.Monkey
 
 
 def test_a_watcher_that_falls_behind_is_expired(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchcache, "WATCHER_LAG_EVENTS", 3)
+    monkeypatch.setattr(audience, "WATCHER_LAG_EVENTS", 3)
 
     @served
     async def check(api: Api) -> None:

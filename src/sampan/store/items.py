@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from inspect import ismethod
 from typing import Final
 
 import msgspec
@@ -101,16 +100,21 @@ class Event:
         self.previous = previous
         self.revision = item.revision
         self._last: Item | None = None
-        self._lines: dict[tuple[str, Render], bytes] = {}
+        self._lines: dict[tuple[str, Render], bytes] | None = None
 
     def line(self, event_type: str, render: Render) -> bytes:
+        """The line for those who get this event as `event_type`: rendered once, until it is forgotten."""
+        if self._lines is None:
+            self._lines = {}
         made = self._lines.get((event_type, render))
         if made is None:
             made = render(event_type, self._left() if event_type == DELETED else self.item)
-            # A method belongs to one watch: kept here, its line would outlive the watch.
-            if not ismethod(render):
-                self._lines[(event_type, render)] = made
+            self._lines[(event_type, render)] = made
         return made
+
+    def forget_lines(self) -> None:
+        """All who watch have their lines: kept in the history, each event would hold its object twice."""
+        self._lines = self._last = None
 
     def _left(self) -> Item:
         """What a watcher gets to see of an object that went away or out of its selection: how it last was

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from sampan.base.errors import SampanError
+from sampan.store.audience import Audience, Pump, Watcher
 from sampan.store.backend import Batch, Change, Compacted, KeyRange, Page, Store, StoreUnavailable
 from sampan.store.items import (
     ADDED,
@@ -31,106 +32,22 @@ from sampan.store.items import (
 
 # Events kept per kind for watches that resume from an older revision; older ones get 410 and list again.
 HISTORY_EVENTS: Final = 20_000
-# Events a watcher may lag behind before it is ended; it then lists again.
-WATCHER_LAG_EVENTS: Final = 20_000
-
 
 _log = logging.getLogger(__name__)
-
-
-class Watcher:
-    """One watch: a bounded queue of lines between the cache and a client."""
-
-    def __init__(self, kind: KindCache, namespace: str, match: Match | None, render: Render) -> None:
-        self._kind = kind
-        self.namespace = namespace
-        self._match = match
-        self._render = render
-        self._lines: deque[bytes] = deque()
-        self._ready: asyncio.Future[None] | None = None
-        # Ended because what it missed can no longer be given, or because its time was up.
-        self.expired = False
-        self.ended = False
-        # Makes the line that says how far the watcher has seen; None for clients that want none.
-        self.bookmark: Callable[[int], bytes] | None = None
-        # The last revision this watcher has been told of, by event or bookmark. Later ones alone are news.
-        self.revision = 0
-
-    def offer(self, event: Event) -> None:
-        """Queue the line that this watcher gets for the event, if any."""
-        if event.revision <= self.revision:
-            return  # it asked for what comes after a revision that has yet to happen
-        try:
-            event_type = self._type_for(event)
-            if event_type is not None:
-                self.push(event.line(event_type, self._render), event.revision)
-        except Exception:  # one object that cannot be shown must not stop the feed of all others
-            _log.exception("a watch of %s ends: an object of it cannot be shown", event.item.key)
-            self.expire()
-
-    def push(self, line: bytes, revision: int) -> None:
-        """Queue a line; a watcher that lags too far behind expires instead."""
-        if self.expired:
-            return
-        self.revision = revision
-        if len(self._lines) >= WATCHER_LAG_EVENTS:
-            self.expire()
-            return
-        self._lines.append(line)
-        self._wake()
-
-    def expire(self) -> None:
-        """End this watch with 410: what it missed cannot be given any more."""
-        self.expired = True
-        self._lines.clear()
-        self._wake()
-
-    def end(self) -> None:
-        """Let the reader have what waits, and then nothing more."""
-        self.ended = True
-        self._wake()
-
-    async def next(self) -> bytes:
-        """All lines that wait, joined; b"" once it has ended or expired."""
-        if not self._lines and not self.expired and not self.ended:
-            self._ready = asyncio.get_running_loop().create_future()
-            try:
-                await self._ready
-            finally:
-                self._ready = None
-        lines = b"".join(self._lines)
-        self._lines.clear()
-        return lines
-
-    def close(self) -> None:
-        """Take no more events."""
-        self._kind.forget(self)
-
-    def _wake(self) -> None:
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_result(None)
-
-    def _type_for(self, event: Event) -> str | None:
-        if self._match is None:
-            return event.type
-        is_in = event.type != DELETED and self._match(event.item)
-        before = event.previous
-        was_in = before is not None and self._match(before)
-        if is_in:
-            return MODIFIED if was_in else ADDED
-        return DELETED if was_in else None
 
 
 class KindCache:
     """All objects of one kind, its recent events and its watchers."""
 
-    def __init__(self, prefix: str, revision: int) -> None:
+    def __init__(self, prefix: str, revision: int, pump: Pump | None = None) -> None:
         self.prefix = prefix
+        self._pump = pump or Pump()
         self._namespaces: dict[str, dict[str, Item]] = {}
         self._history: deque[Event] = deque()
         # Every event after this revision is in the history.
         self._floor = revision
-        self._watchers: dict[str, set[Watcher]] = {}
+        # By namespace ("" for all), then by selector and form.
+        self._audiences: dict[str, dict[tuple[Match | None, Render], Audience]] = {}
         self.count = 0
         # The revision of the last change of any of them.
         self.changed = revision
@@ -187,26 +104,44 @@ class KindCache:
 
         Raises Compacted where the history does not reach back that far.
         """
-        watcher = Watcher(self, namespace, match, render)
+        if after is not None and after < self._floor:
+            raise Compacted(self._floor)
+        audiences = self._audiences.setdefault(namespace, {})
+        audience = audiences.get((match, render))
+        if audience is None:
+            audience = audiences[match, render] = Audience(match, render, self._pump)
+        watcher = Watcher(self, namespace, audience)
         if after is not None:
-            if after < self._floor:
-                raise Compacted(self._floor)
-            for event in self._history:
-                if event.revision > after and namespace in ("", event.item.namespace):
-                    watcher.offer(event)
-        self._watchers.setdefault(namespace, set()).add(watcher)
+            self._replay(watcher, after)
+        audience.queued[watcher] = None
         return watcher
 
     def forget(self, watcher: Watcher) -> None:
-        watchers = self._watchers.get(watcher.namespace)
-        if watchers is not None:
-            watchers.discard(watcher)
-            if not watchers:
-                del self._watchers[watcher.namespace]
+        audience = watcher.audience
+        audience.queued.pop(watcher, None)
+        if audience.empty:
+            audiences = self._audiences.get(watcher.namespace, {})
+            if audiences.get(audience.key) is audience:
+                del audiences[audience.key]
+            if not audiences:
+                self._audiences.pop(watcher.namespace, None)
 
     def watchers(self) -> Iterator[Watcher]:
-        for watchers in self._watchers.values():
-            yield from watchers
+        for audiences in self._audiences.values():
+            for audience in audiences.values():
+                yield from audience.watchers()
+
+    def _replay(self, watcher: Watcher, after: int) -> None:
+        """Queue what has happened since: most resume from a short while ago, so look from the end."""
+        missed: list[Event] = []
+        for event in reversed(self._history):
+            if event.revision <= after:
+                break
+            missed.append(event)
+        for event in reversed(missed):
+            if watcher.namespace in ("", event.item.namespace):
+                watcher.audience.replay(event, watcher)
+                event.forget_lines()
 
     def _delete(self, change: Change) -> None:
         namespace, name = names_of(change.key)
@@ -224,13 +159,14 @@ class KindCache:
         self._history.append(event)
         if len(self._history) > HISTORY_EVENTS:
             self._floor = self._history.popleft().revision
-        if not self._watchers:
+        if not self._audiences:
             return
-        for watcher in self._watchers.get("", ()):
-            watcher.offer(event)
+        for audience in self._audiences.get("", {}).values():
+            audience.offer(event)
         if event.item.namespace:
-            for watcher in self._watchers.get(event.item.namespace, ()):
-                watcher.offer(event)
+            for audience in self._audiences.get(event.item.namespace, {}).values():
+                audience.offer(event)
+        event.forget_lines()
 
     def _sorted(self, namespace: str) -> list[Item]:
         names = self._namespaces.get(namespace)
@@ -244,6 +180,8 @@ class WatchCache:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # One for all kinds: what it writes in one turn of the event loop is bounded.
+        self._pump = Pump()
         self._kinds: dict[str, KindCache] = {}
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._feeder: asyncio.Task[None] | None = None
@@ -273,7 +211,7 @@ class WatchCache:
         """The cache of the kind stored under `prefix` (`/registry/core/pods/`)."""
         cache = self._kinds.get(prefix)
         if cache is None:
-            cache = self._kinds[prefix] = KindCache(prefix, self.revision)
+            cache = self._kinds[prefix] = KindCache(prefix, self.revision, self._pump)
         return cache
 
     def kinds(self) -> Iterable[tuple[str, KindCache]]:
@@ -293,8 +231,8 @@ class WatchCache:
     def send_bookmarks(self) -> None:
         """Tell watchers that have heard of nothing for a while how far they have seen."""
         for kind in self._kinds.values():
-            for watcher in kind.watchers():
-                if watcher.bookmark is not None and watcher.revision < self.revision:
+            for watcher in list(kind.watchers()):
+                if watcher.bookmark is not None and watcher.told() < self.revision:
                     watcher.push(watcher.bookmark(self.revision), self.revision)
 
     async def _load(self) -> None:

@@ -27,6 +27,8 @@ from sampan.store.items import Item, Match, Render
 from sampan.store.watchcache import KindCache, WatchCache
 
 Convert = Callable[[Any], Any]
+# Selectors whose predicates are remembered for a resource before the memory is cleared.
+MATCHES_MOST: Final = 1_024
 _PART_VERBS: Final = ("get", "patch", "update")
 
 
@@ -60,6 +62,7 @@ class Resource:
         # What users of a deprecated version are warned of; "" for most.
         self.deprecation = ""
         self._renderings: dict[Render, Render] = {}
+        self._matches: dict[tuple[Selector | None, FieldSelector | None, str], Match] = {}
         # The version of Kubernetes that is served, where it is not the newest.
         self.older_version = ""
 
@@ -159,9 +162,21 @@ class Resource:
         return found
 
     def match(self, labels: Selector | None, fields: FieldSelector | None, name: str = "") -> Match | None:
-        """A predicate over items, or None where everything matches."""
+        """A predicate over items, or None where everything matches.
+
+        The same function for the same selectors, so that their watches share lines.
+        """
         if labels is None and fields is None and not name:
             return None
+        asked = (labels, fields, name)
+        made = self._matches.get(asked)
+        if made is None:
+            if len(self._matches) >= MATCHES_MOST:
+                self._matches.clear()
+            made = self._matches[asked] = self._match(labels, fields, name)
+        return made
+
+    def _match(self, labels: Selector | None, fields: FieldSelector | None, name: str) -> Match:
         # An item keeps what one describer found; other versions name their fields differently.
         described = self.fields if self.converts else _remembered(self.fields)
 

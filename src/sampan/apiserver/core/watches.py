@@ -19,9 +19,10 @@ from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import expired_watch_line, too_large_revision
 from sampan.base.clock import Clock
+from sampan.store.audience import Sink, Watcher
 from sampan.store.backend import Compacted
 from sampan.store.items import ADDED, BOOKMARK, Match, Render, render_json
-from sampan.store.watchcache import WatchCache, Watcher
+from sampan.store.watchcache import WatchCache
 
 # kube-apiserver ends a watch without timeoutSeconds after 30 to 60 minutes, so that clients spread out again.
 MIN_WATCH_S: Final = 1800
@@ -62,6 +63,7 @@ class Watches:
             return Response(chunks=_one(expired_watch_line(revision, gone.floor)))
         # A revision that has yet to happen is waited for: nothing up to it is told.
         watcher.revision = max(revision, self._cache.revision)
+        watcher.ahead = revision > self._cache.revision
         if request.flag("allowWatchBookmarks"):
             watcher.bookmark = partial(_bookmark, resource)
         state: list[bytes] = []
@@ -91,6 +93,13 @@ class Stream:
         self._over = False
         self._timer = asyncio.create_task(self._end_after(clock, timeout_s), name="end of a watch")
 
+    def send_to(self, sink: Sink) -> None:
+        """Give lines to `sink` rather than to whoever waits for the next chunk, while it can take more.
+
+        Then chunks are what it must be given in order before it gets lines again: perhaps none, b"".
+        """
+        self._watcher.sink = sink
+
     def __aiter__(self) -> Stream:
         return self
 
@@ -104,7 +113,7 @@ class Stream:
         if self._watcher.expired:
             self._over = True
             return lines + expired_watch_line(self._revision, self._watcher.revision)
-        if not lines:
+        if not lines and self._watcher.ended:
             await self.aclose()
             raise StopAsyncIteration
         return lines

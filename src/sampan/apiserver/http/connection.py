@@ -1,7 +1,8 @@
 """One connection, from its first byte. Small requests are answered here, at a third of what aiohttp takes.
 
 Most requests of clients are a head, a short body or none, and one answer: httptools parses them, and one task
-answers each. Everything else - watches, upgrades, relayed requests, chunked or large bodies, whatever is
+answers each. A watch is answered in chunks, which the store writes to many connections with the same bytes.
+Everything else - upgrades, relayed requests, chunked or large bodies, whatever is
 malformed - is handed to aiohttp with all bytes that were not answered yet, and the connection stays with it
 from then on. In doubt a request is aiohttp's.
 """
@@ -9,8 +10,9 @@ from then on. In doubt a request is aiohttp's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, cast
@@ -20,6 +22,7 @@ import httptools
 
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.users import User
+from sampan.store.audience import Lines
 
 HEAD_MOST_BYTES: Final = 16 * 1024
 BODY_MOST_BYTES: Final = 256 * 1024
@@ -33,10 +36,15 @@ _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _OTHERS_WORK: Final = frozenset({"upgrade", "transfer-encoding", "expect", "http2-settings"})
 # Subresources that are streamed or relayed.
 _RELAYED: Final = ("/proxy", "/exec", "/attach", "/portforward", "/log")
-_STREAMED: Final = frozenset({"watch", "follow"})
+_STREAMED: Final = "follow"
+# What may wait for a client that reads slowly before its watch waits too.
+UNSENT_MOST_BYTES: Final = 128 * 1024
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 _LINES: Final = {
     code.value: f"HTTP/1.1 {code.value} {code.phrase}\r\n".encode() for code in HTTPStatus if code >= 200
 }
+
+_log = logging.getLogger(__name__)
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -102,6 +110,9 @@ class Connection(asyncio.Protocol):
         # What answers the request there is, and None between requests.
         self.task: asyncio.Task[None] | None = None
         self._writable = True
+        # Whoever waits until more can be written.
+        self._drained: asyncio.Future[None] | None = None
+        self._streams = False
         self._reading = True
         self._closing = False
         self.last_used_s = 0.0
@@ -135,6 +146,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
         if self.task is None:
             self._next()
 
@@ -145,9 +158,11 @@ class Connection(asyncio.Protocol):
         return self.task is None and not self._data
 
     def close(self) -> None:
-        """Close at once where nothing is being answered, else after the answer."""
+        """Close at once where nothing is being answered, else after the answer. A stream is cut short."""
         self._closing = True
-        if self.task is None and self._transport is not None:
+        if self._streams and self.task is not None:
+            self.task.cancel()
+        elif self.task is None and self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
@@ -200,7 +215,7 @@ class Connection(asyncio.Protocol):
         if not path.startswith("/") or "%" in path or any(part in path for part in _RELAYED):
             return None
         query, lists = parsed_query(raw_query)
-        if not _STREAMED.isdisjoint(query) or "/watch/" in path or self._is_elsewhere(path):
+        if _STREAMED in query or self._is_elsewhere(path):
             return None
         return Request(
             method=method,
@@ -216,6 +231,8 @@ class Connection(asyncio.Protocol):
     async def _serve(self, request: Request, keeps: bool) -> None:
         try:
             response = await self._answer(request)
+            if response.chunks is not None:
+                await self._stream(response, response.chunks, keeps)
         except ConnectionError:
             self.abort()
             return
@@ -225,7 +242,8 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         keeps = keeps and not self._closing
-        transport.writelines((_head(response, keeps), response.body))
+        if response.chunks is None:
+            transport.writelines((_head(response, keeps), response.body))
         self.last_used_s = time.monotonic()
         if not keeps:
             transport.close()
@@ -235,6 +253,48 @@ class Connection(asyncio.Protocol):
             self._reading = True
         if self._data:
             self._next()
+
+    async def _stream(self, response: Response, chunks: AsyncIterator[bytes], keeps: bool) -> None:
+        """The answer in chunks, as they come."""
+        transport = self._transport
+        self._streams = True
+        try:
+            if transport is None:
+                return
+            transport.set_write_buffer_limits(UNSENT_MOST_BYTES)
+            transport.write(_head(response, keeps))
+            direct = getattr(chunks, "send_to", None)
+            if direct is not None:
+                direct(self._feed)
+            async for chunk in chunks:
+                if chunk:
+                    transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                if not self._writable:
+                    self._drained = asyncio.get_running_loop().create_future()
+                    await self._drained
+            transport.write(_LAST_CHUNK)
+        except asyncio.CancelledError:
+            # The client has gone, or this server goes.
+            if transport is not None:
+                transport.close()
+            raise
+        except Exception:
+            # Its head is out, so that nothing but the end of the connection can say so.
+            _log.exception("a stream ends: its next part cannot be given")
+            self.abort()
+        finally:
+            self._streams, self._drained = False, None
+            closing = getattr(chunks, "aclose", None)
+            if closing is not None:
+                await closing()
+
+    def _feed(self, lines: Lines) -> bool:
+        """Write lines that many connections get; False where the client must read something first."""
+        if self._transport is not None:
+            if not lines.wire:
+                lines.wire = b"%x\r\n%b\r\n" % (len(lines.data), lines.data)
+            self._transport.write(lines.wire)
+        return self._writable
 
     def _hand_over(self) -> None:
         transport, data = self._transport, self._data
@@ -263,10 +323,9 @@ def _now() -> bytes:
 
 def _head(response: Response, keeps: bool) -> bytes:
     line = _LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n".encode()
-    text = (
-        f"Content-Type: {response.content_type}\r\nCache-Control: no-cache, private\r\n"
-        f"Content-Length: {len(response.body)}\r\n"
-    )
+    whole = response.chunks is None
+    length = f"Content-Length: {len(response.body)}" if whole else "Transfer-Encoding: chunked"
+    text = f"Content-Type: {response.content_type}\r\nCache-Control: no-cache, private\r\n{length}\r\n"
     for name, value in response.headers.items():
         if "\r" in value or "\n" in value:  # a header must not end where its text says
             value = value.replace("\r", " ").replace("\n", " ")

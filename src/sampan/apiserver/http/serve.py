@@ -131,10 +131,11 @@ class HttpServer:
         return _plain(response)
 
     async def _respond(self, request: Request) -> Response:
-        """The whole answer to a request that is neither streamed nor relayed."""
+        """The answer to a request that is not relayed: whole, or in chunks."""
         response = await self._answered(request)
-        assert response.chunks is None and response.tunnel is None, f"{request.path} is not answered whole"
-        await _compress(request, response)
+        assert response.tunnel is None, f"{request.path} is not answered here"
+        if response.chunks is None:
+            await _compress(request, response)
         return response
 
     async def _answered(self, request: Request) -> Response:
