@@ -1,17 +1,19 @@
-"""Taints of nodes by what they mean, and which tolerations stand against them."""
+"""Taints of nodes by what they mean, and for how long tolerations stand against them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
+from sampan.machinery import tolerations as matching
+from sampan.machinery.tolerations import tolerates
 from sampan.schema import api
 
 NOT_READY: Final = "node.kubernetes.io/not-ready"
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 UNSCHEDULABLE: Final = "node.kubernetes.io/unschedulable"
 NO_SCHEDULE: Final = "NoSchedule"
-NO_EXECUTE: Final = "NoExecute"
+NO_EXECUTE: Final = matching.NO_EXECUTE
 
 # (condition, status) -> the taint that it puts on the node.
 OF_CONDITIONS: Final = {
@@ -33,18 +35,6 @@ def condition_status(node: api.Node, type: str) -> str:
 
 def is_ready(node: api.Node) -> bool:
     return condition_status(node, "Ready") == "True"
-
-
-def tolerates(toleration: api.Toleration, taint: api.Taint) -> bool:
-    """Whether the toleration matches the taint: v1.Toleration.ToleratesTaint."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    operator = toleration.operator or "Equal"
-    if operator == "Exists":
-        return True
-    return operator == "Equal" and bool(toleration.key) and (toleration.value or "") == (taint.value or "")
 
 
 def tolerated_s(taint: api.Taint, tolerations: Iterable[api.Toleration]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from sampan.kinds.core.node_selection import required, term_matches
-from sampan.scheduler.plugins.taint_toleration import tolerated
+from sampan.machinery.tolerations import tolerated
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.requests import CPU, MEMORY, PODS
 from sampan.scheduler.world import World

@@ -9,6 +9,7 @@ from sampan.controllers.nodeaffinity import only_node
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.revisions import HASH_LABEL
 from sampan.kinds.core.node_selection import required
+from sampan.machinery.tolerations import tolerated
 from sampan.schema import api
 
 _NETWORK_UNAVAILABLE: Final = "node.kubernetes.io/network-unavailable"
@@ -45,7 +46,7 @@ class Placement:
             return Fit(False, False)
         if self._matches is not None and not self._matches(node.metadata.name or "", node.metadata.labels):
             return Fit(False, False)
-        refused = {taint.effect for taint in node.spec.taints if not self._tolerates(taint)}
+        refused = {t.effect for t in node.spec.taints if not tolerated(t, self._tolerations)}
         if taints.NO_EXECUTE in refused:
             return Fit(False, False)
         return Fit(taints.NO_SCHEDULE not in refused, True)
@@ -57,9 +58,6 @@ class Placement:
         pod.spec.tolerations = list(self._tolerations)
         only_node(pod.spec, node)
         return pod
-
-    def _tolerates(self, taint: api.Taint) -> bool:
-        return any(taints.tolerates(toleration, taint) for toleration in self._tolerations)
 
 
 def tolerations(spec: api.PodSpec) -> list[api.Toleration]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sampan.kinds.groups.resource.taints import tolerates
 from sampan.machinery import cel
+from sampan.machinery import tolerations as matching
 from sampan.machinery.cel.library.kubernetes import QuantityValue, Semver
 from sampan.scheduler.devices.inventory import Offered
 from sampan.schema import api
@@ -14,7 +14,6 @@ from sampan.schema import api
 # The most steps that one selector may take on one device, as upstream's CELSelectorExpressionMaxCost.
 MOST_COST: Final = 1_000_000
 # Taints of these effects keep new allocations away.
-_KEEPS_AWAY: Final = ("NoSchedule", "NoExecute")
 
 
 class SelectorError(Exception):
@@ -122,8 +121,4 @@ def _values(attribute: api.DeviceAttribute) -> frozenset[Any]:
 
 def tolerated(taints: Sequence[api.DeviceTaint], tolerations: Sequence[api.DeviceToleration]) -> bool:
     """Whether every taint that keeps new allocations away is tolerated."""
-    return all(
-        any(tolerates(toleration, taint) for toleration in tolerations)
-        for taint in taints
-        if taint.effect in _KEEPS_AWAY
-    )
+    return not matching.untolerated(taints, tolerations)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
+from sampan.machinery.tolerations import tolerated
 from sampan.scheduler.changes import Rows
 from sampan.scheduler.framework import NODE, NODE_EVENT, Event, Plugin, Verdict, refuse
-from sampan.scheduler.plugins.taint_toleration import tolerated
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.world import World
 from sampan.schema import api

@@ -11,6 +11,7 @@ import numpy as np
 
 from sampan.machinery import selectors
 from sampan.machinery.selectors import Requirement, Selector, from_labels
+from sampan.machinery.tolerations import untolerated
 from sampan.scheduler.changes import ALL, Rows
 from sampan.scheduler.framework import (
     ADD,
@@ -28,7 +29,6 @@ from sampan.scheduler.framework import (
 from sampan.scheduler.groups import Selects, selector_of, with_keys
 from sampan.scheduler.pluginargs import spread_defaults
 from sampan.scheduler.plugins.node_affinity import matching
-from sampan.scheduler.plugins.taint_toleration import untolerated
 from sampan.scheduler.podinfo import PodInfo, Template
 from sampan.scheduler.table import HOSTNAME, Bools, Floats, Numbers
 from sampan.scheduler.world import World
@@ -266,7 +266,7 @@ def _refresh(spread: Spread, pod: PodInfo, world: World) -> None:
         if constraint.honors_taints:
             for row in np.flatnonzero(table.tainted & counts):
                 node = table.nodes[row]
-                counts[row] = node is not None and not untolerated(node, tolerations)
+                counts[row] = node is not None and not untolerated(node.spec.taints, tolerations)
         rows = np.flatnonzero(counts)
         counted.append((rows, table.domains(constraint.key).ids[rows]))
     spread.labelled = labelled

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from sampan.machinery.tolerations import KEEP_AWAY, tolerated, untolerated
 from sampan.scheduler.changes import Rows
 from sampan.scheduler.framework import (
     ADD,
@@ -27,34 +27,6 @@ from sampan.scheduler.world import World
 from sampan.schema import api
 
 REASON: Final = "node(s) had untolerated taint(s)"
-_HARD: Final = ("NoSchedule", "NoExecute")
-_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
-
-
-def tolerates(toleration: api.Toleration, taint: api.Taint) -> bool:
-    """Whether one toleration covers one taint (core/v1 Toleration.ToleratesTaint)."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    wanted, present = toleration.value or "", taint.value or ""
-    if toleration.operator in ("Lt", "Gt"):
-        if not _INTEGER.fullmatch(wanted) or not _INTEGER.fullmatch(present):
-            return False
-        return int(present) < int(wanted) if toleration.operator == "Lt" else int(present) > int(wanted)
-    return wanted == present
-
-
-def tolerated(taint: api.Taint, tolerations: Sequence[api.Toleration]) -> bool:
-    """Whether any toleration covers the taint."""
-    return any(tolerates(toleration, taint) for toleration in tolerations)
-
-
-def untolerated(node: api.Node, tolerations: Sequence[api.Toleration]) -> bool:
-    """Whether the node has a NoSchedule or NoExecute taint that no toleration covers."""
-    return any(t.effect in _HARD and not tolerated(t, tolerations) for t in node.spec.taints)
 
 
 class TaintToleration(Plugin):
@@ -79,7 +51,7 @@ class TaintToleration(Plugin):
                 same = (taint.key, taint.value or "", taint.effect)
                 refuses = known.get(same)
                 if refuses is None:
-                    refuses = known[same] = taint.effect in _HARD and not tolerated(taint, state)
+                    refuses = known[same] = taint.effect in KEEP_AWAY and not tolerated(taint, state)
                 if refuses:
                     out[at] = True
                     break
@@ -104,4 +76,4 @@ class TaintToleration(Plugin):
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         if not event.does(ADD, UPDATE_TAINTS) or event.new is None:
             return False
-        return not untolerated(event.new, pod.spec.tolerations)
+        return not untolerated(event.new.spec.taints, pod.spec.tolerations)

@@ -9,6 +9,7 @@ from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes
 from sampan.apiserver.core.resource import Resources
 from sampan.base.ids import Ids
+from sampan.machinery.tolerations import NO_EXECUTE, mentions
 from sampan.schema import api
 
 TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -166,7 +167,7 @@ class DefaultTolerations:
             return
         tolerations = attributes.obj.spec.tolerations
         for taint in (_NOT_READY, _UNREACHABLE):
-            if not any(_tolerates(t, taint) for t in tolerations):
+            if not any(mentions(t, taint, NO_EXECUTE) for t in tolerations):
                 tolerations.append(
                     api.Toleration(
                         key=taint, operator="Exists", effect="NoExecute", tolerationSeconds=_TOLERATED_S
@@ -175,10 +176,6 @@ class DefaultTolerations:
 
     def validate(self, attributes: Attributes) -> None:
         return None
-
-
-def _tolerates(toleration: api.Toleration, taint: str) -> bool:
-    return (toleration.key == taint or not toleration.key) and toleration.effect in (None, "", "NoExecute")
 
 
 class Priority:

@@ -1,4 +1,4 @@
-"""Taints of devices: which a DeviceTaintRule puts where, and what tolerates them. Pure."""
+"""Taints of devices: which a DeviceTaintRule puts where. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,3 @@ def selects(rule: api.DeviceTaintRule, driver: str, pool: str, device: str) -> b
         and chosen.pool in (None, pool)
         and chosen.device in (None, device)
     )
-
-
-def tolerates(toleration: api.DeviceToleration, taint: api.DeviceTaint) -> bool:
-    """Whether the toleration is for the taint, whatever its time."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return (toleration.value or "") == (taint.value or "")
