@@ -90,7 +90,11 @@ def _resources(pod: api.Pod, others: list[api.Pod], node: NodeView) -> Trouble |
     for other in others:
         for name, amount in pod_requests(other).items():
             used[name] = used.get(name, 0) + amount
+    extended = pod.status.extendedResourceClaimStatus
+    served = {mapping.resourceName for mapping in extended.requestMappings} if extended is not None else ()
     for name, amount in wanted.items():
+        if name in served:  # by a claim, which the node does not count
+            continue
         if node.trusts_extended and "/" in name and name not in node.allocatable:
             continue
         if amount + used.get(name, 0) > node.allocatable.get(name, 0):

@@ -12,6 +12,7 @@ from sampan.client.informer import Informer
 from sampan.node import handles
 from sampan.node.admission import NodeView, admit
 from sampan.node.config import AgentConfig
+from sampan.node.drivers.node import Drivers
 from sampan.node.files import NoFiles, PodFiles
 from sampan.node.handles import ContainerHandle
 from sampan.node.model import NodeFacts, Trouble
@@ -51,6 +52,7 @@ class Agent:
             files = VolumeManager(client, clock, config) if config.root_dir else NoFiles()
         self._files = files
         self._record = record
+        self._drivers = Drivers(client, clock, config) if config.root_dir else None
         self._facts: NodeFacts | None = None
         self._volumes = LocalPathKeeper(
             client, clock, {config.node_name: config.local_path_dir}, record=record
@@ -63,6 +65,7 @@ class Agent:
             nodes=self._node_facts,
             admit=self._admit,
             files=files,
+            resources=self._drivers,
             services=self._services.cache.items,
             record=record,
         )
@@ -94,6 +97,9 @@ class Agent:
             begin(self._volumes.run())
             if isinstance(self._files, VolumeManager):
                 begin(self._files.run(self.host.pods))
+            if self._drivers is not None:
+                for work in self._drivers.work(self.host.pods):
+                    begin(work)
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:

@@ -15,6 +15,8 @@ from sampan.client.client import Client
 from sampan.client.errors import ApiError, is_conflict, is_not_found
 from sampan.node.config import SANDBOXES_LEAST, AgentConfig
 from sampan.node.dns import Resolver, parse_resolv_conf, pod_resolver
+from sampan.node.drivers.edits import edited
+from sampan.node.drivers.resources import PodResources
 from sampan.node.env import EnvSources, container_env, env_needs
 from sampan.node.errors import ConfigError
 from sampan.node.files import NoFiles, PodFiles
@@ -97,6 +99,7 @@ class CarryOut:
         files: PodFiles,
         statuses: StatusWriter,
         services: Callable[[], Iterable[api.Service]],
+        resources: PodResources,
     ) -> None:
         self._config = config
         self._runtime = runtime
@@ -105,6 +108,7 @@ class CarryOut:
         self._files = files
         self._statuses = statuses
         self._services = services
+        self._resources = resources
         self._at_once = isinstance(runtime, AnswersAtOnce) and isinstance(files, NoFiles)
         self._slots = asyncio.Semaphore(config.concurrency)
         # A sandbox costs processor time. Where too many are made at once, all of a crowd of pods are up at
@@ -149,8 +153,10 @@ class CarryOut:
 
     async def _prepare_volumes(self, view: PodView, _: PrepareVolumes) -> None:
         await self._files.prepare(view.pod, view.node)
+        await self._resources.prepare(view.pod)
 
     async def _remove_volumes(self, view: PodView, _: RemoveVolumes) -> None:
+        await self._resources.release(view.pod)
         await self._files.remove(view.pod)
 
     # --- images ---------------------------------------------------------------------------------------
@@ -260,6 +266,7 @@ class CarryOut:
                 node_memory_bytes=view.node.allocatable_memory_bytes,
                 target_id=order.target_id,
             )
+            made = edited(made, await self._resources.edits(pod, spec))
             home = await self._sandbox_spec(view, 0)
             container_id = await self._runtime.create_container(order.sandbox_id, home, made)
             view.note("Normal", "Created", "Container created", name)

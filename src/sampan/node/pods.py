@@ -15,6 +15,7 @@ from sampan.client.client import Client
 from sampan.client.effects import Ref
 from sampan.node.carry_out import CarryOut
 from sampan.node.config import AgentConfig
+from sampan.node.drivers.resources import NoResources, PodResources
 from sampan.node.files import NoFiles, PodFiles
 from sampan.node.messages import (
     Observed,
@@ -67,6 +68,7 @@ class PodHost:
         nodes: Callable[[str], NodeFacts | None],
         admit: Callable[[api.Pod, Iterable[api.Pod]], Trouble | None] | None = None,
         files: PodFiles | None = None,
+        resources: PodResources | None = None,
         services: Callable[[], Iterable[api.Service]] = tuple,
         record: Record = no_record,
         writers: int | None = None,
@@ -76,7 +78,9 @@ class PodHost:
         self.probes = ProbeRunner(runtime, clock, self.timers)
         self.statuses = StatusWriter(client, clock, writers=writers or WRITERS, turns=status_turns)
         self.files = files or NoFiles()
-        self.carry_out = CarryOut(config, runtime, client, clock, self.files, self.statuses, services)
+        self.carry_out = CarryOut(
+            config, runtime, client, clock, self.files, self.statuses, services, resources or NoResources()
+        )
         self.workers: dict[str, PodWorker] = {}
         self.runtime = runtime
         self._config = config

@@ -85,7 +85,7 @@ class FakeApi:
         uid = (options.get("preconditions") or {}).get("uid")
         if uid and uid != old["metadata"].get("uid"):
             return _status(409, "Conflict", "the uid differs")
-        if options.get("gracePeriodSeconds") == 0:
+        if options.get("gracePeriodSeconds") == 0 or "/pods/" not in base:
             self.remove(base)
         return _reply(200, {})
 
@@ -150,7 +150,12 @@ def _matches(path: str, obj: dict[str, Any], collection: str, fields: str) -> bo
     for term in filter(None, fields.split(",")):
         different = "!=" in term
         key, _, value = term.replace("!=", "=").partition("=")
-        held = {"metadata.name": meta["name"], "spec.nodeName": obj.get("spec", {}).get("nodeName", "")}[key]
+        spec = obj.get("spec", {})
+        held = {
+            "metadata.name": meta["name"],
+            "spec.nodeName": spec.get("nodeName", ""),
+            "spec.driver": spec.get("driver", ""),
+        }[key]
         if (held == value) is different:
             return False
     return True

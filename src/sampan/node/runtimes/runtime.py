@@ -58,6 +58,14 @@ class Mount(msgspec.Struct, frozen=True):
     propagation: str = "None"
 
 
+class DeviceNode(msgspec.Struct, frozen=True):
+    """A device of the host that the container may use: to read (r), write (w) and make its node (m)."""
+
+    host_path: str
+    container_path: str
+    permissions: str = "rwm"
+
+
 class Resources(msgspec.Struct, frozen=True):
     cpu_shares: int = 0
     cpu_quota_us: int = 0
@@ -89,6 +97,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     working_dir: str = ""
     env: tuple[tuple[str, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
+    # A runtime whose containers see the host's devices anyway may pass them over.
+    devices: tuple[DeviceNode, ...] = ()
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
     # Relative to the sandbox's log_directory; written in CRI log format by the runtime.

@@ -107,6 +107,7 @@ class VolumeManager:
             clock=self._clock,
             objects=objects or self._objects,
             local_path_dir=self._config.local_path_dir,
+            root_dir=self._config.root_dir,
         )
         return await plugin.prepare(task)
 

@@ -15,6 +15,7 @@ import msgspec
 from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.kinds import localpath
+from sampan.node.drivers.sockets import real_path
 from sampan.node.errors import ClaimError, VolumeError
 from sampan.node.model import NodeFacts
 from sampan.node.references import get_or_none
@@ -41,6 +42,7 @@ class VolumeTask(msgspec.Struct, frozen=True, kw_only=True):
     objects: Callable[[api.Pod, api.Volume], Awaitable[Objects]]
     # Where the directories of local-path volumes are.
     local_path_dir: str = ""
+    root_dir: str = ""
 
     @property
     def fs_group(self) -> int | None:
@@ -92,8 +94,10 @@ async def _written(task: VolumeTask) -> Prepared:
 async def _host_path(task: VolumeTask) -> Prepared:
     source = task.volume.hostPath
     assert source is not None
-    check_host_path(source.path, source.type or "")
-    return Prepared(source.path)
+    # Drivers mount kubelet's directory: to pods, that is where this node has its own.
+    path = real_path(source.path, task.root_dir) if task.root_dir else source.path
+    check_host_path(path, source.type or "")
+    return Prepared(path)
 
 
 # type: (test of the mode, what kubelet says it is not)

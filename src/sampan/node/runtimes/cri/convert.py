@@ -127,6 +127,14 @@ def container_config(sandbox: SandboxSpec, spec: ContainerSpec, *, owner: str = 
             }
             for mount in spec.mounts
         ],
+        "devices": [
+            {
+                "container_path": device.container_path,
+                "host_path": device.host_path,
+                "permissions": device.permissions,
+            }
+            for device in spec.devices
+        ],
         "labels": _pod_labels(sandbox, owner) | {CONTAINER_NAME: spec.name} | dict(spec.labels),
         "annotations": {ASKED_IMAGE: spec.image} | dict(spec.annotations),
         "log_path": spec.log_path,

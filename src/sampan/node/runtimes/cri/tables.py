@@ -55,10 +55,12 @@ namespace_options 3 NamespaceOption, run_as_user 5 Int64Value, run_as_username 6
 readonly_rootfs 7 bool, supplemental_groups 8 *int64, no_new_privs 11 bool, run_as_group 12 Int64Value, \
 seccomp 15 SecurityProfile
 LinuxContainerConfig: resources 1 LinuxContainerResources, security_context 2 LinuxContainerSecurityContext
+Device: container_path 1 string, host_path 2 string, permissions 3 string
 ContainerMetadata: name 1 string, attempt 2 uint32
 ContainerConfig: metadata 1 ContainerMetadata, image 2 ImageSpec, command 3 *string, args 4 *string, \
-working_dir 5 string, envs 6 *KeyValue, mounts 7 *Mount, labels 9 map, annotations 10 map, \
-log_path 11 string, stdin 12 bool, stdin_once 13 bool, tty 14 bool, linux 15 LinuxContainerConfig
+working_dir 5 string, envs 6 *KeyValue, mounts 7 *Mount, devices 8 *Device, labels 9 map, \
+annotations 10 map, log_path 11 string, stdin 12 bool, stdin_once 13 bool, tty 14 bool, \
+linux 15 LinuxContainerConfig
 CreateContainerRequest: pod_sandbox_id 1 string, config 2 ContainerConfig, sandbox_config 3 PodSandboxConfig
 CreateContainerResponse: container_id 1 string
 StartContainerRequest: container_id 1 string

@@ -1,0 +1,48 @@
+"""All that a node does for drivers, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from sampan.base.clock import Clock
+from sampan.client.client import Client
+from sampan.node.config import AgentConfig
+from sampan.node.drivers.claims import TYPE as CLAIMS
+from sampan.node.drivers.claims import Claims
+from sampan.node.drivers.edits import Edits
+from sampan.node.drivers.registry import Handler, Registry
+from sampan.node.drivers.slices import SliceKeeper
+from sampan.schema import api
+
+# Below the node's directory, as below kubelet's.
+REGISTRY: Final = "plugins_registry"
+PLUGINS: Final = "plugins"
+
+
+class Drivers:
+    """Implements PodResources."""
+
+    def __init__(self, client: Client, clock: Clock, config: AgentConfig) -> None:
+        root = config.root_dir
+        self._root = Path(root)
+        self.claims = Claims(client, clock, root)
+        self._slices = SliceKeeper(client, clock, config.node_name, self.claims)
+        handlers: dict[str, Handler] = {CLAIMS: self._slices}
+        self.registry = Registry(f"{root}/{REGISTRY}", clock, handlers)
+
+    def work(self, pods: Callable[[], Iterable[api.Pod]]) -> Iterable[Coroutine[Any, Any, None]]:
+        """What is to run beside the agent, until cancelled, once the node's pods are known."""
+        for name in (REGISTRY, PLUGINS):
+            (self._root / name).mkdir(parents=True, exist_ok=True)
+        return self.registry.run(), self.claims.run(pods), self._slices.run()
+
+    async def prepare(self, pod: api.Pod) -> None:
+        await self.claims.prepare(pod)
+
+    async def edits(self, pod: api.Pod, container: api.Container) -> Edits:
+        return await self.claims.edits(pod, container)
+
+    async def release(self, pod: api.Pod) -> None:
+        await self.claims.release(pod)

@@ -1,0 +1,76 @@
+"""A gRPC server on a unix socket, for the messages of the tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from sampan.base.errors import SampanError
+from sampan.node.runtimes.cri import messages
+
+MOST_PATH_BYTES: Final = 107
+Answer = Callable[[Any], Awaitable[Any] | AsyncIterator[Any]]
+
+
+class Refusal(SampanError):
+    """What a method raises to refuse a call; the text is the status's message."""
+
+
+class Server:
+    """Serves `methods`, by service and name. One that is an async generator answers with a stream."""
+
+    def __init__(self, path: str, methods: Mapping[str, Mapping[str, Answer]]) -> None:
+        self.path = path
+        self._methods = methods
+        self._server: Any = None
+
+    async def start(self) -> None:
+        """Take the socket over. Raises OSError where the path is too long for one."""
+        if len(os.fsencode(self.path)) > MOST_PATH_BYTES:
+            raise OSError(f"{self.path} is too long for a socket; choose a shorter data directory")
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        import grpc.aio
+
+        place = Path(self.path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            place.unlink()
+        self._server = grpc.aio.server()
+        for service, methods in self._methods.items():
+            handlers = {name: _handler(service, name, answer) for name, answer in methods.items()}
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self._server.add_insecure_port(f"unix:{self.path}")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop(0)
+            self._server = None
+        with suppress(FileNotFoundError):
+            Path(self.path).unlink()
+
+
+def _handler(service: str, method: str, answer: Answer) -> Any:
+    import inspect
+
+    import grpc
+
+    request, response = messages.method_types(service, method)
+    codec = {"request_deserializer": request.FromString, "response_serializer": response.SerializeToString}
+
+    async def one(message: Any, context: Any) -> Any:
+        try:
+            return await answer(message)  # type: ignore[misc]
+        except Refusal as refusal:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
+
+    async def many(message: Any, context: Any) -> AsyncIterator[Any]:
+        async for each in answer(message):  # type: ignore[union-attr]
+            yield each
+
+    if inspect.isasyncgenfunction(answer):
+        return grpc.unary_stream_rpc_method_handler(many, **codec)
+    return grpc.unary_unary_rpc_method_handler(one, **codec)

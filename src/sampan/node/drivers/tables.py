@@ -1,0 +1,107 @@
+"""The fields that are used of the APIs between kubelet and drivers, written as in runtimes/cri/tables.py.
+
+`map:Message` is a map from strings to that message. Fields of a `oneof` are written as fields: the same
+on the wire.
+"""
+
+from __future__ import annotations
+
+REGISTRATION = """
+InfoRequest:
+PluginInfo: type 1 string, name 2 string, endpoint 3 string, supported_versions 4 *string
+RegistrationStatus: plugin_registered 1 bool, error 2 string
+RegistrationStatusResponse:
+"""
+
+DRA = """
+Claim: namespace 1 string, uid 2 string, name 3 string
+Device: request_names 1 *string, pool_name 2 string, device_name 3 string, cdi_device_ids 4 *string, \
+share_id 5 string
+NodePrepareResourcesRequest: claims 1 *Claim
+NodePrepareResourceResponse: devices 1 *Device, error 2 string
+NodePrepareResourcesResponse: claims 1 map:NodePrepareResourceResponse
+NodeUnprepareResourcesRequest: claims 1 *Claim
+NodeUnprepareResourceResponse: error 1 string
+NodeUnprepareResourcesResponse: claims 1 map:NodeUnprepareResourceResponse
+"""
+
+DEVICE_PLUGIN = """
+Empty:
+DevicePluginOptions: pre_start_required 1 bool, get_preferred_allocation_available 2 bool
+RegisterRequest: version 1 string, endpoint 2 string, resource_name 3 string, options 4 DevicePluginOptions
+Device: ID 1 string, health 2 string
+ListAndWatchResponse: devices 1 *Device
+PreStartContainerRequest: devices_ids 1 *string
+PreStartContainerResponse:
+ContainerPreferredAllocationRequest: available_deviceIDs 1 *string, must_include_deviceIDs 2 *string, \
+allocation_size 3 int32
+PreferredAllocationRequest: container_requests 1 *ContainerPreferredAllocationRequest
+ContainerPreferredAllocationResponse: deviceIDs 1 *string
+PreferredAllocationResponse: container_responses 1 *ContainerPreferredAllocationResponse
+ContainerAllocateRequest: devices_ids 1 *string
+AllocateRequest: container_requests 1 *ContainerAllocateRequest
+CDIDevice: name 1 string
+Mount: container_path 1 string, host_path 2 string, read_only 3 bool
+DeviceSpec: container_path 1 string, host_path 2 string, permissions 3 string
+ContainerAllocateResponse: envs 1 map, mounts 2 *Mount, devices 3 *DeviceSpec, annotations 4 map, \
+cdi_devices 5 *CDIDevice
+AllocateResponse: container_responses 1 *ContainerAllocateResponse
+"""
+
+CSI = """
+GetPluginInfoRequest:
+GetPluginInfoResponse: name 1 string, vendor_version 2 string
+ProbeRequest:
+ProbeResponse:
+Topology: segments 1 map
+NodeGetInfoRequest:
+NodeGetInfoResponse: node_id 1 string, max_volumes_per_node 2 int64, accessible_topology 3 Topology
+RPC: type 1 int32
+NodeServiceCapability: rpc 1 RPC
+NodeGetCapabilitiesRequest:
+NodeGetCapabilitiesResponse: capabilities 1 *NodeServiceCapability
+BlockVolume:
+MountVolume: fs_type 1 string, mount_flags 2 *string, volume_mount_group 3 string
+AccessMode: mode 1 int32
+VolumeCapability: block 1 BlockVolume, mount 2 MountVolume, access_mode 3 AccessMode
+NodeStageVolumeRequest: volume_id 1 string, publish_context 2 map, staging_target_path 3 string, \
+volume_capability 4 VolumeCapability, secrets 5 map, volume_context 6 map
+NodeStageVolumeResponse:
+NodeUnstageVolumeRequest: volume_id 1 string, staging_target_path 2 string
+NodeUnstageVolumeResponse:
+NodePublishVolumeRequest: volume_id 1 string, publish_context 2 map, staging_target_path 3 string, \
+target_path 4 string, volume_capability 5 VolumeCapability, readonly 6 bool, secrets 7 map, \
+volume_context 8 map
+NodePublishVolumeResponse:
+NodeUnpublishVolumeRequest: volume_id 1 string, target_path 2 string
+NodeUnpublishVolumeResponse:
+"""
+
+DRA_V1 = "k8s.io.kubelet.pkg.apis.dra.v1"
+DRA_V1BETA1 = "k8s.io.kubelet.pkg.apis.dra.v1beta1"
+
+PACKAGES = {
+    "pluginregistration": REGISTRATION,
+    DRA_V1: DRA,
+    DRA_V1BETA1: DRA,
+    "v1beta1": DEVICE_PLUGIN,
+    "csi.v1": CSI,
+}
+
+METHODS = {
+    "pluginregistration.Registration/GetInfo": (
+        "pluginregistration.InfoRequest",
+        "pluginregistration.PluginInfo",
+    ),
+    "pluginregistration.Registration/NotifyRegistrationStatus": (
+        "pluginregistration.RegistrationStatus",
+        "pluginregistration.RegistrationStatusResponse",
+    ),
+    "v1beta1.Registration/Register": ("v1beta1.RegisterRequest", "v1beta1.Empty"),
+    "v1beta1.DevicePlugin/GetDevicePluginOptions": ("v1beta1.Empty", "v1beta1.DevicePluginOptions"),
+    "v1beta1.DevicePlugin/ListAndWatch": ("v1beta1.Empty", "v1beta1.ListAndWatchResponse"),
+    "v1beta1.DevicePlugin/GetPreferredAllocation": (
+        "v1beta1.PreferredAllocationRequest",
+        "v1beta1.PreferredAllocationResponse",
+    ),
+}

@@ -1,0 +1,145 @@
+"""Small drivers on unix sockets, as a node meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from sampan.node.drivers.server import Refusal, Server
+from sampan.node.drivers.tables import DRA_V1
+from sampan.node.runtimes.cri.messages import message
+
+
+class Registrar:
+    """The registration socket of a plugin."""
+
+    def __init__(self, path: str, type_: str, name: str, endpoint: str, versions: tuple[str, ...]) -> None:
+        self.told: list[tuple[bool, str]] = []
+        self._info = {"type": type_, "name": name, "endpoint": endpoint, "supported_versions": versions}
+        service = "pluginregistration.Registration"
+        self.server = Server(
+            path, {service: {"GetInfo": self._get_info, "NotifyRegistrationStatus": self._notify}}
+        )
+
+    async def _get_info(self, _: Any) -> Any:
+        return message("pluginregistration.PluginInfo")(**self._info)
+
+    async def _notify(self, status: Any) -> Any:
+        self.told.append((status.plugin_registered, status.error))
+        return message("pluginregistration.RegistrationStatusResponse")()
+
+
+class DraDriver:
+    """Prepares claims: a CDI file for each, with one device for each request of `requests`."""
+
+    def __init__(
+        self,
+        root: Path,
+        cdi_dir: Path,
+        name: str = "gpu.example.com",
+        *,
+        edits: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.calls: list[tuple[str, str]] = []
+        self.failing = ""
+        self.requests: tuple[str, ...] = ("one",)
+        self._cdi_dir = cdi_dir
+        self._edits = edits or {}
+        endpoint = str(root / "plugins" / name / "dra.sock")
+        service = f"{DRA_V1}.DRAPlugin"
+        methods = {"NodePrepareResources": self._prepare, "NodeUnprepareResources": self._unprepare}
+        self.server = Server(endpoint, {service: methods})
+        self.registrar = Registrar(
+            str(root / "plugins_registry" / f"{name}-reg.sock"),
+            "DRAPlugin",
+            name,
+            endpoint,
+            ("v1.DRAPlugin",),
+        )
+
+    async def start(self) -> None:
+        await self.server.start()
+        await self.registrar.server.start()
+
+    async def stop(self) -> None:
+        await self.registrar.server.stop()
+        await self.server.stop()
+
+    async def _prepare(self, request: Any) -> Any:
+        answers = {}
+        for claim in request.claims:
+            self.calls.append(("prepare", claim.name))
+            answers[claim.uid] = {"error": self.failing} if self.failing else self._prepared(claim)
+        return message(f"{DRA_V1}.NodePrepareResourcesResponse")(
+            claims=_messages(answers, "NodePrepareResourceResponse")
+        )
+
+    def _prepared(self, claim: Any) -> dict[str, Any]:
+        devices = [
+            {
+                "name": f"{claim.uid}-{request}",
+                "containerEdits": {**self._edits, "env": [f"GPU_{request.upper()}={claim.name}"]},
+            }
+            for request in self.requests
+        ]
+        kind = f"{self.name}/gpu"
+        spec = {
+            "cdiVersion": "0.6.0",
+            "kind": kind,
+            "devices": devices,
+            "containerEdits": {"env": ["CDI=yes"]},
+        }
+        self._cdi_dir.mkdir(parents=True, exist_ok=True)
+        (self._cdi_dir / f"{claim.uid}.json").write_text(json.dumps(spec))
+        return {
+            "devices": [
+                {
+                    "request_names": [request],
+                    "pool_name": "node-1",
+                    "device_name": f"gpu-{request}",
+                    "cdi_device_ids": [f"{kind}={claim.uid}-{request}"],
+                }
+                for request in self.requests
+            ]
+        }
+
+    async def _unprepare(self, request: Any) -> Any:
+        answers: dict[str, Any] = {}
+        for claim in request.claims:
+            if self.failing:
+                raise Refusal(self.failing)
+            self.calls.append(("unprepare", claim.name))
+            (self._cdi_dir / f"{claim.uid}.json").unlink(missing_ok=True)
+            answers[claim.uid] = {}
+        return message(f"{DRA_V1}.NodeUnprepareResourcesResponse")(
+            claims=_messages(answers, "NodeUnprepareResourceResponse")
+        )
+
+
+def _messages(answers: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {uid: message(f"{DRA_V1}.{kind}")(**fields) for uid, fields in answers.items()}
+
+
+class Beside:
+    """Runs drivers on an event loop of their own, for tests that are not on one."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="drivers", daemon=True)
+
+    def __enter__(self) -> Beside:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)

@@ -1,0 +1,58 @@
+"""Drivers beside real containers: what they prepare is what containers see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sampan.schema import api
+from tests.fakes.drivers import Beside, DraDriver
+from tests.node.pods.cluster import Cluster
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(120)]
+
+DRIVER = "gpu.sampan-test.example.com"
+# Where CDI files are on every node: those of this test are named after its claims' uids.
+CDI = Path("/var/run/cdi")
+
+
+@pytest.fixture
+def beside() -> Iterator[Beside]:
+    with Beside() as made:
+        yield made
+
+
+def test_a_container_gets_the_devices_of_its_claim(cluster: Cluster, beside: Beside, tmp_path: Path) -> None:
+    (tmp_path / "library").write_text("of the driver\n")
+    edits = {
+        "deviceNodes": [{"path": "/dev/gpu0", "hostPath": "/dev/zero"}],
+        "mounts": [{"hostPath": str(tmp_path), "containerPath": "/usr/lib/gpu", "options": ["ro", "rbind"]}],
+    }
+    driver = DraDriver(cluster.root / "nodes" / "node-1", CDI, DRIVER, edits=edits)
+    beside.run(driver.start())
+    try:
+        pool = {"name": "node-1", "generation": 1, "resourceSliceCount": 1}
+        spec = {"driver": DRIVER, "nodeName": "node-1", "pool": pool, "devices": [{"name": "gpu-0"}]}
+        cluster.make(api.ResourceSlice, {"metadata": {"name": "gpus"}, "spec": spec})
+        cluster.make(api.DeviceClass, {"metadata": {"name": "gpu"}, "spec": {}})
+        wanted = {"requests": [{"name": "one", "exactly": {"deviceClassName": "gpu"}}]}
+        cluster.make(
+            api.ResourceClaimTemplate, {"metadata": {"name": "gpu"}, "spec": {"spec": {"devices": wanted}}}
+        )
+        script = (
+            "head -c 3 /dev/gpu0 | wc -c; cat /usr/lib/gpu/library; echo $CDI $GPU_ONE; "
+            "touch /usr/lib/gpu/x 2>/dev/null || echo read-only"
+        )
+        said = cluster.output(
+            script,
+            container={"resources": {"claims": [{"name": "gpu"}]}},
+            resourceClaims=[{"name": "gpu", "resourceClaimTemplateName": "gpu"}],
+        )
+        claim = driver.calls[0][1]
+        assert said.splitlines() == ["3", "of the driver", f"yes {claim}", "read-only"]
+        cluster.until(lambda: ("unprepare", claim) in driver.calls, "the claim is unprepared")
+        assert not [path for path in CDI.iterdir() if DRIVER in path.read_text()]
+    finally:
+        beside.run(driver.stop())
