@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import random
 import ssl
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import uvloop
 from aiohttp import web
 
 from sampan.apiserver.core.discovery import AGGREGATED
+from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.http.relay import Relay
 from sampan.apiserver.http.serve import HttpServer
+from sampan.base.clock import SimulatedClock
+from sampan.base.ids import RandomIds
 from sampan.cluster import pki
 from sampan.cluster.tls import server_context
 from tests.api.server import Api, run, user
@@ -63,7 +67,7 @@ class Extension:
         tls = server_context(self.directory / "front-ca.crt", self.directory, "things")
         tls.verify_mode = ssl.CERT_REQUIRED
         loop = asyncio.get_running_loop()
-        self.server = web.Server(self._handle)
+        self.server = web.Server(lambda http: self._handle(http))
         self.site = await loop.create_server(self.server, "127.0.0.1", 0, ssl=tls)
         self.port = self.site.sockets[0].getsockname()[1]
 
@@ -78,6 +82,8 @@ class Extension:
             return web.Response(status=500)
         if http.path == ROOT:
             return web.json_response(RESOURCES)
+        if http.path.startswith("/openapi/"):
+            return web.Response(status=404)
         self.seen.append((http.method, http.path_qs, dict(http.headers), await http.read()))
         if http.query.get("watch"):
             stream = web.StreamResponse()
@@ -144,7 +150,8 @@ def _with_extension(tmp_path: Path, work: Work, **spec: Any) -> None:
         port = await http.start("127.0.0.1", 0, None)
         await _service(api, extension.port)
         (await api.post(SERVICES, _api_service(extension, **spec))).ok(201)
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
+        try:
 
             async def ask(method: str, path: str, **more: Any) -> tuple[int, Any]:
                 headers = {"Authorization": "Bearer jane", **more.pop("headers", {})}
@@ -153,9 +160,12 @@ def _with_extension(tmp_path: Path, work: Work, **spec: Any) -> None:
                     lines = [msgspec.json.decode(line) for line in body.splitlines()]
                     return answer.status, lines[0] if len(lines) == 1 else lines
 
+            ask.http = http  # type: ignore[attr-defined]
             await work(api, extension, ask)
-        await http.close()
-        await extension.close()
+        finally:
+            await session.close()
+            await http.close()
+            await extension.close()
 
     jane = user("jane", "system:masters")
     tokens = {"jane": jane, "joe": user("joe")}
@@ -262,12 +272,59 @@ def test_built_in_groups_have_local_api_services() -> None:
     asyncio.run(run(work))
 
 
+TRUST = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
+
+
 def test_extension_servers_find_whom_to_trust() -> None:
     async def work(api: Api) -> None:
-        name = "extension-apiserver-authentication"
-        found = (await api.get(f"/api/v1/namespaces/kube-system/configmaps/{name}")).ok()["data"]
+        found = (await api.get(TRUST)).ok()["data"]
         assert found["client-ca-file"] == "clients"
         assert found["requestheader-client-ca-file"] == "front"
         assert found["requestheader-username-headers"] == '["X-Remote-User"]'
+
+    asyncio.run(run(work, client_ca="clients", front_proxy_ca="front"))
+
+
+def _authority(name: str, of: SimulatedClock, days: int = 0) -> str:
+    return pki.make_authority(name, of.now() - timedelta(days=days)).certificate.decode()
+
+
+def test_a_server_with_another_authority_says_so() -> None:
+    async def work(api: Api) -> None:
+        first, second = (_authority(name, api.clock) for name in ("one", "two"))
+        old = _authority("old", api.clock, days=365 * 30)
+        change = {
+            "client-ca-file": old + first,
+            "requestheader-allowed-names": '["other"]',
+            "requestheader-client-ca-file": "rubbish",
+            "requestheader-uid-headers": None,
+            "mine": "kept",
+        }
+        (await api.patch(TRUST, {"data": change})).ok()
+        settings = msgspec.structs.replace(api.server.settings, client_ca=second, front_proxy_ca=first)
+        again = ApiServer(api.store, api.clock, RandomIds(random.Random(8)), settings)
+        await again.start()
+        try:
+            other = Api(again, api.clock, api.store)
+            found = (await other.get(TRUST)).ok()
+            data = found["data"]
+            # Another server may still use its own: what has not run out stays beside.
+            assert data["client-ca-file"] == second + first
+            assert data["requestheader-client-ca-file"] == first
+            assert data["requestheader-allowed-names"] == '["front-proxy-client","other"]'
+            assert data["requestheader-uid-headers"] == '["X-Remote-Uid"]'
+            assert data["mine"] == "kept"
+            # Nobody else may take it away, and what is right is not written again.
+            (await other.delete(TRUST)).ok()
+            watch = await other.watch(TRUST.rpartition("/")[0], resourceVersion="0")
+            while (event := await watch.next())["object"]["metadata"]["name"] != TRUST.rpartition("/")[2]:
+                pass
+            assert event["object"]["data"]["client-ca-file"] == second
+            await watch.close()
+            await api.clock.advance(121)
+            revision = event["object"]["metadata"]["resourceVersion"]
+            assert (await other.get(TRUST)).ok()["metadata"]["resourceVersion"] == revision
+        finally:
+            await again.close()
 
     asyncio.run(run(work, client_ca="clients", front_proxy_ca="front"))

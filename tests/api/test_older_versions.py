@@ -10,7 +10,7 @@ import pytest
 from sampan.apiserver.core.users import ADMIN
 from sampan.schema.definitions import SERVED, load
 from sampan.schema.newer import newer_fields
-from tests.api.server import APPLY, DEPLOYMENTS, MERGE, PODS, Api, deployment, pod, run, user
+from tests.api.server import DEPLOYMENTS, MERGE, PODS, Api, deployment, pod, run, user
 
 HOSTNAME: dict[str, Any] = {"hostnameOverride": "other"}
 
@@ -48,22 +48,31 @@ def test_newer_fields_are_unknown(version: str) -> None:
     _of(version, work)
 
 
-@pytest.mark.parametrize(
-    ("media", "body"),
-    [
-        (MERGE, {"spec": {"template": {"spec": HOSTNAME}}}),
-        (APPLY, {**deployment(), "spec": {**deployment()["spec"]}}),
-    ],
-)
-def test_newer_fields_in_patches(media: str, body: Any) -> None:
-    body = {**body, "spec": {**body["spec"]}}
-    template = body["spec"]["template"]
-    body["spec"]["template"] = {**template, "spec": {**template["spec"], **HOSTNAME}}
+def test_newer_fields_cannot_be_applied() -> None:
+    async def work(api: Api) -> None:
+        body = deployment()
+        body["spec"]["template"]["spec"] |= HOSTNAME
+        body["spec"]["colour"] = "red"
+        for force in ("true", "false"):
+            said = await api.apply(f"{DEPLOYMENTS}/web", body, "me", force=force)
+            first, *rest = said.refused(400, "BadRequest").splitlines()
+            assert first == "failed to create typed patch object (/web; apps/v1, Kind=Deployment): errors:"
+            assert sorted(rest) == [
+                "  .spec.colour: field not declared in schema",
+                "  .spec.template.spec.hostnameOverride: field not declared in schema",
+            ]
+        (await api.get(f"{DEPLOYMENTS}/web")).refused(404, "NotFound")
+        (await api.apply(f"{DEPLOYMENTS}/web", deployment(), "me")).ok(201)
+
+    _of("1.32", work)
+
+
+def test_newer_fields_in_patches() -> None:
+    body = {"spec": {"template": {"spec": HOSTNAME}}}
 
     async def work(api: Api) -> None:
         (await api.post(DEPLOYMENTS, deployment())).ok(201)
-        more = {"fieldManager": "me", "force": "true"} if media == APPLY else {}
-        answer = await api.patch(f"{DEPLOYMENTS}/web", body, media, **more)
+        answer = await api.patch(f"{DEPLOYMENTS}/web", body, MERGE)
         assert "hostnameOverride" not in answer.ok()["spec"]["template"]["spec"]
         assert "spec.template.spec.hostnameOverride" in answer.headers["Warning"]
 

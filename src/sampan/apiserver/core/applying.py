@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from sampan.apiserver.core import status
-from sampan.apiserver.core.bodies import Bodies
+from sampan.apiserver.core.bodies import Bodies, by_the_cluster
 from sampan.apiserver.core.context import Context
 from sampan.machinery.patch.apply import engine, fieldset, managers
 from sampan.machinery.patch.apply.conflicts import ApplyConflict
@@ -37,6 +37,11 @@ def apply_change(
     """The change that applying `config` makes to an object. Raises 409 on conflicts, 400 for a bad one."""
     resource, target = context.served, context.target
     _check_identity(config, context)
+    if resource.newer is not None and not by_the_cluster(context):
+        try:
+            engine.check_config(config, resource.served_node)
+        except PatchError as problem:
+            raise refusal(problem) from None
 
     def change(stored: Any) -> Any:
         old = codec.copy(resource.from_hub(stored))

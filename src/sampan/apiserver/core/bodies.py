@@ -60,7 +60,7 @@ class Bodies:
         if kind.prune is not None:
             unknown = [f'unknown field "{path}"' for path in kind.prune(obj)]
             problems = problems + unknown if strict else problems
-        if resource.newer is not None and not _by_the_cluster(context):
+        if resource.newer is not None and not by_the_cluster(context):
             newer = [f'unknown field "{path}"' for path in resource.newer.take(obj)]
             problems = problems + newer if strict else problems
         problems = [*repeats, *problems]
@@ -105,7 +105,7 @@ class Bodies:
         return request.body
 
 
-def _by_the_cluster(context: Context) -> bool:
+def by_the_cluster(context: Context) -> bool:
     """Whether a part of this cluster writes: those speak the newest version, whichever is served.
 
     What they could not store they would write again and again. The status of objects is theirs alone.

@@ -10,11 +10,12 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from sampan.apiserver.core import status
+from sampan.apiserver.core.aggregation.openapi import Documents, merged_v2
 from sampan.apiserver.core.request import JSON, Request, Response
 from sampan.kinds.kind import Kind
 from sampan.schema import openapi_protobuf, openapi_v2, openapi_v3
@@ -43,8 +44,15 @@ class _State:
     present one any more, nobody sees it.
     """
 
-    def __init__(self, resources: Sequence[ServedResource], made: dict[str, _Document]) -> None:
+    def __init__(
+        self,
+        resources: Sequence[ServedResource],
+        made: dict[str, _Document],
+        extensions: Mapping[str, Documents],
+    ) -> None:
         self.resources = resources
+        # What extension servers say of theirs, by `apis/GROUP/VERSION`.
+        self.extensions = extensions
         self.by_root: dict[str, list[ServedResource]] = {}
         for resource in resources:
             self.by_root.setdefault(resource.root, []).append(resource)
@@ -59,7 +67,7 @@ class OpenApi:
     def __init__(self, kinds: Sequence[Kind], version: str) -> None:
         self._kinds = kinds
         self._version = version
-        self._state = _State(of_kinds(kinds), {})
+        self._state = _State(of_kinds(kinds), {}, {})
         self._making = asyncio.Lock()
 
     def replace_custom(self, kinds: Sequence[Kind], schemas: Mapping[GroupVersionKind, Schema]) -> None:
@@ -68,7 +76,17 @@ class OpenApi:
         resources = of_kinds((*self._kinds, *kinds), schemas)
         customs = {r.root for r in (*old.resources, *resources) if r.custom is not None}
         made = {k: v for k, v in old.made.items() if k not in customs and k not in (_V2, _V3, _PROTOBUF)}
-        self._state = _State(resources, made)
+        self._state = _State(resources, made, old.extensions)
+
+    def replace_extensions(self, extensions: Mapping[str, Documents]) -> None:
+        """Document what these extension servers serve, in place of those before."""
+        old = self._state
+        made = {
+            k: v
+            for k, v in old.made.items()
+            if k not in old.extensions and k not in extensions and k not in (_V2, _V3, _PROTOBUF)
+        }
+        self._state = _State(old.resources, made, dict(extensions))
 
     async def prepared(self, request: Request) -> None:
         """Make the document that is asked for, where that takes long: others are served meanwhile."""
@@ -90,7 +108,7 @@ class OpenApi:
             index = self._document(state, _V3, lambda: self._index(state))
             return _answer(request, index, {"Vary": "Accept"})
         root = path.removeprefix(_V3 + "/")
-        return self._v3(request, state, root) if root in state.by_root else None
+        return self._v3(request, state, root) if root in state.by_root or root in state.extensions else None
 
     def _v2(self, request: Request, state: _State) -> Response:
         asked = [clause.split(";")[0].strip() for clause in request.accept.split(",")]
@@ -110,32 +128,42 @@ class OpenApi:
             # The client's index is out of date: send it to the document that there is.
             headers = {"Location": f"{_V3}/{root}?hash={current}"}
             return Response(status=301, headers=headers)
-        made = self._document(
-            state,
-            root,
-            lambda: openapi_v3.document(root, state.by_root[root], self._definitions()),
-            current,
-        )
+        theirs = state.extensions.get(root)
+        if theirs is not None:
+            made = _Document(theirs.v3, JSON, current)
+        else:
+            made = self._document(
+                state,
+                root,
+                lambda: openapi_v3.document(root, state.by_root[root], self._definitions()),
+                current,
+            )
         return _answer(request, made, _FOREVER if given else {"Vary": "Accept"})
 
     def _index(self, state: _State) -> object:
-        hashes = {root: self._hash(state, root) for root in sorted(state.by_root)}
+        hashes = {root: self._hash(state, root) for root in sorted({*state.by_root, *state.extensions})}
         return openapi_v3.index_of(hashes)
 
     def _hash(self, state: _State, root: str) -> str:
         found = state.digests.get(root)
         if found is None:
-            found = openapi_v3.digest(root, state.by_root[root], self._definitions())
+            if root in state.extensions:
+                found = _digest(state.extensions[root].v3)
+            else:
+                found = openapi_v3.digest(root, state.by_root[root], self._definitions())
             state.digests[root] = found
         return found
 
-    def _v2_document(self, state: _State) -> object:
-        return openapi_v2.document(state.resources, self._definitions())
+    def _v2_document(self, state: _State) -> dict[str, Any]:
+        own = openapi_v2.document(state.resources, self._definitions())
+        if not state.extensions:
+            return own
+        return merged_v2(own, (each.v2 for _, each in sorted(state.extensions.items())))
 
     def _v2_protobuf(self, state: _State) -> _Document:
         made = state.made.get(_PROTOBUF)
         if made is None:
-            body = openapi_protobuf.encode(openapi_v2.document(state.resources, self._definitions()))
+            body = openapi_protobuf.encode(self._v2_document(state))
             made = state.made[_PROTOBUF] = _Document(body, openapi_v2.PROTOBUF, _digest(body))
         return made
 

@@ -56,8 +56,8 @@ class OwnWrites:
                 raise
 
     async def update(self, resource: Resource, obj: Any, subresource: str) -> None:
-        """Store a cluster's object as it is now, unless somebody changes it: then there is another turn."""
-        made = self.context(resource, "update", obj.metadata.name)
+        """Store an object as it is now, unless somebody changes it: then there is another turn."""
+        made = self.context(resource, "update", obj.metadata.name, obj.metadata.namespace or "")
         with contextlib.suppress(StatusError):
             await self._writer.update(made, lambda _old: codec.copy(obj), subresource=subresource)
 

@@ -84,6 +84,11 @@ class Resource:
         """Its schema as patches ask it."""
         return of_kind(self.kind.gvk) if self.kind.merging is None else self.kind.merging()
 
+    @cached_property
+    def served_node(self) -> SchemaNode:
+        """The same of the version served: without the fields of `newer`."""
+        return of_kind(self.kind.gvk, self.older_version)
+
     @property
     def converts(self) -> bool:
         """Whether objects are stored in another version than this one."""

@@ -33,6 +33,7 @@ from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddres
 from sampan.apiserver.core.aggregation import aggregator, authentication
 from sampan.apiserver.core.aggregation.aggregator import Aggregator
 from sampan.apiserver.core.aggregation.plans import Route, local_services
+from sampan.apiserver.core.aggregation.trust import Trust
 from sampan.apiserver.core.audit.auditor import Auditor
 from sampan.apiserver.core.audit.events import ANNOTATION_DECISION, ANNOTATION_REASON
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
@@ -158,6 +159,8 @@ class ApiServer:
         self._writer = writer
         self._ids = ids
         self._own = OwnWrites(self.resources, writer, clock)
+        trusted = list(authentication.objects(settings.client_ca, settings.front_proxy_ca))
+        self._trust = Trust(self._own, self.resources.of(api.ConfigMap), trusted, clock)
         self._follower = Follower(self.resources, self._custom, writer, self._own, clock)
         self._bodies = bodies
         self._reader = Reader(store, self.cache, clock)
@@ -176,7 +179,7 @@ class ApiServer:
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)
         # The generations of custom kinds that discovery and OpenAPI tell of.
-        self._discovered = self._documented = 0
+        self._discovered = self._documented = self._extended = 0
         self._documents = Documents(self.resources.kinds, settings.version, settings.keys)
         self._tunnels = NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods)
         self._tasks: list[asyncio.Task[None]] = []
@@ -206,6 +209,7 @@ class ApiServer:
             asyncio.create_task(self._keep_flow_objects(), name="upkeep of flow control"),
             asyncio.create_task(self._follower.run(), name="definitions"),
             asyncio.create_task(self.aggregator.run(), name="APIServices"),
+            asyncio.create_task(self._trust.run(), name="trust of extension servers"),
         ]
         self.ready = True
 
@@ -394,6 +398,9 @@ class ApiServer:
             if self._documented != generation:
                 self._documented = generation
                 self._documents.openapi.replace_custom(self._custom.kinds(), self._custom.schemas())
+            if self._extended != self.aggregator.documented:
+                self._extended = self.aggregator.documented
+                self._documents.openapi.replace_extensions(self.aggregator.documents)
         elif self._discovered != generation and path.count("/") <= _DISCOVERY_DEPTH:
             self._discovered = generation
             self._discovery = Discovery(self.resources.kinds, self._custom.kinds())
@@ -494,6 +501,8 @@ class ApiServer:
                 self._dynamic.forget()
             elif change.key.startswith(aggregator.WATCHED):
                 services.append(change.key)
+            elif change.key == authentication.KEY:
+                self._trust.changed.set()
             elif change.value is None and change.key.startswith(_TOKEN_PREFIXES):
                 self.authenticator.forget()
         if services:
@@ -510,12 +519,13 @@ class ApiServer:
             await self.cache.reached(first)
         if not first:
             objects += [*bootstrap.everywhere(), *local_services(dict(self._versions()))]
-        objects += authentication.objects(settings.client_ca, settings.front_proxy_ca)
+        objects += self._trust.objects
         # Nothing can be created in a namespace before it is there. All the rest at once: the store commits
         # together what arrives together, and a disk write for each would take longer than the whole start.
         for wave in (True, False):
             made = (obj for obj in objects if isinstance(obj, api.Namespace) is wave)
             await asyncio.gather(*map(self._own.create_missing, made))
+        await self._trust.once()
         self.aggregator.load()
         if not first:
             await self.aggregator.check(local=True)

@@ -48,7 +48,7 @@ class Relay:
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, tunnel: Tunnel) -> tuple[int, bytes]:
-        """GET from an extension server: status and body. Raises OSError."""
+        """GET from an extension server: status and body. Raises OSError, for too large a body too."""
         headers = [("Accept", "application/json"), *tunnel.headers]
         try:
             async with self._client().get(
@@ -58,7 +58,12 @@ class Relay:
                 server_hostname=tunnel.server_name,
                 allow_redirects=False,
             ) as answer:
-                return answer.status, await answer.content.read(_MAX_FETCH_BYTES)
+                body = bytearray()
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > _MAX_FETCH_BYTES:
+                        raise OSError(f"the answer is larger than {_MAX_FETCH_BYTES} bytes")
+                return answer.status, bytes(body)
         except (aiohttp.ClientError, RuntimeError) as problem:  # RuntimeError: the relay is closed
             raise OSError(str(problem)) from problem
 

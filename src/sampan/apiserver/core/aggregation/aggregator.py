@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from sampan.apiserver.core import status
-from sampan.apiserver.core.aggregation import plans
+from sampan.apiserver.core.aggregation import plans, reading
+from sampan.apiserver.core.aggregation.openapi import Documents
 from sampan.apiserver.core.aggregation.plans import Route
 from sampan.apiserver.core.discovery import AGGREGATED
 from sampan.apiserver.core.request import Request, Response, Tunnel
@@ -52,6 +53,10 @@ class Aggregator:
         self.fetch: Fetch | None = None
         # By group and version. Empty while everything is answered here.
         self.routes: dict[tuple[str, str], Route] = {}
+        # The OpenAPI documents by `apis/GROUP/VERSION`; the generation says when others are there.
+        self.documents: dict[str, Documents] = {}
+        self.documented = 0
+        self._turn = 0
 
     def load(self) -> None:
         """Take in the APIServices as they are now stored."""
@@ -59,6 +64,12 @@ class Aggregator:
         found = filter(None, map(plans.route, objects))
         self.routes = {(each.group, each.version): each for each in found}
         self._merged.clear()
+        if self.documents:
+            roots = {_root(each) for each in self.routes.values()}
+            gone = [root for root in self.documents if root not in roots]
+            for root in gone:
+                del self.documents[root]
+            self.documented += bool(gone)
 
     def follow(self, keys: Sequence[str]) -> None:
         """These keys, of what is watched, changed."""
@@ -134,6 +145,7 @@ class Aggregator:
         """Keep the Available conditions true until cancelled."""
         while True:
             self._changed.clear()
+            self._turn += 1
             await self.check()
             timer = asyncio.ensure_future(self._clock.sleep(CHECK_EVERY_S))
             changed = asyncio.ensure_future(self._changed.wait())
@@ -158,6 +170,8 @@ class Aggregator:
         if corrected is not None:
             with contextlib.suppress(status.StatusError):
                 await self._store_status(corrected)
+        if route is not None and found[0] == "True":
+            await self._read_documents(route)
 
     async def _health(self, route: Route) -> tuple[str, str, str]:
         where = f'"{route.service}" in "{route.namespace}"'
@@ -192,6 +206,26 @@ class Aggregator:
             return "False", "FailedDiscoveryCheck", words
         return "True", "Passed", "all checks passed"
 
+    async def _read_documents(self, route: Route) -> None:
+        """Take in what the server says in OpenAPI. One that says nothing of use keeps what it had said."""
+        root, fetch = _root(route), self.fetch
+        if fetch is None:
+            return
+        known = self.documents.get(root)
+
+        async def ask(place: str) -> tuple[int, bytes]:
+            path, _, query = place.partition("?")
+            return await fetch(self._tunnel(route, path, query, _CHECKER))
+
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                found = await reading.documents(ask, root, route.name, known, self._turn)
+        except (OSError, TimeoutError, ValueError, WebhookFailed):
+            return
+        if found is not None and found != known and (route.group, route.version) in self.routes:
+            self.documents[root] = found
+            self.documented += 1
+
     def _take_resources(self, route: Route, resources: Sequence[Any]) -> None:
         if self._found.get(route.name) != resources:
             self._found[route.name] = resources
@@ -201,6 +235,10 @@ class Aggregator:
 def unavailable() -> status.StatusError:
     """What a client gets whose extension server is down, as kube-aggregator answers."""
     return status.unavailable("service unavailable", 0)
+
+
+def _root(route: Route) -> str:
+    return f"apis/{route.group}/{route.version}"
 
 
 _CHECKER: Final = User("system:kube-aggregator", ("system:masters",))

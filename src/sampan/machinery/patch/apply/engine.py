@@ -59,7 +59,7 @@ def apply(
     Raises ApplyConflict without `force` where another manager's fields would change, ConfigurationRefused
     where `config` does not fit its type, PatchMalformed where it holds managedFields.
     """
-    _check_config(config, schema)
+    check_config(config, schema)
     if not managed:
         managed = _before_first_apply(live, empty or {}, schema, now)
     mine = ManagedEntry(
@@ -126,7 +126,7 @@ def track_update(
     return managers.capped(tuple(left))
 
 
-def _check_config(config: JsonObject, schema: SchemaNode) -> None:
+def check_config(config: JsonObject, schema: SchemaNode) -> None:
     metadata = config.get("metadata")
     if isinstance(metadata, dict) and metadata.get("managedFields"):
         raise PatchMalformed("metadata.managedFields must be nil")
