@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.users import User
-from sampan.client.errors import ApiError
-from sampan.client.transport import Reply
+from sampan.client.errors import ApiError, error_from
+from sampan.client.transport import Bind, Reply
 from sampan.schema import api, codec
 
 
@@ -59,6 +59,11 @@ class DirectTransport:
             closing = getattr(response.chunks, "aclose", None)
             if closing is not None:
                 await closing()
+
+    async def bind_all(self, wanted: Sequence[Bind]) -> list[Exception | None]:
+        """See BindsTogether."""
+        answers = await self._server.bind_together(self._user, self._agent, wanted)
+        return [a if a is None or isinstance(a, Exception) else error_from(a.status, a.body) for a in answers]
 
     async def close(self) -> None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -39,3 +39,20 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Bind(msgspec.Struct, frozen=True):
+    """A pod's binding to a node. With a `uid` only the pod with that uid is meant."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+
+
+class BindsTogether(Protocol):
+    """What a Transport may be able to do beside: carry many bindings at once."""
+
+    async def bind_all(self, wanted: Sequence[Bind]) -> list[Exception | None]:
+        """Bind all of them; None for each pod that is bound, else what went wrong (ApiError if refused)."""
+        ...

@@ -2,17 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from sampan.base.clock import Clock, kube_time
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError
+from sampan.client.transport import Bind, BindsTogether
 from sampan.kinds import registry
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.queue import FIRST_BACKOFF_S, MAX_BACKOFF_S, Key
 from sampan.schema import api
 
 _log = logging.getLogger(__name__)
+
+
+class Binder:
+    """Posts bindings; where the transport can, those of one turn of the event loop together.
+
+    `start` runs what it is given, and ends it with the scheduler.
+    """
+
+    def __init__(self, client: Client, start: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._client = client
+        transport = getattr(client, "transport", None)
+        self._transport: BindsTogether | None = transport if hasattr(transport, "bind_all") else None
+        self._start = start
+        self._waiting: list[tuple[Bind, asyncio.Future[Exception | None]]] = []
+
+    async def post(self, key: Key, uid: str, node: str) -> Exception | None:
+        """Bind the pod; gives what went wrong, if anything."""
+        if self._transport is None:
+            return await post_binding(self._client, key, uid, node)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Exception | None] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._send, self._transport)
+        self._waiting.append((Bind(*key, uid, node), done))
+        return await done
+
+    def _send(self, transport: BindsTogether) -> None:
+        batch, self._waiting = self._waiting, []
+        self._start(self._carry(transport, batch))
+
+    async def _carry(
+        self, transport: BindsTogether, batch: list[tuple[Bind, asyncio.Future[Exception | None]]]
+    ) -> None:
+        answers: list[Exception | None]
+        try:
+            answers = await transport.bind_all([bind for bind, _ in batch])
+        except Exception as problem:  # whatever it is, the room must not stay taken for good
+            answers = [problem] * len(batch)
+        for (_, done), answer in zip(batch, answers, strict=True):
+            if not done.done():
+                done.set_result(answer)
 
 
 async def post_binding(client: Client, key: Key, uid: str, node: str) -> Exception | None:

@@ -23,7 +23,7 @@ from sampan.client.errors import ApiError
 from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
 from sampan.scheduler import extended
-from sampan.scheduler.binding import is_bound, post_binding, preempt
+from sampan.scheduler.binding import Binder, is_bound, preempt
 from sampan.scheduler.claims import Work
 from sampan.scheduler.configuration import Configuration
 from sampan.scheduler.cycle import Decision, Engine, Profile, without
@@ -108,6 +108,7 @@ class Scheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching = Watching(informers, self.queue, self.engines, self.world, self._wake.set, self._rank)
         self._pods = self._watching.pods
+        self._binder = Binder(client, self._start)
         self._teller = Teller(client, clock, self._pods.cache, self._recorder)
         self._prebind = PreBind(client, clock, self.world)
         self._reserving = Reserving(client, clock, self.world)
@@ -482,7 +483,7 @@ class Scheduler:
     async def _post_binding(self, pod: PodInfo, node: str) -> Exception | None:
         if self._extenders is not None and (binder := self._extenders.binder(pod)) is not None:
             return await self._extenders.bind(binder, pod, node)
-        return await post_binding(self._client, pod.key, pod.uid, node)
+        return await self._binder.post(pod.key, pod.uid, node)
 
     def _unbound(self, waiting: Waiting, problem: Exception, refused_by: str = "") -> None:
         """Give the room back; the pod is tried after its back-off, or when `refused_by` may think anew."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -15,6 +15,8 @@ from sampan.base.ids import RandomIds
 from sampan.client.cache import Cache, key_of
 from sampan.client.client import Listed
 from sampan.client.errors import ApiError
+from sampan.client.transport import Bind
+from sampan.scheduler.binding import post_binding
 from sampan.scheduler.requests import demand
 from sampan.scheduler.shell import Scheduler
 from sampan.scheduler.table import NodeTable
@@ -75,10 +77,24 @@ class Watched:
         self._late.popleft()
 
 
+class Together:
+    """A transport that carries bindings together; each still waits for an answer of its own."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.carried: list[int] = []
+
+    async def bind_all(self, wanted: Sequence[Bind]) -> list[Exception | None]:
+        self.carried.append(len(wanted))
+        posts = [post_binding(cast(Any, self._world), (b.namespace, b.name), b.uid, b.node) for b in wanted]
+        return list(await asyncio.gather(*posts))
+
+
 class World:
     """The API server's side: what is true, and bindings that wait for an answer."""
 
-    def __init__(self, seed: int, *, pod_groups: bool = False) -> None:
+    def __init__(self, seed: int, *, pod_groups: bool = False, together: bool = False) -> None:
+        self.transport = Together(self) if together else None
         self.kinds: dict[type[Any], Watched] = {}
         self.pods, self.nodes = self.of(api.Pod), self.of(api.Node)
         self.claims, self.volumes = self.of(api.PersistentVolumeClaim), self.of(api.PersistentVolume)

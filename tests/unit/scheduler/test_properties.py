@@ -15,7 +15,7 @@ PORTS = (0, 0, 80, 81)
 
 
 async def play(seed: int, operations: list[tuple[Any, ...]], *, volumes: bool = False) -> None:
-    world = World(seed)
+    world = World(seed, together=seed % 2 == 1)
     if volumes:
         add_volumes(world)
     for name in ("n1", "n2"):

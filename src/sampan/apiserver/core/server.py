@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -38,6 +38,7 @@ from sampan.apiserver.core.audit.auditor import Auditor
 from sampan.apiserver.core.audit.events import ANNOTATION_DECISION, ANNOTATION_REASON
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
+from sampan.apiserver.core.bindings import Together
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import context, quoted_warning
 from sampan.apiserver.core.custom.follower import Follower
@@ -68,6 +69,7 @@ from sampan.apiserver.core.webhooks.services import ServiceAddresses as WebhookS
 from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
+from sampan.client.transport import Bind
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
 from sampan.schema import api
@@ -176,6 +178,9 @@ class ApiServer:
         self.audit: Auditor | None = None
         self._modifier = Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids))
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
+        self._together = Together(
+            self.resources, writer, chain, quotas, self.authorizer, self.flow, self.metrics, clock
+        )
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)
         # The generations of custom kinds that discovery and OpenAPI tell of.
@@ -238,6 +243,13 @@ class ApiServer:
         if request.audit is not None and self.audit is not None:
             self.audit.end(request, response)
         return response
+
+    async def bind_together(
+        self, user: User, agent: str, wanted: Sequence[Bind]
+    ) -> list[Response | Exception | None]:
+        """Many bindings of one scheduler in this process: None for each that is made, else the refusal."""
+        alone = self.audit is not None
+        return await self._together.bind(user, agent, wanted, self.handle, alone=alone)
 
     async def _answered(self, request: Request) -> Response:
         try:

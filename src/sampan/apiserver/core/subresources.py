@@ -11,6 +11,7 @@ from sampan.apiserver.core import evictions, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.subject import Foreign
 from sampan.apiserver.core.authn import Authenticator
+from sampan.apiserver.core.bindings import binding_of
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.modify import propagation_of, take_dry_run
@@ -131,39 +132,7 @@ class Subresources:
         if not node or (binding.target is not None and binding.target.kind not in (None, "", "Node")):
             raise status.bad_request("binding.target.name must name a Node")
 
-        def change(current: api.Pod) -> api.Pod:
-            # Shares with the old pod what a binding does not touch.
-            replace = msgspec.structs.replace
-            pod = replace(
-                current,
-                metadata=replace(current.metadata, annotations=dict(current.metadata.annotations)),
-                spec=replace(current.spec),
-                status=replace(current.status),
-            )
-            name = pod.metadata.name or ""
-            if pod.metadata.deletionTimestamp is not None:
-                raise status.conflict(
-                    context.resource.kind, name, f"pod {name} is being deleted, cannot be assigned to a host"
-                )
-            if pod.spec.nodeName:
-                why = f"pod {name} is already assigned to node {pod.spec.nodeName!r}".replace("'", '"')
-                raise status.conflict(context.resource.kind, name, why)
-            if pod.spec.schedulingGates:
-                why = f"pod {name} has non-empty .spec.schedulingGates"
-                raise status.conflict(context.resource.kind, name, why)
-            pod.spec.nodeName = node
-            pod.status.nominatedNodeName = None  # the promise is kept
-            pod.metadata.annotations.update(binding.metadata.annotations)
-            condition = api.PodCondition(
-                type="PodScheduled",
-                status="True",
-                lastTransitionTime=context.now,
-                observedGeneration=pod.metadata.generation,
-            )
-            kept = [c for c in pod.status.conditions if c.type != "PodScheduled"]
-            pod.status.conditions = [*kept, condition]
-            return pod
-
+        change = binding_of(node, binding.metadata.annotations, context.now, context.resource.kind)
         await self._writer.update(context, change, subresource="binding", uid=binding.metadata.uid or "")
         return status.success(code=201)
 

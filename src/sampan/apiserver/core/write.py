@@ -394,6 +394,33 @@ class Writer:
             self.timed(perf_counter() - began_s)
         return outcome
 
+    async def commit_each(
+        self, writes: Sequence[tuple[Sequence[Guard], Sequence[Op]]]
+    ) -> list[Committed | Conflict | StatusError]:
+        """Commit writes that have nothing to do with each other at the same time, each for itself."""
+        if not writes:
+            return []
+        began_s = perf_counter()
+        commits = (self._store.commit(guards, ops) for guards, ops in writes)
+        outcomes: list[Committed | Conflict | StatusError] = []
+        for found in await asyncio.gather(*commits, return_exceptions=True):
+            if isinstance(found, SampanError):
+                outcomes.append(status.unavailable(str(found)))
+            elif isinstance(found, BaseException):
+                raise found
+            else:
+                outcomes.append(found)
+        last = max((o.revision for o in outcomes if not isinstance(o, StatusError)), default=0)
+        try:
+            await self._cache.reached(last)
+        except SampanError as refused:
+            return [status.unavailable(str(refused)) for _ in outcomes]
+        if self.timed is not None:
+            took_s = perf_counter() - began_s
+            for _ in outcomes:
+                self.timed(took_s)
+        return outcomes
+
     async def _commit_fenced(
         self, guards: Sequence[Guard], ops: Sequence[Op], fence: Fence
     ) -> Committed | Conflict:
