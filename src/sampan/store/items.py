@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from sys import intern
+from typing import Any, Final
 
 import msgspec
 
@@ -31,8 +33,12 @@ def respliced(data: bytes, revision: int) -> bytes:
     return b"%b%d%b" % (data[:start], revision, data[data.index(b'"', start) :])
 
 
+# Sets of labels that are remembered: most objects have those of many others.
+_REMEMBERED_LABELS: Final = 4_096
+
+
 class _Metadata(msgspec.Struct):
-    labels: dict[str, str] | None = None
+    labels: msgspec.Raw = msgspec.Raw()
 
 
 class _Labelled(msgspec.Struct):
@@ -40,6 +46,36 @@ class _Labelled(msgspec.Struct):
 
 
 _labels = msgspec.json.Decoder(_Labelled)
+_label_set = msgspec.json.Decoder(dict[str, str] | None)
+
+
+@lru_cache(maxsize=_REMEMBERED_LABELS)
+def _read_labels(data: bytes) -> Mapping[str, str]:
+    return (_label_set.decode(data) if data else None) or {}
+
+
+class Fields(Mapping[str, str]):
+    """Fields by name in little memory: the names are one dictionary for all objects of a kind."""
+
+    __slots__ = ("_places", "_values")
+
+    def __init__(self, places: Mapping[str, int], values: Iterable[str]) -> None:
+        """`places` gives where each name's value stands in `values`."""
+        self._places = places
+        self._values = tuple(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[self._places[name]]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        place = self._places.get(name)
+        return default if place is None else self._values[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 class Item:
@@ -68,7 +104,7 @@ class Item:
     @property
     def labels(self) -> Mapping[str, str]:
         if self._labels is None:
-            self._labels = _labels.decode(self.data).metadata.labels or {}
+            self._labels = _read_labels(bytes(_labels.decode(self.data).metadata.labels))
         return self._labels
 
     def fields(self, describe: Callable[[Item], Mapping[str, str]]) -> Mapping[str, str]:
@@ -135,4 +171,5 @@ def names_of(key: str) -> tuple[str, str]:
     """Namespace ("" where there is none) and name of the object with this key."""
     rest = key[key.index("/", key.index("/", len(ROOT)) + 1) + 1 :]
     namespace, slash, name = rest.partition("/")
-    return (namespace, name) if slash else ("", rest)
+    # Thousands of objects name the same namespace.
+    return (intern(namespace), name) if slash else ("", rest)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sampan.store.backend import Batch, Compacted, Delete, Guard, KeyRange, Put, StoreUnavailable
-from sampan.store.items import Item, render_json, respliced, splice
+from sampan.store.items import Fields, Item, render_json, respliced, splice
 from sampan.store.memory import MemoryStore
 from sampan.store.watchcache import KindCache, WatchCache, Watcher
 
@@ -53,6 +53,31 @@ def test_the_revision_goes_in_and_can_be_replaced() -> None:
     assert msgspec.json.decode(shown)["metadata"]["resourceVersion"] == "12"
     assert respliced(shown, 345) == splice(stored, 345)
     assert respliced(respliced(shown, 345), 12) == shown
+
+
+def test_objects_with_the_same_labels_and_namespace_share_them() -> None:
+    one, two, other = (
+        Item(f"{PODS}default/{name}", value(name, **labels), 1, 1)
+        for name, labels in (("x", {"app": "web"}), ("y", {"app": "web"}), ("z", {"app": "db"}))
+    )
+    assert dict(one.labels) == {"app": "web"}
+    assert one.labels is two.labels
+    assert dict(other.labels) == {"app": "db"}
+    assert one.namespace is two.namespace
+
+
+@pytest.mark.parametrize("metadata", [{}, {"labels": None}, {"labels": {}}])
+def test_an_object_may_have_no_labels(metadata: dict[str, Any]) -> None:
+    stored = msgspec.json.encode({"metadata": {"resourceVersion": "", **metadata}})
+    assert dict(Item(PODS + "a/x", stored, 1, 1).labels) == {}
+
+
+def test_fields_are_a_mapping() -> None:
+    fields = Fields({"metadata.name": 0, "spec.nodeName": 1}, ("x", "n1"))
+    assert dict(fields) == {"metadata.name": "x", "spec.nodeName": "n1"}
+    assert (fields.get("spec.nodeName"), fields.get("other", ""), len(fields)) == ("n1", "", 2)
+    with pytest.raises(KeyError):
+        fields["other"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from sys import intern
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -23,7 +24,7 @@ from sampan.schema import codec
 from sampan.schema.definitions import NEWEST, load
 from sampan.schema.newer import Newer, newer_fields
 from sampan.schema.nodes import of_kind
-from sampan.store.items import Item, Match, Render
+from sampan.store.items import Fields, Item, Match, Render
 from sampan.store.watchcache import KindCache, WatchCache
 
 Convert = Callable[[Any], Any]
@@ -157,14 +158,17 @@ class Resource:
 
     def fields(self, item: Item) -> Mapping[str, str]:
         """What field selectors can ask about an item."""
-        found = {"metadata.name": item.name}
-        if self.kind.namespaced:
-            found["metadata.namespace"] = item.namespace
+        found = [item.name, item.namespace]
         if self.kind.field_selectors:
             obj = self.decode_stored(item.data)
-            for name, value in self.kind.field_selectors.items():
-                found[name] = value(obj)
-        return found
+            # Few nodes and phases are those of many pods.
+            found += [intern(value(obj)) for value in self.kind.field_selectors.values()]
+        return Fields(self._field_places, found)
+
+    @cached_property
+    def _field_places(self) -> dict[str, int]:
+        names = ("metadata.name", "metadata.namespace", *self.kind.field_selectors)
+        return {name: place for place, name in enumerate(names)}
 
     def match(self, labels: Selector | None, fields: FieldSelector | None, name: str = "") -> Match | None:
         """A predicate over items, or None where everything matches.

@@ -34,7 +34,7 @@ from sampan.store.sqlite.file import Lock, LogFile, load, prepare, write_snapsho
 from sampan.store.sqlite.writer import Writer
 
 # Values kept in memory, of those the latest written: `previous` of most changes, and most reads.
-MAX_CACHED_BYTES = 64 << 20
+MAX_CACHED_BYTES = 16 << 20
 # Values that are read from the file before other tasks get their turn. They are read on the event loop:
 # SQLite lets go of the interpreter lock for every row, and a thread that must win it back from a busy loop
 # waits up to the interpreter's switch interval (5 ms) each time, where the row itself takes 2 us.
