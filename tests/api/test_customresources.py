@@ -427,6 +427,32 @@ async def test_rules_that_are_no_rules(api: Api) -> None:
 
 
 @served
+async def test_rules_that_may_cost_too_much(api: Api) -> None:
+    dear = definition()
+    spec = dear["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    listed = {"type": "array", "items": {"type": "string"}}
+    rules = [{"rule": "self.all(a, self.all(b, a == b))"}]
+    spec["properties"] = {**spec["properties"], "names": {**listed, "x-kubernetes-validations": rules}}
+    message = (await api.post(CRDS, dear)).refused(422, "Invalid")
+    at = "spec.versions[0].schema.openAPIV3Schema"
+    rule = f"{at}.properties[spec].properties[names].x-kubernetes-validations[0].rule"
+    assert (
+        f"{rule}: Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try" in message
+    )
+    assert f"{rule}: Forbidden: contributed to estimated rule cost total exceeding cost limit" in message
+    assert f"{at}: Forbidden: x-kubernetes-validations estimated rule cost total for entire" in message
+    # What is stored may be written again with its schema; a new schema is looked at.
+    spec["properties"]["names"] = listed
+    made = await define(api, dear)
+    changed = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    changed["names"]["x-kubernetes-validations"] = rules
+    assert "more than 100x" in (await api.put(f"{CRDS}/crontabs.stable.example.com", made)).message
+    changed["names"]["maxItems"] = 10
+    changed["names"]["items"]["maxLength"] = 10
+    (await api.put(f"{CRDS}/crontabs.stable.example.com", made)).ok()
+
+
+@served
 async def test_who_may_do_what(api: Api) -> None:
     await define(api)
     (await api.post(TABS, tab())).ok(201)

@@ -92,7 +92,7 @@ def compile_error(expression: str, *, optional_old_self: bool = False) -> str:
     from sampan.machinery import cel
 
     try:
-        cel.compile(expression, _variables(optional_old_self))
+        cel.compile(expression, variables(optional_old_self))
     except cel.CompileError as problem:
         return str(problem)
     return ""
@@ -151,18 +151,18 @@ def _one(
             return
     elif unchanged:
         return
-    variables = {"self": activation(value, node)}
+    seen = {"self": activation(value, node)}
     if rule.optional_old_self:
         known = cel.Optional(False) if old is NO_OLD else cel.Optional(True, activation(old, node))
-        variables["oldSelf"] = known
+        seen["oldSelf"] = known
     else:
-        variables["oldSelf"] = None if old is NO_OLD else activation(old, node)
+        seen["oldSelf"] = None if old is NO_OLD else activation(old, node)
     shown = _type_of(node)
     if budget.left <= 0:
         return
     try:
-        program = cel.compile(rule.rule, _variables(rule.optional_old_self))
-        holds, cost = program.measured(variables, min(cel.PER_CALL_LIMIT, budget.left))
+        program = cel.compile(rule.rule, variables(rule.optional_old_self))
+        holds, cost = program.measured(seen, min(cel.PER_CALL_LIMIT, budget.left))
         budget.left -= cost
     except cel.CostExceeded:
         budget.left = 0
@@ -179,19 +179,19 @@ def _one(
         return
     where = f"{at}{rule.field_path}" if at else rule.field_path.removeprefix(".")
     kind = REASONS.get(rule.reason, field.INVALID)
-    message = _message(rule, variables, budget)
+    message = _message(rule, seen, budget)
     yield FieldError(kind, where or "<nil>", "" if kind == field.REQUIRED else shown, message)
 
 
-def _message(rule: Rule, variables: Mapping[str, Any], budget: _Budget) -> str:
+def _message(rule: Rule, seen: Mapping[str, Any], budget: _Budget) -> str:
     """What messageExpression makes, where it makes a line of text; else the rule's own words."""
     from sampan.machinery import cel
 
     if not rule.message_expression:
         return rule.words
     try:
-        program = cel.compile(rule.message_expression, _variables(rule.optional_old_self))
-        text, cost = program.measured(variables, max(min(cel.PER_CALL_LIMIT, budget.left), 1))
+        program = cel.compile(rule.message_expression, variables(rule.optional_old_self))
+        text, cost = program.measured(seen, max(min(cel.PER_CALL_LIMIT, budget.left), 1))
         budget.left -= cost
     except (cel.CelError, cel.CompileError):
         return rule.words
@@ -199,7 +199,8 @@ def _message(rule: Rule, variables: Mapping[str, Any], budget: _Budget) -> str:
     return text.strip() if is_line else rule.words
 
 
-def _variables(optional_old_self: bool) -> dict[str, str]:
+def variables(optional_old_self: bool) -> dict[str, str]:
+    """What rules and messages see, with the types that the checker takes it for."""
     # Objects are maps to the checker: which fields there are is seen when a rule runs.
     return {"self": "dyn", "oldSelf": "optional_type<dyn>" if optional_old_self else "dyn"}
 

@@ -9,7 +9,7 @@ import msgspec
 from sampan.kinds.custom.definition import CLEANUP
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.admissionregistration.webhooks import client_config_errors
-from sampan.kinds.groups.apiextensions.versions import versions_errors
+from sampan.kinds.groups.apiextensions.versions import cost_errors, versions_errors
 from sampan.kinds.groups.cells import NAME_AND_CREATED_AT, is_true
 from sampan.kinds.groups.checks import METADATA, SPEC, STATUS
 from sampan.kinds.kind import CLUSTER, Kind
@@ -180,7 +180,7 @@ def validate_update(new: Any, old: Any) -> list[FieldError]:
     if is_true(old.status.conditions, "Established"):
         errors += checks.immutable(new.spec.scope, old.spec.scope, SPEC["scope"])
         errors += checks.immutable(new_names.kind, old_names.kind, SPEC["names"]["kind"])
-    return errors
+    return errors + cost_errors(new, old)
 
 
 KIND: Final = Kind(
@@ -195,6 +195,7 @@ KIND: Final = Kind(
     generation=True,
     default=default,
     validate=validate,
+    validate_create=cost_errors,
     validate_update=validate_update,
     prepare_create=prepare_create,
     prepare_update=prepare_update,

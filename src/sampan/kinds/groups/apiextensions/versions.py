@@ -137,6 +137,22 @@ def _column_errors(shown: Any, path: Path) -> list[FieldError]:
     return errors
 
 
+def cost_errors(new: Any, old: Any | None = None) -> list[FieldError]:
+    """Rules that may cost too much, in the versions whose schemas are not as they were in `old`."""
+    before = {} if old is None else {each.name: each.schema for each in old.spec.versions}
+    errors: list[FieldError] = []
+    for position, version in enumerate(new.spec.versions):
+        if version.schema is None or version.schema == before.get(version.name):
+            continue
+        schema = version.schema.openAPIV3Schema
+        if schema is not None and b'"x-kubernetes-validations"' in codec.encode(schema):
+            from sampan.kinds.custom import costs  # late: few definitions have rules
+
+            at = Path("spec")["versions"][position]["schema"]["openAPIV3Schema"]
+            errors += costs.schema_errors(codec.to_builtins(schema), at)
+    return errors
+
+
 def schema_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
     """Every error in the outline of a version's schema (as plain JSON values)."""
     errors: list[FieldError] = []
