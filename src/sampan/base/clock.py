@@ -106,7 +106,7 @@ def kube_time(moment: datetime) -> datetime:
 
 def micro_time(moment: datetime) -> str:
     """`moment` as metav1.MicroTime is written: always six digits (client-go parses no other form)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def parse_micro_time(text: str) -> datetime:

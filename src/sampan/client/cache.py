@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast
@@ -38,6 +39,22 @@ def _controllers(obj: Any) -> Iterable[str]:
     return (owner.uid,) if owner is not None else ()
 
 
+class Order(Generic[T]):
+    """An index that is asked who comes before whom: `places(obj)` gives groups, and the place in each.
+
+    Places are tuples that compare with each other; no two objects of a group have the same.
+    """
+
+    def __init__(self, places: Callable[[T], Iterable[tuple[str, tuple[str, ...]]]]) -> None:
+        self._places = places
+
+    def __call__(self, obj: T) -> Iterable[str]:
+        return (group for group, _ in self._places(obj))
+
+    def places(self, obj: T) -> Iterable[tuple[str, tuple[str, ...]]]:
+        return self._places(obj)
+
+
 class Cache(Generic[T]):
     """Objects as the server last showed them. They are shared: never change one in place.
 
@@ -50,6 +67,8 @@ class Cache(Generic[T]):
         self._seen_at: dict[Key, datetime] = {}
         self._functions: dict[str, Index[T]] = {NAMESPACE: _namespaces, CONTROLLER: _controllers}
         self._indexes: dict[str, dict[str, dict[Key, T]]] = {NAMESPACE: {}, CONTROLLER: {}}
+        # Of indexes that are an Order: the places that are taken in each group, sorted.
+        self._orders: dict[str, tuple[Order[T], dict[str, list[tuple[str, ...]]]]] = {}
         for name, function in (indexes or {}).items():
             self.add_index(name, function)
 
@@ -78,6 +97,15 @@ class Cache(Generic[T]):
         """How many objects `by_index` would give."""
         return len(self._indexes[index].get(value, ()))
 
+    def before(self, index: str, group: str, place: tuple[str, ...]) -> int:
+        """How many objects of the group come before `place`. Raises KeyError where it is no Order."""
+        return bisect_left(self._orders[index][1].get(group, ()), place)
+
+    def last(self, index: str, group: str) -> tuple[str, ...] | None:
+        """The last place that is taken in the group."""
+        taken = self._orders[index][1].get(group)
+        return taken[-1] if taken else None
+
     def by_namespace(self, namespace: str) -> list[T]:
         return self.by_index(NAMESPACE, namespace)
 
@@ -100,6 +128,8 @@ class Cache(Generic[T]):
             return
         self._functions[name] = function
         self._indexes[name] = {}
+        if isinstance(function, Order):
+            self._orders[name] = function, {}
         for key, obj in self._objects.items():
             self._enter(name, key, obj)
 
@@ -131,6 +161,10 @@ class Cache(Generic[T]):
         index = self._indexes[name]
         for value in self._functions[name](obj):
             index.setdefault(value, {})[key] = obj
+        if name in self._orders:
+            order, groups = self._orders[name]
+            for group, place in order.places(obj):
+                insort(groups.setdefault(group, []), place)
 
     def _leave_all(self, key: Key, old: T) -> None:
         uid = cast(Any, old).metadata.uid
@@ -144,3 +178,9 @@ class Cache(Generic[T]):
                     held.pop(key, None)
                     if not held:
                         del index[value]
+        for order, groups in self._orders.values():
+            for group, place in order.places(old):
+                taken = groups[group]
+                del taken[bisect_left(taken, place)]
+                if not taken:
+                    del groups[group]

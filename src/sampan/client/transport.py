@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -14,6 +14,25 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@runtime_checkable
+class InProcess(Protocol):
+    """What a transport may offer beside requests, where the server is in this process."""
+
+    @property
+    def changes_in_place(self) -> bool:
+        """Whether `change` may be called now."""
+        ...
+
+    async def change(self, path: str, make: Callable[[Any], Any]) -> Reply:
+        """A PATCH of what `path` names that needs no patch to be written out, read and merged.
+
+        `make` gives the new object for the stored one. It must leave that as it is, share nothing with it
+        that is changed in either, and may be called again where others write at the same moment. Everything
+        else is as with any PATCH: authorization, admission, validation, events.
+        """
+        ...
 
 
 class Transport(Protocol):

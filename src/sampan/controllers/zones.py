@@ -7,13 +7,13 @@ well be the network's), and not at all where no node of the cluster is ready (th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from sampan.client.cache import Cache
+from sampan.client.cache import Cache, Index, Order
 from sampan.controllers.taints import MANAGED_NO_EXECUTE, NO_EXECUTE, is_ready
 from sampan.schema import api
 
@@ -30,6 +30,7 @@ FULL: Final = "FullDisruption"
 # The names of the indexes below.
 BY_READINESS: Final = "readiness"
 DRIVEN: Final = "driven"
+WAITING: Final = "waiting"
 READY: Final = "ready"
 SILENT: Final = "silent"
 
@@ -61,12 +62,25 @@ def by_readiness(node: api.Node) -> Iterable[str]:
     return word, f"{word} in {of(node)}"
 
 
-def driven(node: api.Node) -> Iterable[str]:
-    """For the index `DRIVEN`: the zone, for nodes that have a NoExecute taint of ours."""
-    return (of(node),) if has_driven(node) is not None else ()
+def _driven(node: api.Node) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """For the order `DRIVEN`: the zone's nodes that have a NoExecute taint of ours, by its time."""
+    taint = has_driven(node)
+    if taint is None:
+        return ()
+    at = taint.timeAdded.isoformat() if taint.timeAdded is not None else ""
+    return ((of(node), (at, node.metadata.name or "")),)
 
 
-INDEXES: Final = {BY_READINESS: by_readiness, DRIVEN: driven}
+def _waiting(node: api.Node) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """For the order `WAITING`: the zone's silent nodes without such a taint, the longest silent first."""
+    return () if is_ready(node) or has_driven(node) is not None else ((of(node), _place(node)),)
+
+
+INDEXES: Final[Mapping[str, Index[api.Node]]] = {
+    BY_READINESS: by_readiness,
+    DRIVEN: Order(_driven),
+    WAITING: Order(_waiting),
+}
 
 
 def has_driven(node: api.Node) -> api.Taint | None:
@@ -109,25 +123,17 @@ def due(zone: Zone, now: datetime) -> datetime | None:
 def look_up(nodes: Cache[api.Node], node: api.Node) -> Zone:
     """The node's zone as the cache shows it; needs `INDEXES`."""
     name = of(node)
-    times = [
-        taint.timeAdded for one in nodes.by_index(DRIVEN, name) if (taint := has_driven(one)) is not None
-    ]
+    last = nodes.last(DRIVEN, name)
     return Zone(
         ready=nodes.count(BY_READINESS, f"{READY} in {name}"),
         silent=nodes.count(BY_READINESS, f"{SILENT} in {name}"),
         any_ready=nodes.count(BY_READINESS, READY) > 0,
-        driven_at=max((time for time in times if time is not None), default=None),
-        before=0 if has_driven(node) is not None else _before(nodes, node, name),
+        driven_at=datetime.fromisoformat(last[0]) if last is not None and last[0] else None,
+        before=0 if has_driven(node) is not None else nodes.before(WAITING, name, _place(node)),
     )
 
 
-def _before(nodes: Cache[api.Node], node: api.Node, zone: str) -> int:
-    ours = _order(node)
-    silent = nodes.by_index(BY_READINESS, f"{SILENT} in {zone}")
-    return sum(has_driven(one) is None and _order(one) < ours for one in silent)
-
-
-def _order(node: api.Node) -> tuple[str, str]:
+def _place(node: api.Node) -> tuple[str, str]:
     """Those that have been silent for longest come first."""
     ready = next((c for c in node.status.conditions if c.type == "Ready"), None)
     since = ready.lastTransitionTime if ready is not None else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -196,12 +198,20 @@ def _comparable(held: api.NodeStatus, ours: api.NodeStatus) -> api.NodeStatus:
     )
 
 
+def _renewed(owner_uid: str, duration_s: int, now: datetime, lease: api.Lease) -> api.Lease:
+    meta = replace(lease.metadata)
+    return new_lease(meta.name or "", owner_uid, duration_s, now, replace(lease, metadata=meta))
+
+
 async def renew_lease(
     client: Client, node_name: str, owner_uid: str, duration_s: int, clock: Clock, held: api.Lease | None
 ) -> api.Lease:
     """Renew the node's Lease, making it if need be. Raises ApiError."""
     if held is not None:
         try:
+            make = partial(_renewed, owner_uid, duration_s, clock.now())
+            if await client.change(api.Lease, node_name, LEASE_NAMESPACE, make):
+                return held
             return await client.update(new_lease(node_name, owner_uid, duration_s, clock.now(), held))
         except ApiError as error:
             if not (is_conflict(error) or is_not_found(error)):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import msgspec
 
 from sampan.base.clock import Clock
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError, is_conflict, is_not_found
+from sampan.machinery.patch.ordering import merge_order
 from sampan.node.names import PodKey
 from sampan.schema import api, codec
 
@@ -25,6 +27,8 @@ _OWNED: Final = ("reason", "message", "podIP", "startTime", "observedGeneration"
 _OWNED_IN_CONDITIONS: Final = ("reason", "message")
 # Lists that would be merged by their key, so that an old address would stay.
 _REPLACED: Final = ("podIPs", "hostIPs")
+# What is not said in a patch.
+_ABSENT: Final[tuple[object, ...]] = (None, [], {})
 
 
 def status_patch(uid: str, before: api.PodStatus, status: api.PodStatus) -> dict[str, Any]:
@@ -44,6 +48,48 @@ def status_patch(uid: str, before: api.PodStatus, status: api.PodStatus) -> dict
         if getattr(before, name) and getattr(before, name) != getattr(status, name):
             patch[name] = [{"$patch": "replace"}, *patch.get(name, ())]
     return {"metadata": {"uid": uid}, "status": patch}
+
+
+def with_status(uid: str, status: api.PodStatus, pod: api.Pod) -> api.Pod:
+    """The pod with `status`: what `status_patch` makes of it, without a patch.
+
+    Raises nothing; the uid makes the server refuse where the pod is another one.
+    """
+    before = pod.status
+    changes = {
+        name: value
+        for name in status.__struct_fields__
+        if (value := getattr(status, name)) not in _ABSENT or name in _OWNED or name in _REPLACED
+    }
+    changes["conditions"] = _merged_conditions(before.conditions, status.conditions)
+    metadata = msgspec.structs.replace(pod.metadata, uid=uid)
+    return msgspec.structs.replace(pod, metadata=metadata, status=msgspec.structs.replace(before, **changes))
+
+
+def _merged_conditions(
+    before: list[api.PodCondition], wanted: list[api.PodCondition]
+) -> list[api.PodCondition]:
+    """By type, in the order in which a strategic merge puts them."""
+    known = {condition.type: condition for condition in before}
+    ours = {condition.type for condition in wanted}
+    merged = [_merged_condition(known.get(condition.type), condition) for condition in wanted]
+    if ours.issuperset(known):
+        return merged
+    made = {condition.type: condition for condition in merged}
+    everything: Any = [made.pop(c.type, c) for c in before] + list(made.values())
+    placed: Any = merge_order(everything, cast(Any, wanted), cast(Any, before), lambda c: cast(Any, c).type)
+    return cast(list[api.PodCondition], placed)
+
+
+def _merged_condition(before: api.PodCondition | None, wanted: api.PodCondition) -> api.PodCondition:
+    if before is None:
+        return msgspec.structs.replace(wanted)
+    changes = {
+        name: value
+        for name in wanted.__struct_fields__
+        if (value := getattr(wanted, name)) is not None or name in _OWNED_IN_CONDITIONS
+    }
+    return msgspec.structs.replace(before, **changes)
 
 
 class _Pending(msgspec.Struct):
@@ -108,8 +154,12 @@ class StatusWriter:
 
     async def _patch(self, entry: _Pending, status: api.PodStatus) -> None:
         key = entry.key
-        patch = status_patch(key.uid, entry.before, status)
         async with self._writers:
+            make = partial(with_status, key.uid, status)
+            if await self._client.change(api.Pod, key.name, key.namespace, make, subresource="status"):
+                self.written += 1
+                return
+            patch = status_patch(key.uid, entry.before, status)
             pod = await self._client.patch(
                 api.Pod, key.name, key.namespace, patch, patch_type=STRATEGIC, subresource="status"
             )

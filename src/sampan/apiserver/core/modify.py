@@ -76,7 +76,7 @@ class Modifier:
 
     async def patch(self, request: Request, context: Context, tables: Tables) -> Response:
         resource, target = context.resource, context.target
-        change = patched(request, context, media_of(request), self._bodies)
+        change = request.change or patched(request, context, media_of(request), self._bodies)
         if creates(request, context):
             fresh = resource.struct(kind=resource.kind.kind, apiVersion=resource.api_version)
             fresh.metadata.name = target.name

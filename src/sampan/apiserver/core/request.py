@@ -22,6 +22,9 @@ class Request(msgspec.Struct, kw_only=True):
     query_lists: Mapping[str, list[str]] = msgspec.field(default_factory=dict)
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
+    # In place of the body of a PATCH, from a caller in the same process: makes the new object from the old
+    # one, which it leaves as it is.
+    change: Callable[[Any], Any] | None = None
     # Set when the caller has proved who it is by other means: a client certificate, or a direct call.
     user: User | None = None
     # Where the client reached this server ("127.0.0.1:6443"), for answers that name it.

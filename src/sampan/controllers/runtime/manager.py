@@ -63,6 +63,7 @@ class Running:
         self._clock = clock
         self._informers = informers
         self._everything = everything
+        self._caches: dict[type[Any], Cache[Any]] = {}
         self._failures: dict[Hashable, Failure] = {}
         # By key: about whom (uid), reason and message of what holds now.
         self._notices: dict[Hashable, frozenset[tuple[str, str, str]]] = {}
@@ -73,10 +74,13 @@ class Running:
     # -- Caches ------------------------------------------------------------------------------------
 
     def of(self, kind: type[T]) -> Cache[T]:
-        informer = self._informers.find(resource_of(kind))
-        if informer is None:
-            raise KeyError(f"the {self.controller.name} controller does not watch {kind.__name__}")
-        return informer.cache
+        cache = self._caches.get(kind)
+        if cache is None:
+            informer = self._informers.find(resource_of(kind))
+            if informer is None:
+                raise KeyError(f"the {self.controller.name} controller does not watch {kind.__name__}")
+            cache = self._caches[kind] = informer.cache
+        return cache
 
     def failure(self, key: Hashable) -> Failure | None:
         return self._failures.get(key)

@@ -1,0 +1,154 @@
+"""A status that is put in place says what its patch says, and goes through all that a patch goes through."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from sampan.base.clock import SimulatedClock, micro_time
+from sampan.client.errors import ApiError
+from sampan.kinds import registry
+from sampan.machinery.patch import strategic
+from sampan.node.names import PodKey
+from sampan.node.status_writer import StatusWriter, status_patch, with_status
+from sampan.schema import api, codec
+from sampan.schema.nodes import of_kind
+from sampan.testing import Cluster
+from tests.unit.node.fakes import FakeApi, make_pod, pod_path
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+TEXTS = st.sampled_from((None, "a", "b"))
+OURS = ("PodReadyToStartContainers", "Initialized", "Ready")
+TYPES = (*OURS, "Gate", "DisruptionTarget")
+
+
+def conditions(types: tuple[str, ...]) -> st.SearchStrategy[list[api.PodCondition]]:
+    def made(words: list[tuple[str, str, str | None, str | None, bool]]) -> list[api.PodCondition]:
+        return [
+            api.PodCondition(
+                type=type_,
+                status=status,
+                reason=reason,
+                message=message,
+                lastTransitionTime=START,
+                lastProbeTime=START if probed else None,
+            )
+            for type_, status, reason, message, probed in words
+        ]
+
+    one = st.tuples(st.sampled_from(types), st.sampled_from(("True", "False")), TEXTS, TEXTS, st.booleans())
+    return st.lists(one, unique_by=lambda words: words[0], max_size=5).map(made)
+
+
+def statuses(types: tuple[str, ...]) -> st.SearchStrategy[api.PodStatus]:
+    names = st.lists(st.sampled_from(("web", "db")), unique=True)
+    ips = st.lists(st.sampled_from(("10.0.0.1", "10.0.0.2")), unique=True, max_size=2)
+    return st.builds(
+        lambda found, phase, reason, message, pod_ips, host_ips, names, inits, qos, started: api.PodStatus(
+            conditions=found,
+            phase=phase,
+            reason=reason,
+            message=message,
+            podIP=pod_ips[0] if pod_ips else None,
+            podIPs=[api.PodIP(ip=ip) for ip in pod_ips],
+            hostIP=host_ips[0] if host_ips else None,
+            hostIPs=[api.HostIP(ip=ip) for ip in host_ips],
+            containerStatuses=[api.ContainerStatus(name=n, image=n, restartCount=len(n)) for n in names],
+            initContainerStatuses=[api.ContainerStatus(name=n, ready=True) for n in inits],
+            qosClass=qos,
+            startTime=START if started else None,
+        ),
+        conditions(types),
+        st.sampled_from(("Pending", "Running")),
+        TEXTS,
+        TEXTS,
+        ips,
+        ips,
+        names,
+        names,
+        TEXTS,
+        st.booleans(),
+    )
+
+
+@given(statuses(TYPES), statuses(OURS))
+def test_it_is_what_the_patch_makes(before: api.PodStatus, status: api.PodStatus) -> None:
+    pod = replace(make_pod(), status=before)
+    written = codec.encode(pod)
+    node = of_kind(registry.by_type(api.Pod).gvk)
+    patched = strategic.apply(codec.to_builtins(pod), status_patch("web-uid", before, status), node)
+    assert codec.to_builtins(with_status("web-uid", status, pod)) == codec.to_builtins(
+        codec.from_builtins(patched, api.Pod)
+    )
+    assert codec.encode(pod) == written
+
+
+def key_of(pod: api.Pod, uid: str = "") -> PodKey:
+    meta = pod.metadata
+    return PodKey(namespace=meta.namespace or "", name=meta.name or "", uid=uid or meta.uid or "")
+
+
+def a_pod() -> api.Pod:
+    spec = api.PodSpec(containers=[api.Container(name="web", image="web:1")])
+    return api.Pod(metadata=api.ObjectMeta(name="web", namespace="default"), spec=spec)
+
+
+def test_it_reaches_the_api_like_a_patch() -> None:
+    with Cluster(nodes=0, controllers=False, scheduler=False) as cluster:
+
+        async def main() -> None:
+            client = cluster.async_client
+            account = api.ServiceAccount(metadata=api.ObjectMeta(name="default", namespace="default"))
+            await client.create(account)
+            pod = await client.create(a_pod())
+            gate = {"status": {"conditions": [{"type": "Gate", "status": "True"}]}}
+            pod = await client.patch(api.Pod, "web", "default", gate, subresource="status")
+            watch = client.watch(api.Pod, resource_version=pod.metadata.resourceVersion or "")
+            writer = StatusWriter(client, SimulatedClock())
+            ready = api.PodCondition(type="Ready", status="True", lastTransitionTime=START)
+            status = api.PodStatus(phase="Running", conditions=[ready], podIP="10.0.0.1")
+            writer.put(key_of(pod), pod.status, status)
+            await writer.flush(pod.metadata.uid or "")
+            event = await anext(watch)
+            assert (event.type, event.object.status.phase) == ("MODIFIED", "Running")
+            assert [c.type for c in event.object.status.conditions] == ["Ready", "Gate"]
+            assert event.object.spec == pod.spec
+            # Another pod of that name is left alone, and nothing is tried again.
+            writer.put(key_of(pod, "another"), pod.status, replace(status, phase="Failed"))
+            await writer.flush("another")
+            assert (await client.get(api.Pod, "web", "default")).status.phase == "Running"
+            with pytest.raises(ApiError, match=r"status\.podIP"):
+                bad = replace(status, podIP="nowhere", podIPs=[api.PodIP(ip="nowhere")])
+                await client.change(
+                    api.Pod, "web", "default", lambda old: with_status("", bad, old), subresource="status"
+                )
+
+        cluster.call(main())
+
+
+def test_micro_times_have_six_digits() -> None:
+    for moment, text in (
+        (START, "2026-01-01T00:00:00.000000Z"),
+        (START + timedelta(microseconds=5), "2026-01-01T00:00:00.000005Z"),
+    ):
+        assert micro_time(moment) == text
+
+
+def test_who_is_not_in_the_process_patches() -> None:
+    async def main() -> None:
+        fake: Any = FakeApi()
+        fake.put(pod_path(), make_pod())
+        assert not await fake.client.change(api.Pod, "web", "default", lambda pod: pod)
+        writer = StatusWriter(fake.client, SimulatedClock())
+        writer.put(key_of(make_pod()), api.PodStatus(), api.PodStatus(phase="Running"))
+        await writer.flush("web-uid")
+        assert ("PATCH", f"{pod_path()}/status") in fake.requests
+        assert fake.pod("web").status.phase == "Running"
+
+    asyncio.run(main())
