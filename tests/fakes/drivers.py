@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.node.drivers.server import Refusal, Server
+from sampan.node.drivers.sockets import DriverClient
 from sampan.node.drivers.tables import DRA_V1
 from sampan.node.runtimes.cri.messages import message
 
@@ -143,3 +144,92 @@ class Beside:
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+
+class DevicePlugin:
+    """A device plugin that registers at kubelet.sock."""
+
+    def __init__(
+        self,
+        directory: Path,
+        resource: str,
+        devices: Mapping[str, bool],
+        *,
+        prefers: tuple[str, ...] = (),
+        pre_start: bool = False,
+        version: str = "v1beta1",
+    ) -> None:
+        self.allocated: list[tuple[str, ...]] = []
+        self.started: list[tuple[str, ...]] = []
+        self.failing = ""
+        self._directory = directory
+        self._resource = resource
+        self._devices = dict(devices)
+        self._prefers = prefers
+        self._options = {"get_preferred_allocation_available": bool(prefers), "pre_start_required": pre_start}
+        self._version = version
+        self._changed = asyncio.Event()
+        methods: Mapping[str, Any] = {
+            "ListAndWatch": self._list_and_watch,
+            "Allocate": self._allocate,
+            "GetPreferredAllocation": self._preferred,
+            "PreStartContainer": self._pre_start,
+        }
+        self.server = Server(str(directory / "cam.sock"), {"v1beta1.DevicePlugin": methods})
+
+    async def start(self) -> None:
+        await self.server.start()
+        client = DriverClient(str(self._directory / "kubelet.sock"))
+        try:
+            await client.call(
+                "v1beta1.Registration",
+                "Register",
+                version=self._version,
+                endpoint="cam.sock",
+                resource_name=self._resource,
+                options=self._options,
+            )
+        finally:
+            await client.close()
+
+    async def stop(self) -> None:
+        await self.server.stop()
+
+    def list(self, devices: Mapping[str, bool]) -> None:
+        self._devices = dict(devices)
+        self._changed.set()
+
+    async def _list_and_watch(self, _: Any) -> Any:
+        while True:
+            self._changed.clear()
+            listed = [
+                {"ID": name, "health": "Healthy" if is_well else "Unhealthy"}
+                for name, is_well in self._devices.items()
+            ]
+            yield message("v1beta1.ListAndWatchResponse")(devices=listed)
+            await self._changed.wait()
+
+    async def _allocate(self, request: Any) -> Any:
+        if self.failing:
+            raise Refusal(self.failing)
+        devices = tuple(request.container_requests[0].devices_ids)
+        self.allocated.append(devices)
+        names = ",".join(devices)
+        given = {
+            "envs": {"CAM": names},
+            "mounts": [{"container_path": "/opt/cam", "host_path": "/tmp", "read_only": True}],
+            "devices": [
+                {"container_path": f"/dev/cam-{name}", "host_path": "/dev/null", "permissions": "rw"}
+                for name in devices
+            ],
+            "annotations": {"cam": names},
+        }
+        return message("v1beta1.AllocateResponse")(container_responses=[given])
+
+    async def _preferred(self, request: Any) -> Any:
+        answer = {"deviceIDs": self._prefers}
+        return message("v1beta1.PreferredAllocationResponse")(container_responses=[answer])
+
+    async def _pre_start(self, request: Any) -> Any:
+        self.started.append(tuple(request.devices_ids))
+        return message("v1beta1.PreStartContainerResponse")()

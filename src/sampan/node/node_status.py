@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from sampan.base.clock import Clock
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError, is_already_exists, is_conflict, is_not_found
+from sampan.machinery.quantity import quantity
 from sampan.node.config import AgentConfig
 from sampan.node.node_info import MachineInfo
 from sampan.node.node_objects import (
@@ -55,7 +56,9 @@ class NodeReporter:
         machine: MachineInfo,
         *,
         pressures: Callable[[], frozenset[str]] = no_pressure,
+        offered: Callable[[], Mapping[str, tuple[int, int]]] = dict,
     ) -> None:
+        """`offered` gives capacity and allocatable of what drivers offer beside the machine's own."""
         self.node: api.Node | None = None
         self._client = client
         self._runtime = runtime
@@ -63,9 +66,15 @@ class NodeReporter:
         self._clock = clock
         self._machine = machine
         self._pressures = pressures
+        self._offered = offered
+        self._look = asyncio.Event()
         self._lease: api.Lease | None = None
         self._registered = asyncio.Event()
         self._reported_s = 0.0
+
+    def look(self) -> None:
+        """Something changed that the status tells."""
+        self._look.set()
 
     async def registered(self) -> None:
         """Return once the Node exists."""
@@ -124,11 +133,22 @@ class NodeReporter:
 
     async def _keep_status(self) -> None:
         while True:
-            await self._clock.sleep(CHECK_S if self._is_ready() else UNREADY_CHECK_S)
+            await self._told(CHECK_S if self._is_ready() else UNREADY_CHECK_S)
             try:
                 await self.report()
             except (ApiError, OSError, TimeoutError) as error:
                 _log.warning("the status of node %s was not written: %s", self._config.node_name, error)
+
+    async def _told(self, limit_s: float) -> None:
+        """Return once something changed, or the time is over."""
+        timer = asyncio.create_task(self._clock.sleep(limit_s))
+        told = asyncio.create_task(self._look.wait())
+        try:
+            await asyncio.wait((timer, told), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            told.cancel()
+        self._look.clear()
 
     def _is_ready(self) -> bool:
         conditions = self.node.status.conditions if self.node is not None else []
@@ -159,7 +179,7 @@ class NodeReporter:
             images = list(await self._runtime.list_images())
         except (RuntimeFailure, OSError, TimeoutError) as error:
             trouble = str(error)
-        return node_status(
+        status = node_status(
             self._config,
             self._machine,
             runtime_version=version,
@@ -169,6 +189,10 @@ class NodeReporter:
             before=before,
             now=self._clock.now(),
         )
+        for name, (all_of_it, usable) in self._offered().items():
+            status.capacity[name] = quantity(str(all_of_it))
+            status.allocatable[name] = quantity(str(usable))
+        return status
 
     async def _write(self, node: api.Node, status: api.NodeStatus) -> api.Node:
         patch = {"status": codec.to_builtins(status)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sampan.schema import api
-from tests.fakes.drivers import Beside, DraDriver
+from tests.fakes.drivers import Beside, DevicePlugin, DraDriver
 from tests.node.pods.cluster import Cluster
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(120)]
@@ -56,3 +56,17 @@ def test_a_container_gets_the_devices_of_its_claim(cluster: Cluster, beside: Bes
         assert not [path for path in CDI.iterdir() if DRIVER in path.read_text()]
     finally:
         beside.run(driver.stop())
+
+
+def test_a_container_gets_the_devices_of_a_plugin(cluster: Cluster, beside: Beside) -> None:
+    resource = "example.com/cam"
+    plugin = DevicePlugin(cluster.root / "nodes" / "node-1" / "device-plugins", resource, {"a": True})
+    beside.run(plugin.start())
+    try:
+        said = cluster.output(
+            "echo $CAM; ls -l /dev/cam-a | cut -c1; ls -d /opt/cam",
+            container={"resources": {"limits": {resource: "1"}}},
+        )
+        assert said.splitlines() == ["a", "c", "/opt/cam"]
+    finally:
+        beside.run(plugin.stop())

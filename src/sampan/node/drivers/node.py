@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,9 @@ from sampan.client.client import Client
 from sampan.node.config import AgentConfig
 from sampan.node.drivers.claims import TYPE as CLAIMS
 from sampan.node.drivers.claims import Claims
-from sampan.node.drivers.edits import Edits
+from sampan.node.drivers.deviceplugins import TYPE as DEVICE_PLUGIN
+from sampan.node.drivers.deviceplugins import DevicePlugins
+from sampan.node.drivers.edits import Edits, merged
 from sampan.node.drivers.registry import Handler, Registry
 from sampan.node.drivers.slices import SliceKeeper
 from sampan.schema import api
@@ -24,25 +26,35 @@ PLUGINS: Final = "plugins"
 class Drivers:
     """Implements PodResources."""
 
-    def __init__(self, client: Client, clock: Clock, config: AgentConfig) -> None:
+    def __init__(
+        self, client: Client, clock: Clock, config: AgentConfig, changed: Callable[[], None]
+    ) -> None:
+        """`changed` is called whenever what drivers add to the node's status has changed."""
         root = config.root_dir
         self._root = Path(root)
         self.claims = Claims(client, clock, root)
         self._slices = SliceKeeper(client, clock, config.node_name, self.claims)
-        handlers: dict[str, Handler] = {CLAIMS: self._slices}
+        self.plugins = DevicePlugins(clock, root, changed)
+        handlers: dict[str, Handler] = {CLAIMS: self._slices, DEVICE_PLUGIN: self.plugins}
         self.registry = Registry(f"{root}/{REGISTRY}", clock, handlers)
 
     def work(self, pods: Callable[[], Iterable[api.Pod]]) -> Iterable[Coroutine[Any, Any, None]]:
         """What is to run beside the agent, until cancelled, once the node's pods are known."""
         for name in (REGISTRY, PLUGINS):
             (self._root / name).mkdir(parents=True, exist_ok=True)
-        return self.registry.run(), self.claims.run(pods), self._slices.run()
+        return (self.registry.run(), self.claims.run(pods), self._slices.run(), self.plugins.run(pods))
+
+    def amounts(self) -> Mapping[str, tuple[int, int]]:
+        """Capacity and allocatable of the resources that drivers offer."""
+        return self.plugins.amounts()
 
     async def prepare(self, pod: api.Pod) -> None:
         await self.claims.prepare(pod)
+        await self.plugins.prepare(pod)
 
     async def edits(self, pod: api.Pod, container: api.Container) -> Edits:
-        return await self.claims.edits(pod, container)
+        return merged((await self.claims.edits(pod, container), await self.plugins.edits(pod, container)))
 
     async def release(self, pod: api.Pod) -> None:
         await self.claims.release(pod)
+        await self.plugins.release(pod)

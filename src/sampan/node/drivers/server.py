@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +27,10 @@ class Server:
         self.path = path
         self._methods = methods
         self._server: Any = None
+        self._directory = -1
 
     async def start(self) -> None:
-        """Take the socket over. Raises OSError where the path is too long for one."""
-        if len(os.fsencode(self.path)) > MOST_PATH_BYTES:
-            raise OSError(f"{self.path} is too long for a socket; choose a shorter data directory")
+        """Take the socket over. Raises OSError."""
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         import grpc.aio
 
@@ -42,15 +42,34 @@ class Server:
         for service, methods in self._methods.items():
             handlers = {name: _handler(service, name, answer) for name, answer in methods.items()}
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-        self._server.add_insecure_port(f"unix:{self.path}")
+        self._server.add_insecure_port(f"unix:{self._bindable(place)}")
         await self._server.start()
+
+    def _bindable(self, place: Path) -> str:
+        """The path; by way of its directory where it is longer than a socket's may be."""
+        if len(os.fsencode(self.path)) <= MOST_PATH_BYTES:
+            return self.path
+        self._directory = os.open(place.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._directory}/{place.name}"
 
     async def stop(self) -> None:
         if self._server is not None:
             await self._server.stop(0)
             self._server = None
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
         with suppress(FileNotFoundError):
             Path(self.path).unlink()
+
+
+async def surely(work: Coroutine[Any, Any, None]) -> None:
+    """Carry the work out to its end, even where who waits for it is cancelled again: for what ends things."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 def _handler(service: str, method: str, answer: Answer) -> Any:
