@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -312,6 +313,10 @@ def test_operations_on_the_apis(url: str, spec: dict[str, Any]) -> None:
         assert (await api.get(f"{url}/a")).ok()["spec"][
             "policyName" if "policyName" in spec else "matchConstraints"
         ]
+        while url == POLICIES and any(  # noqa: ASYNC110
+            "observedGeneration" not in policy["status"] for policy in (await api.get(url)).ok()["items"]
+        ):
+            await asyncio.sleep(0)  # the types of each are checked once
         watch = await api.watch(url, labelSelector="set=mine")
         assert await watch.take(3) == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c")]
         patched = (await api.patch(f"{url}/a", {"metadata": {"annotations": {"patched": "true"}}})).ok()

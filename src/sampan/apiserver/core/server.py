@@ -28,6 +28,7 @@ from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.extension import PREFIX as DYNAMIC_PREFIX
 from sampan.apiserver.core.admission.dynamic.extension import Dynamic
 from sampan.apiserver.core.admission.dynamic.subject import Parts
+from sampan.apiserver.core.admission.dynamic.typechecking import TypeChecks
 from sampan.apiserver.core.admission.quotas import Quotas
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
 from sampan.apiserver.core.aggregation import aggregator, authentication
@@ -163,6 +164,7 @@ class ApiServer:
         self._own = OwnWrites(self.resources, writer, clock)
         trusted = list(authentication.objects(settings.client_ca, settings.front_proxy_ca))
         self._trust = Trust(self._own, self.resources.of(api.ConfigMap), trusted, clock)
+        self._type_checks = TypeChecks(self.resources, self._own)
         self._follower = Follower(self.resources, self._custom, writer, self._own, clock)
         self._bodies = bodies
         self._reader = Reader(store, self.cache, clock)
@@ -206,6 +208,7 @@ class ApiServer:
         await self._bootstrap()
         # Not before: no webhook may keep a server from starting.
         self._dynamic.forget()
+        self._type_checks.changed.set()
         self._tasks = [
             asyncio.create_task(self._compact(), name="compaction"),
             asyncio.create_task(self._repair_ports(), name="repair of node ports"),
@@ -214,6 +217,7 @@ class ApiServer:
             asyncio.create_task(self._keep_flow_objects(), name="upkeep of flow control"),
             asyncio.create_task(self._follower.run(), name="definitions"),
             asyncio.create_task(self.aggregator.run(), name="APIServices"),
+            asyncio.create_task(self._type_checks.run(), name="types of admission policies"),
             asyncio.create_task(self._trust.run(), name="trust of extension servers"),
         ]
         self.ready = True
@@ -511,6 +515,7 @@ class ApiServer:
                 self._flow_upkeep.changed.set()
             elif change.key.startswith(DYNAMIC_PREFIX):
                 self._dynamic.forget()
+                self._type_checks.changed.set()
             elif change.key.startswith(aggregator.WATCHED):
                 services.append(change.key)
             elif change.key == authentication.KEY:

@@ -130,7 +130,7 @@ def _errors(
 
 def _unknown_variable(program: cel.Program, declared: Sequence[str]) -> str:
     """cel-go's error for `variables.x` where there is no x before it; empty where all are there."""
-    from sampan.machinery.cel import ast
+    from sampan.machinery.cel import ast, fields
 
     for node in ast.walk(program.tree.root):
         if not isinstance(node, ast.Select) or not isinstance(node.operand, ast.Ident):
@@ -138,11 +138,5 @@ def _unknown_variable(program: cel.Program, declared: Sequence[str]) -> str:
         if node.operand.name != "variables" or node.field in declared:
             continue
         at = program.tree.positions.get(node.id, 0)
-        lines = program.expression[:at].split("\n")
-        line, column = len(lines), len(lines[-1])
-        text = program.expression.split("\n")[line - 1]
-        return (
-            f"ERROR: <input>:{line}:{column + 1}: undefined field '{node.field}'\n"
-            f" | {text}\n | {'.' * column}^"
-        )
+        return fields.located(program.expression, at, f"undefined field '{node.field}'")
     return ""
