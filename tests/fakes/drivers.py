@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sampan.node.drivers.server import Refusal, Server
 from sampan.node.drivers.sockets import DriverClient
 from sampan.node.drivers.tables import DRA_V1
 from sampan.node.runtimes.cri.messages import message
+from sampan.node.volumes.mounting import mount_tmpfs, unmount
 
 
 class Registrar:
@@ -233,3 +235,100 @@ class DevicePlugin:
     async def _pre_start(self, request: Any) -> Any:
         self.started.append(tuple(request.devices_ids))
         return message("v1beta1.PreStartContainerResponse")()
+
+
+class CsiDriver:
+    """A CSI driver whose volumes are directories, or file systems where it `mounts`.
+
+    A staged volume has a file `staged`, a published one has `published`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str = "disk.example.com",
+        *,
+        stages: bool = True,
+        most: int = 0,
+        topology: Mapping[str, str] | None = None,
+        mounts: bool = False,
+    ) -> None:
+        self.name = name
+        self.calls: list[tuple[str, str]] = []
+        self.requests: list[Any] = []
+        self.failing = ""
+        self._stages = stages
+        self._most = most
+        self._topology = dict(topology or {})
+        self._mounts = mounts
+        endpoint = str(root / "plugins" / name / "csi.sock")
+        methods = {
+            "NodeGetInfo": self._info,
+            "NodeGetCapabilities": self._capabilities,
+            "NodeStageVolume": self._stage,
+            "NodeUnstageVolume": self._unstage,
+            "NodePublishVolume": self._publish,
+            "NodeUnpublishVolume": self._unpublish,
+        }
+        self.server = Server(endpoint, {"csi.v1.Node": methods})
+        socket = str(root / "plugins_registry" / f"{name}-reg.sock")
+        self.registrar = Registrar(socket, "CSIPlugin", name, endpoint, ("1.0.0",))
+
+    async def start(self) -> None:
+        await self.server.start()
+        await self.registrar.server.start()
+
+    async def stop(self) -> None:
+        await self.registrar.server.stop()
+        await self.server.stop()
+
+    async def _info(self, _: Any) -> Any:
+        return message("csi.v1.NodeGetInfoResponse")(
+            node_id="id-of-node-1",
+            max_volumes_per_node=self._most,
+            accessible_topology={"segments": self._topology},
+        )
+
+    async def _capabilities(self, _: Any) -> Any:
+        found = [{"rpc": {"type": 1}}] if self._stages else []
+        return message("csi.v1.NodeGetCapabilitiesResponse")(capabilities=found)
+
+    def _note(self, what: str, request: Any) -> None:
+        if self.failing:
+            raise Refusal(self.failing)
+        self.calls.append((what, request.volume_id))
+        self.requests.append(request)
+
+    async def _stage(self, request: Any) -> Any:
+        self._note("stage", request)
+        place = Path(request.staging_target_path)
+        assert place.is_dir()
+        (place / "staged").write_text(request.volume_id)
+        return message("csi.v1.NodeStageVolumeResponse")()
+
+    async def _unstage(self, request: Any) -> Any:
+        self._note("unstage", request)
+        (Path(request.staging_target_path) / "staged").unlink(missing_ok=True)
+        return message("csi.v1.NodeUnstageVolumeResponse")()
+
+    async def _publish(self, request: Any) -> Any:
+        self._note("publish", request)
+        assert request.volume_capability.HasField("mount")
+        place = Path(request.target_path)
+        assert place.parent.is_dir()
+        place.mkdir(exist_ok=True)
+        if self._mounts:
+            mount_tmpfs(place, 1 << 20, 0o777)
+        (place / "published").write_text(request.volume_id + "\n")
+        return message("csi.v1.NodePublishVolumeResponse")()
+
+    async def _unpublish(self, request: Any) -> Any:
+        self._note("unpublish", request)
+        place = Path(request.target_path)
+        if self._mounts and place.exists():
+            with suppress(OSError):
+                unmount(place)
+        if place.is_dir():
+            (place / "published").unlink(missing_ok=True)
+            place.rmdir()
+        return message("csi.v1.NodeUnpublishVolumeResponse")()

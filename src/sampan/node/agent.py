@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from sampan.base.clock import Clock
@@ -47,12 +47,15 @@ class Agent:
         self._pods_informer = Informer(client, api.Pod, clock, fields=f"spec.nodeName={config.node_name}")
         self._services = Informer(client, api.Service, clock)
         self._node_informer = Informer(client, api.Node, clock, fields=f"metadata.name={config.node_name}")
-        self.reporter = NodeReporter(client, runtime, config, clock, self._machine, offered=self._offered)
+        self.reporter = NodeReporter(
+            client, runtime, config, clock, self._machine, offered=self._offered, in_use=self._in_use
+        )
+        self._drivers = Drivers(client, clock, config, self.reporter.look) if config.root_dir else None
         if files is None:
-            files = VolumeManager(client, clock, config) if config.root_dir else NoFiles()
+            csi = self._drivers.csi if self._drivers is not None else None
+            files = VolumeManager(client, clock, config, csi=csi) if config.root_dir else NoFiles()
         self._files = files
         self._record = record
-        self._drivers = Drivers(client, clock, config, self.reporter.look) if config.root_dir else None
         self._facts: NodeFacts | None = None
         self._volumes = LocalPathKeeper(
             client, clock, {config.node_name: config.local_path_dir}, record=record
@@ -118,6 +121,9 @@ class Agent:
     def find_sandbox(self, namespace: str, pod: str) -> str:
         """The pod's ready sandbox, for port forwarding; empty where there is none."""
         return handles.find_sandbox(self.host, namespace, pod)
+
+    def _in_use(self) -> Sequence[str]:
+        return self._drivers.csi.in_use() if self._drivers is not None else ()
 
     def _offered(self) -> Mapping[str, tuple[int, int]]:
         return self._drivers.amounts() if self._drivers is not None else {}

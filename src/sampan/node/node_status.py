@@ -57,8 +57,10 @@ class NodeReporter:
         *,
         pressures: Callable[[], frozenset[str]] = no_pressure,
         offered: Callable[[], Mapping[str, tuple[int, int]]] = dict,
+        in_use: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`offered` gives capacity and allocatable of what drivers offer beside the machine's own."""
+        """`offered` gives capacity and allocatable of what drivers offer beside the machine's own, `in_use`
+        the attached volumes that pods use."""
         self.node: api.Node | None = None
         self._client = client
         self._runtime = runtime
@@ -67,6 +69,7 @@ class NodeReporter:
         self._machine = machine
         self._pressures = pressures
         self._offered = offered
+        self._in_use = in_use
         self._look = asyncio.Event()
         self._lease: api.Lease | None = None
         self._registered = asyncio.Event()
@@ -192,10 +195,13 @@ class NodeReporter:
         for name, (all_of_it, usable) in self._offered().items():
             status.capacity[name] = quantity(str(all_of_it))
             status.allocatable[name] = quantity(str(usable))
+        status.volumesInUse = list(self._in_use())
         return status
 
     async def _write(self, node: api.Node, status: api.NodeStatus) -> api.Node:
         patch = {"status": codec.to_builtins(status)}
+        if node.status.volumesInUse and not status.volumesInUse:
+            patch["status"]["volumesInUse"] = None
         if node.status.addresses and node.status.addresses != status.addresses:
             patch["status"]["addresses"] = [{"$patch": "replace"}, *patch["status"]["addresses"]]
         return await self._client.patch(
@@ -219,6 +225,7 @@ def _comparable(held: api.NodeStatus, ours: api.NodeStatus) -> api.NodeStatus:
         daemonEndpoints=held.daemonEndpoints,
         images=held.images,
         nodeInfo=held.nodeInfo,
+        volumesInUse=held.volumesInUse,
     )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sampan.node.volumes.mounting import mounts_below
 from sampan.schema import api
-from tests.fakes.drivers import Beside, DevicePlugin, DraDriver
+from tests.fakes.drivers import Beside, CsiDriver, DevicePlugin, DraDriver
 from tests.node.pods.cluster import Cluster
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(120)]
@@ -70,3 +71,34 @@ def test_a_container_gets_the_devices_of_a_plugin(cluster: Cluster, beside: Besi
         assert said.splitlines() == ["a", "c", "/opt/cam"]
     finally:
         beside.run(plugin.stop())
+
+
+def test_a_container_mounts_the_volume_of_a_csi_driver(cluster: Cluster, beside: Beside) -> None:
+    name, root = "disk.sampan-test.example.com", cluster.root / "nodes" / "node-1"
+    driver = CsiDriver(root, name, mounts=True, topology={f"topology.{name}/zone": "z1"}, most=5)
+    cluster.make(api.CSIDriver, {"metadata": {"name": name}, "spec": {"attachRequired": False}})
+    beside.run(driver.start())
+    try:
+        cluster.until(lambda: driver.registrar.told == [(True, "")], "the driver is registered")
+        csi_node = cluster.run(cluster.client.get(api.CSINode, "node-1"))
+        assert [(each.name, each.nodeID) for each in csi_node.spec.drivers] == [(name, "id-of-node-1")]
+        source = {"driver": name, "volumeHandle": "disk-1"}
+        modes, size = ["ReadWriteOnce"], {"storage": "1Gi"}
+        spec = {"csi": source, "accessModes": modes, "capacity": size, "storageClassName": ""}
+        cluster.make(api.PersistentVolume, {"metadata": {"name": "disk-1"}, "spec": spec})
+        wanted = {"accessModes": modes, "resources": {"requests": size}, "storageClassName": ""}
+        cluster.make(
+            api.PersistentVolumeClaim,
+            {"metadata": {"name": "disk"}, "spec": {**wanted, "volumeName": "disk-1"}},
+        )
+        said = cluster.output(
+            "cat /data/published; grep ' /data ' /proc/mounts | cut -d' ' -f3; touch /data/more; ls /data",
+            container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+            volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "disk"}}],
+        )
+        assert said.splitlines() == ["disk-1", "tmpfs", "more", "published"]
+        cluster.until(lambda: ("unstage", "disk-1") in driver.calls, "the volume is unstaged")
+        assert [what for what, _ in driver.calls] == ["stage", "publish", "unpublish", "unstage"]
+        assert not [point for point in mounts_below(root / "pods") if "kubernetes.io~csi" in str(point)]
+    finally:
+        beside.run(driver.stop())

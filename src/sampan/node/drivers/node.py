@@ -11,6 +11,8 @@ from sampan.client.client import Client
 from sampan.node.config import AgentConfig
 from sampan.node.drivers.claims import TYPE as CLAIMS
 from sampan.node.drivers.claims import Claims
+from sampan.node.drivers.csi import TYPE as CSI
+from sampan.node.drivers.csi import CsiDrivers
 from sampan.node.drivers.deviceplugins import TYPE as DEVICE_PLUGIN
 from sampan.node.drivers.deviceplugins import DevicePlugins
 from sampan.node.drivers.edits import Edits, merged
@@ -35,14 +37,21 @@ class Drivers:
         self.claims = Claims(client, clock, root)
         self._slices = SliceKeeper(client, clock, config.node_name, self.claims)
         self.plugins = DevicePlugins(clock, root, changed)
-        handlers: dict[str, Handler] = {CLAIMS: self._slices, DEVICE_PLUGIN: self.plugins}
+        self.csi = CsiDrivers(client, clock, config.node_name, root, changed)
+        handlers: dict[str, Handler] = {CLAIMS: self._slices, DEVICE_PLUGIN: self.plugins, CSI: self.csi}
         self.registry = Registry(f"{root}/{REGISTRY}", clock, handlers)
 
     def work(self, pods: Callable[[], Iterable[api.Pod]]) -> Iterable[Coroutine[Any, Any, None]]:
         """What is to run beside the agent, until cancelled, once the node's pods are known."""
         for name in (REGISTRY, PLUGINS):
             (self._root / name).mkdir(parents=True, exist_ok=True)
-        return (self.registry.run(), self.claims.run(pods), self._slices.run(), self.plugins.run(pods))
+        return (
+            self.registry.run(),
+            self.claims.run(pods),
+            self._slices.run(),
+            self.plugins.run(pods),
+            self.csi.run(pods),
+        )
 
     def amounts(self) -> Mapping[str, tuple[int, int]]:
         """Capacity and allocatable of the resources that drivers offer."""

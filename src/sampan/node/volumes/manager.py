@@ -14,6 +14,7 @@ from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
 from sampan.node.config import AgentConfig
+from sampan.node.drivers.csi import CsiDrivers
 from sampan.node.errors import ClaimError, ConfigError, VolumeError
 from sampan.node.expansion import expand_strictly
 from sampan.node.hosts import etc_hosts
@@ -51,11 +52,13 @@ class VolumeManager:
         config: AgentConfig,
         *,
         plugins: tuple[VolumePlugin, ...] = PLUGINS,
+        csi: CsiDrivers | None = None,
     ) -> None:
         self._client = client
         self._clock = clock
         self._config = config
         self._plugins = plugins
+        self._csi = csi
         self._prepared: dict[str, dict[str, Prepared]] = {}
         self._nodes: dict[str, NodeFacts] = {}
         self._tokens = Tokens(client, clock)
@@ -108,6 +111,7 @@ class VolumeManager:
             objects=objects or self._objects,
             local_path_dir=self._config.local_path_dir,
             root_dir=self._config.root_dir,
+            csi=self._csi,
         )
         return await plugin.prepare(task)
 
@@ -252,10 +256,10 @@ class VolumeManager:
         self._tokens.forget(uid)
         self._watched.drop(uid)
         directory = self._directory(uid)
-        if not directory.exists():
-            return
-        for name in ("volume-subpaths", "volumes"):
-            _remove_tree(directory / name)
+        _remove_tree(directory / "volume-subpaths")  # first: what is mounted below a volume keeps it busy
+        if self._csi is not None:
+            await self._csi.release(uid)
+        _remove_tree(directory / "volumes")
 
     async def forget(self, pod: api.Pod) -> None:
         uid = pod.metadata.uid or ""

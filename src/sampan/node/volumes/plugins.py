@@ -15,6 +15,8 @@ import msgspec
 from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.kinds import localpath
+from sampan.node.drivers.csi import CsiDrivers
+from sampan.node.drivers.csiplan import Volume, of_persistent, of_pod
 from sampan.node.drivers.sockets import real_path
 from sampan.node.errors import ClaimError, VolumeError
 from sampan.node.model import NodeFacts
@@ -43,6 +45,7 @@ class VolumeTask(msgspec.Struct, frozen=True, kw_only=True):
     # Where the directories of local-path volumes are.
     local_path_dir: str = ""
     root_dir: str = ""
+    csi: CsiDrivers | None = None
 
     @property
     def fs_group(self) -> int | None:
@@ -150,13 +153,29 @@ async def _claim(task: VolumeTask) -> Prepared:
     reference = volume.spec.claimRef
     if reference is None or reference.uid != claim.metadata.uid:
         raise ClaimError(f"error processing PVC {namespace}/{name}: PVC is not bound")
-    prepared = _persistent(task, volume, readonly=bool(source.readOnly) if source is not None else False)
+    readonly = bool(source.readOnly) if source is not None else False
+    csi = of_persistent(volume, readonly)
+    if csi is not None:
+        return await _mounted(task, csi)
+    prepared = _persistent(task, volume, readonly=readonly)
     # As in Kubernetes a hostPath is the host's own, and what may not be written is left alone.
     if task.fs_group is not None and volume.spec.local is not None and not prepared.readonly and can_mount():
         security = task.pod.spec.securityContext
         policy = security.fsGroupChangePolicy if security is not None else None
         await asyncio.to_thread(own, Path(prepared.path), task.fs_group, policy)
     return prepared
+
+
+async def _csi(task: VolumeTask) -> Prepared:
+    volume = of_pod(task.pod, task.volume)
+    assert volume is not None
+    return await _mounted(task, volume)
+
+
+async def _mounted(task: VolumeTask, volume: Volume) -> Prepared:
+    if task.csi is None:
+        raise VolumeError(f"this node has no CSI drivers, and the volume is of {volume.driver}")
+    return Prepared(await task.csi.mount(task.pod, task.volume.name, volume), volume.readonly)
 
 
 def _check_use(claim: api.PersistentVolumeClaim) -> None:
@@ -204,6 +223,7 @@ PLUGINS: Final = (
     VolumePlugin("kubernetes.io~downward-api", lambda v: v.downwardAPI is not None, _written, written=True),
     VolumePlugin("kubernetes.io~projected", lambda v: v.projected is not None, _written, written=True),
     VolumePlugin("kubernetes.io~host-path", lambda v: v.hostPath is not None, _host_path),
+    VolumePlugin("kubernetes.io~csi", lambda v: v.csi is not None, _csi),
     VolumePlugin("kubernetes.io~claim", lambda v: v.persistentVolumeClaim is not None, _claim),
     VolumePlugin("kubernetes.io~ephemeral", lambda v: v.ephemeral is not None, _claim),
 )

@@ -1,0 +1,403 @@
+"""CSI drivers on this node: registered in the CSINode, and asked to stage and publish the volumes of pods.
+
+As kubelet's CSI plugin. What is staged and published is in a file, so that an agent that begins again takes
+away what it made before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from sampan.base.clock import Clock
+from sampan.client.client import Client
+from sampan.client.errors import ApiError, is_already_exists, is_conflict
+from sampan.node.drivers import checkpoint
+from sampan.node.drivers.csiplan import (
+    MOUNT_GROUP,
+    NODE_IDS,
+    STAGE,
+    Volume,
+    attachment_name,
+    best_version,
+    capability,
+    context,
+    gets_group,
+    staging_path,
+    target_path,
+    with_driver,
+)
+from sampan.node.drivers.registry import RegistrationError
+from sampan.node.drivers.sockets import KUBELET_DIR, DriverClient, real_path
+from sampan.node.errors import VolumeError
+from sampan.node.references import get_or_none
+from sampan.node.runtimes.runtime import RuntimeFailure
+from sampan.node.volumes.mounting import can_mount, mounts_below, unmount
+from sampan.node.volumes.ownership import own
+from sampan.schema import api
+
+TYPE: Final = "CSIPlugin"
+SERVICE: Final = "csi.v1.Node"
+# As kubelet has it.
+CALL_TIMEOUT_S: Final = 120.0
+MOST_TRIES: Final = 5
+SWEEP_S: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Mounted(msgspec.Struct, frozen=True):
+    """A volume that is published for a pod, or about to be. Paths are as the driver knows them."""
+
+    pod: str
+    name: str
+    driver: str
+    handle: str
+    target: str
+    staging: str = ""
+    done: bool = False
+    unique_name: str = ""
+
+
+class _Driver(msgspec.Struct, frozen=True):
+    client: DriverClient
+    capabilities: frozenset[int]
+    root: str  # what the driver takes for kubelet's directory
+
+
+class CsiDrivers:
+    """The registry's Handler for CSI drivers, and what mounts their volumes."""
+
+    def __init__(
+        self, client: Client, clock: Clock, node: str, root_dir: str, changed: Callable[[], None]
+    ) -> None:
+        """`changed` is called whenever other volumes are in use."""
+        self._client = client
+        self._clock = clock
+        self._node = node
+        self._root_dir = root_dir
+        self._changed = changed
+        self._drivers: dict[str, _Driver] = {}
+        self._file = Path(root_dir) / "csi_state"
+        saved = checkpoint.load(self._file, tuple[Mounted, ...], ())
+        self._mounted = {(each.pod, each.name): each for each in saved}
+        self._came = asyncio.Event()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def in_use(self) -> list[str]:
+        """The volumes that pods of the node use, as its status names them."""
+        return sorted({each.unique_name for each in self._mounted.values()} - {""})
+
+    # --- drivers --------------------------------------------------------------------------------------
+
+    async def register(self, name: str, endpoint: str, versions: Sequence[str]) -> None:
+        if not best_version(versions):
+            raise RegistrationError(
+                f"the CSI driver {name} has the versions {', '.join(versions) or 'none'}; this node wants 1.x"
+            )
+        client = DriverClient(real_path(endpoint, self._root_dir))
+        try:
+            info = await client.call(SERVICE, "NodeGetInfo", timeout_s=CALL_TIMEOUT_S)
+            answer = await client.call(SERVICE, "NodeGetCapabilities", timeout_s=CALL_TIMEOUT_S)
+            if not info.node_id:
+                raise RegistrationError(f"the CSI driver {name} gives its node no id")
+            await self._announce(name, info)
+        except BaseException:
+            await client.close()
+            raise
+        in_pod = endpoint.startswith(KUBELET_DIR + "/")
+        before = self._drivers.get(name)
+        self._drivers[name] = _Driver(
+            client,
+            frozenset(each.rpc.type for each in answer.capabilities),
+            KUBELET_DIR if in_pod else self._root_dir,
+        )
+        self._came.set()
+        if before is not None:
+            await before.client.close()
+
+    async def deregister(self, name: str, endpoint: str) -> None:
+        driver = self._drivers.pop(name, None)
+        if driver is not None:
+            await driver.client.close()
+        try:
+            await self._change_node(name, None)
+            await self._change_csi_node(name, None)
+        except (ApiError, OSError, TimeoutError) as problem:
+            _log.warning("the CSINode %s still has the driver %s: %s", self._node, name, problem)
+
+    async def _announce(self, name: str, info: Any) -> None:
+        segments = dict(info.accessible_topology.segments)
+        entry = api.CSINodeDriver(name=name, nodeID=info.node_id, topologyKeys=sorted(segments))
+        if info.max_volumes_per_node > 0:
+            entry.allocatable = api.VolumeNodeResources(count=info.max_volumes_per_node)
+        await self._change_node(name, info.node_id, segments)
+        await self._change_csi_node(name, entry)
+
+    async def _change_node(self, name: str, node_id: str | None, labels: Mapping[str, str] = {}) -> None:
+        """What the node says of the driver's id for it; and where it is, by the driver's topology."""
+        for _ in range(MOST_TRIES):
+            node = await self._client.get(api.Node, self._node)
+            ids = json.loads(node.metadata.annotations.get(NODE_IDS) or "{}")
+            wanted = (
+                {**ids, name: node_id} if node_id is not None else {k: v for k, v in ids.items() if k != name}
+            )
+            missing = {key: value for key, value in labels.items() if node.metadata.labels.get(key) != value}
+            if wanted == ids and not missing:
+                return
+            meta: dict[str, Any] = {
+                "resourceVersion": node.metadata.resourceVersion,
+                "annotations": {NODE_IDS: json.dumps(wanted, sort_keys=True) if wanted else None},
+            }
+            if missing:
+                meta["labels"] = missing
+            try:
+                await self._client.patch(api.Node, self._node, "", {"metadata": meta})
+                return
+            except ApiError as problem:
+                if not is_conflict(problem):
+                    raise
+        raise RegistrationError(f"the node {self._node} changed {MOST_TRIES} times while a driver registered")
+
+    async def _change_csi_node(self, name: str, entry: api.CSINodeDriver | None) -> None:
+        for _ in range(MOST_TRIES):
+            held = await get_or_none(self._client, api.CSINode, self._node)
+            try:
+                if held is None:
+                    if entry is not None:
+                        await self._client.create(with_driver(await self._new_csi_node(), entry, name))
+                    return
+                known = next((d for d in held.spec.drivers if d.name == name), None) if held.spec else None
+                if known == entry:
+                    return
+                if known is not None and entry is not None:  # an entry may not change: it goes first
+                    held = await self._client.update(with_driver(held, None, name))
+                await self._client.update(with_driver(held, entry, name))
+                return
+            except ApiError as problem:
+                if not (is_conflict(problem) or is_already_exists(problem)):
+                    raise
+        raise RegistrationError(
+            f"the CSINode {self._node} changed {MOST_TRIES} times while a driver registered"
+        )
+
+    async def _new_csi_node(self) -> api.CSINode:
+        node = await self._client.get(api.Node, self._node)
+        owner = api.OwnerReference(apiVersion="v1", kind="Node", name=self._node, uid=node.metadata.uid or "")
+        meta = api.ObjectMeta(name=self._node, ownerReferences=[owner])
+        return api.CSINode(
+            apiVersion="storage.k8s.io/v1", kind="CSINode", metadata=meta, spec=api.CSINodeSpec()
+        )
+
+    # --- volumes --------------------------------------------------------------------------------------
+
+    async def mount(self, pod: api.Pod, name: str, volume: Volume) -> str:
+        """Stage and publish the volume for the pod; gives where it is. Raises VolumeError and ApiError.
+
+        `name` is what the pod calls it.
+        """
+        uid = pod.metadata.uid or ""
+        driver = self._driver(volume.driver)
+        known = self._mounted.get((uid, name))
+        target = target_path(uid, volume)
+        host_target = f"{self._root_dir}/{target}"
+        if known is not None and known.done:
+            return host_target
+        info = await get_or_none(self._client, api.CSIDriver, volume.driver)
+        spec = info.spec if info is not None else api.CSIDriverSpec()
+        if volume.ephemeral and "Ephemeral" not in spec.volumeLifecycleModes:
+            raise VolumeError(
+                f"kubernetes.io/csi: driver {volume.driver} does not support ephemeral inline volumes"
+            )
+        staging = ""
+        if STAGE in driver.capabilities and not volume.ephemeral:
+            staging = f"{driver.root}/{staging_path(volume)}"
+        mounted = Mounted(
+            pod=uid,
+            name=name,
+            driver=volume.driver,
+            handle=volume.handle,
+            target=f"{driver.root}/{target}",
+            staging=staging,
+            unique_name="" if volume.ephemeral else volume.unique_name,
+        )
+        async with self._lock(f"{volume.driver}^{volume.handle}"):
+            self._note(mounted)  # before the driver is asked: whatever comes, it will be undone
+            published = {}
+            if spec.attachRequired is not False and not volume.ephemeral:
+                published = await self._attached(volume)
+            asked = await self._asked(pod, volume, driver, spec, published)
+            if staging:
+                Path(self._root_dir, staging_path(volume)).mkdir(parents=True, exist_ok=True)
+                await self._stage(driver, volume, staging, asked)
+            Path(host_target).parent.mkdir(parents=True, exist_ok=True)
+            await self._publish(driver, pod, volume, mounted, asked, bool(spec.podInfoOnMount))
+            self._note(msgspec.structs.replace(mounted, done=True))
+        await self._give_to_group(pod, volume, driver, spec, host_target)
+        return host_target
+
+    async def release(self, pod_uid: str) -> None:
+        """Unpublish what the pod has, and unstage what nobody else has. Raises VolumeError."""
+        for key in [key for key in self._mounted if key[0] == pod_uid]:
+            mounted = self._mounted[key]
+            async with self._lock(f"{mounted.driver}^{mounted.handle}"):
+                await self._unmount(key, mounted)
+
+    async def run(self, pods: Callable[[], Iterable[api.Pod]]) -> None:
+        """Release what pods had that are gone without a trace; until cancelled."""
+        while True:
+            known = {pod.metadata.uid for pod in pods()}
+            for uid in {pod for pod, _ in self._mounted} - known:
+                try:
+                    await self.release(uid)
+                except VolumeError as problem:
+                    _log.warning("%s", problem)
+            self._came.clear()
+            timer = asyncio.create_task(self._clock.sleep(SWEEP_S))
+            came = asyncio.create_task(self._came.wait())
+            try:
+                await asyncio.wait((timer, came), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                timer.cancel()
+                came.cancel()
+
+    # --- within ---------------------------------------------------------------------------------------
+
+    def _driver(self, name: str) -> _Driver:
+        found = self._drivers.get(name)
+        if found is None:
+            raise VolumeError(f"driver name {name} not found in the list of registered CSI drivers")
+        return found
+
+    def _lock(self, volume: str) -> asyncio.Lock:
+        lock = self._locks.get(volume)
+        if lock is None:
+            lock = self._locks[volume] = asyncio.Lock()
+        return lock
+
+    async def _attached(self, volume: Volume) -> dict[str, str]:
+        """What the driver's controller said when it attached the volume. Raises VolumeError until it has."""
+        name = attachment_name(volume, self._node)
+        found = await get_or_none(self._client, api.VolumeAttachment, name)
+        if found is None or not found.status.attached:
+            why = found.status.attachError.message if found is not None and found.status.attachError else ""
+            raise VolumeError(
+                f"rpc error: volume attachment {name} is not attached yet" + (f": {why}" if why else "")
+            )
+        return dict(found.status.attachmentMetadata)
+
+    async def _asked(
+        self,
+        pod: api.Pod,
+        volume: Volume,
+        driver: _Driver,
+        spec: api.CSIDriverSpec,
+        published: dict[str, str],
+    ) -> dict[str, Any]:
+        """What staging and publishing have in common."""
+        security = pod.spec.securityContext
+        group = security.fsGroup if security is not None else None
+        return {
+            "volume_id": volume.handle,
+            "publish_context": published,
+            "volume_capability": capability(volume, driver.capabilities, group),
+            "volume_context": context(volume, pod, False),
+        }
+
+    async def _secrets(self, ref: tuple[str, str] | None) -> dict[str, str]:
+        if ref is None:
+            return {}
+        secret = await self._client.get(api.Secret, ref[1], ref[0])
+        return {key: value.decode(errors="replace") for key, value in secret.data.items()}
+
+    async def _stage(self, driver: _Driver, volume: Volume, staging: str, asked: dict[str, Any]) -> None:
+        others = [
+            m
+            for m in self._mounted.values()
+            if (m.driver, m.handle) == (volume.driver, volume.handle) and m.done and m.staging
+        ]
+        if others:
+            return
+        secrets = await self._secrets(volume.stage_secret)
+        await self._call(driver, "NodeStageVolume", **asked, staging_target_path=staging, secrets=secrets)
+
+    async def _publish(
+        self,
+        driver: _Driver,
+        pod: api.Pod,
+        volume: Volume,
+        mounted: Mounted,
+        asked: dict[str, Any],
+        wants_pod: bool,
+    ) -> None:
+        fields = {
+            **asked,
+            "target_path": mounted.target,
+            "readonly": volume.readonly,
+            "secrets": await self._secrets(volume.publish_secret),
+            "volume_context": context(volume, pod, wants_pod),
+        }
+        if mounted.staging:
+            fields["staging_target_path"] = mounted.staging
+        await self._call(driver, "NodePublishVolume", **fields)
+
+    async def _give_to_group(
+        self, pod: api.Pod, volume: Volume, driver: _Driver, spec: api.CSIDriverSpec, path: str
+    ) -> None:
+        security = pod.spec.securityContext
+        group = security.fsGroup if security is not None else None
+        if group is None or volume.readonly or not can_mount() or MOUNT_GROUP in driver.capabilities:
+            return
+        if gets_group(volume, spec.fsGroupPolicy or ""):
+            policy = security.fsGroupChangePolicy if security is not None else None
+            await asyncio.to_thread(own, Path(path), group, policy)
+
+    async def _unmount(self, key: tuple[str, str], mounted: Mounted) -> None:
+        driver = self._driver(mounted.driver)
+        await self._call(driver, "NodeUnpublishVolume", volume_id=mounted.handle, target_path=mounted.target)
+        _remove(Path(real_path(mounted.target, self._root_dir)))
+        same = [
+            other
+            for other_key, other in self._mounted.items()
+            if other_key != key and (other.driver, other.handle) == (mounted.driver, mounted.handle)
+        ]
+        if mounted.staging and not same:
+            await self._call(
+                driver, "NodeUnstageVolume", volume_id=mounted.handle, staging_target_path=mounted.staging
+            )
+            _remove(Path(real_path(mounted.staging, self._root_dir)))
+        self._mounted.pop(key, None)
+        checkpoint.save(self._file, tuple(self._mounted.values()))
+        self._changed()
+
+    def _note(self, mounted: Mounted) -> None:
+        is_new = (mounted.pod, mounted.name) not in self._mounted
+        self._mounted[mounted.pod, mounted.name] = mounted
+        checkpoint.save(self._file, tuple(self._mounted.values()))
+        if is_new:
+            self._changed()
+
+    async def _call(self, driver: _Driver, method: str, **fields: Any) -> Any:
+        try:
+            return await driver.client.call(SERVICE, method, timeout_s=CALL_TIMEOUT_S, **fields)
+        except RuntimeFailure as failure:
+            raise VolumeError(f"rpc error: {method}: {failure}") from failure
+
+
+def _remove(place: Path) -> None:
+    """Remove the empty directory (or file) that a driver left, and what it left mounted there."""
+    if not place.exists():
+        return
+    for point in mounts_below(place.resolve()):
+        with suppress(OSError):
+            unmount(point)
+    with suppress(OSError):
+        place.rmdir() if place.is_dir() else place.unlink()
