@@ -201,6 +201,8 @@ def _event(name: str, **labels: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.conformance("Events API should delete a collection of events")
+@pytest.mark.conformance("Events should delete a collection of events")
 @pytest.mark.parametrize("path", [EVENTS, CORE_EVENTS])
 @served
 async def test_events_delete_a_collection_of_events(api: Api, path: str) -> None:
@@ -211,6 +213,10 @@ async def test_events_delete_a_collection_of_events(api: Api, path: str) -> None
     assert (await api.get(path)).names == ["c"]
 
 
+@pytest.mark.conformance(
+    "Events API should ensure that an event can be fetched, patched, deleted, and listed "
+)
+@pytest.mark.conformance("Events should manage the lifecycle of an event")
 @served
 async def test_events_ensure_that_an_event_can_be_fetched_patched_deleted_and_listed(api: Api) -> None:
     (await api.post(EVENTS, _event("a", mine="yes"))).ok(201)

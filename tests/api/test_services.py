@@ -109,6 +109,8 @@ async def test_what_an_update_leaves_out_is_kept(api: Api) -> None:
         await _make(api, "second", type="NodePort", ports=_ports(given["a"]))
 
 
+@pytest.mark.conformance("Services should be able to change the type from ClusterIP to ExternalName")
+@pytest.mark.conformance("Services should be able to change the type from ExternalName to ClusterIP")
 @served
 async def test_changes_of_type(api: Api) -> None:
     first = await _make(api, type="NodePort", ports=_ports(30500))

@@ -232,6 +232,7 @@ async def test_a_patch_of_the_status_leaves_the_spec_whether_it_names_it_or_not(
             assert shown["metadata"]["uid"] == made["metadata"]["uid"]
 
 
+@pytest.mark.conformance("Ephemeral Containers should update the ephemeral containers in an existing pod")
 @served
 async def test_debuggers_are_added_and_nothing_else(api: Api) -> None:
     made = await api.pod(node="n1")

@@ -82,6 +82,7 @@ def cluster() -> Iterator[Running]:
             running.sampan("down", "--delete")
 
 
+@pytest.mark.conformance("Kubectl client Guestbook application should create and stop a working application")
 def test_visitors_sign_through_the_node_port(cluster: Running) -> None:
     cluster.fetch("/?entry=hello+from+outside")
     page = cluster.fetch()

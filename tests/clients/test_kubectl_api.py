@@ -72,6 +72,9 @@ def web(kubectl: Kubectl, space: list[str]) -> list[str]:
     return space
 
 
+@pytest.mark.conformance(
+    "Kubectl client Kubectl api-versions should check if v1 is in available api versions "
+)
 def test_what_there_is(kubectl: Kubectl) -> None:
     listed = kubectl("api-resources")
     for line in ("deployments", "horizontalpodautoscalers", "networkpolicies", "events.k8s.io/v1"):
@@ -84,6 +87,11 @@ def test_what_there_is(kubectl: Kubectl) -> None:
     assert {"v1", "apps/v1", "autoscaling/v1", "autoscaling/v2", "batch/v1"} <= set(versions)
 
 
+@pytest.mark.conformance(
+    "Kubectl client Kubectl cluster-info should check if Kubernetes control plane "
+    "services is included in cluster-info"
+)
+@pytest.mark.conformance("Kubectl client Kubectl version should check is all data is printed")
 def test_version_and_cluster_info(kubectl: Kubectl) -> None:
     assert kubectl.json("version")["serverVersion"]["gitVersion"].startswith("v1.")
     assert "Kubernetes control plane" in kubectl("cluster-info")
@@ -149,6 +157,9 @@ def test_create(kubectl: Kubectl, shared: list[str], arguments: str, made: str) 
     assert "already exists" in kubectl.run(*command).stderr
 
 
+@pytest.mark.conformance(
+    "Kubectl client Kubectl run pod should create a pod from an image when restart is Never"
+)
 def test_create_token_and_run(kubectl: Kubectl, space: list[str]) -> None:
     token = kubectl("create", "token", "default", "--duration=20m", *space).strip()
     assert token.count(".") == 2
@@ -166,6 +177,9 @@ def test_validation_of_what_is_applied(kubectl: Kubectl, space: list[str]) -> No
     assert (warned.returncode, 'unknown field "spec.colour"' in warned.stderr) == (0, True)
 
 
+@pytest.mark.conformance(
+    "Kubectl client Kubectl diff should check if kubectl diff finds a difference for Deployments"
+)
 def test_apply_diff_and_apply_again(kubectl: Kubectl, web: list[str]) -> None:
     assert kubectl("apply", "-f", "-", *web, stdin=DEPLOYMENT) == "deployment.apps/web unchanged\n"
     changed = DEPLOYMENT.replace("replicas: 2", "replicas: 3")

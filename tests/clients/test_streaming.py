@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import errno
 import os
@@ -24,11 +25,13 @@ from fcntl import ioctl
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
 import pytest
+import yaml
 
 from sampan.cluster import pki
-from sampan.cluster.tls import server_context
+from sampan.cluster.tls import client_context, server_context
 from sampan.node.agent import Agent
 from sampan.node.config import AgentConfig
 from sampan.node.node_info import MachineInfo
@@ -154,6 +157,7 @@ def spdy(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- logs
 
 
+@pytest.mark.conformance("Kubectl logs logs should be able to retrieve and filter logs")
 def test_logs_give_what_the_container_wrote(node: Node, kubectl: Kubectl) -> None:
     _once(node, "talker", "echo one; echo two >&2; printf three")
     assert sorted(kubectl("logs", "talker").split("\n")) == ["one", "three", "two"] or kubectl(
@@ -163,6 +167,33 @@ def test_logs_give_what_the_container_wrote(node: Node, kubectl: Kubectl) -> Non
     assert len(kubectl("logs", "talker", "--limit-bytes=5")) == 5
     stamped = kubectl("logs", "talker", "--timestamps").splitlines()[0]
     assert datetime.fromisoformat(stamped.split(" ")[0][:19]).year >= 2024
+
+
+@pytest.mark.conformance("Pods should support retrieving logs from the container over websockets")
+@pytest.mark.parametrize("protocol", ["", "binary.k8s.io", "base64.binary.k8s.io"])
+def test_logs_over_a_websocket(node: Node, protocol: str) -> None:
+    _once(node, "messages", "echo one; echo two")
+
+    async def read(query: str) -> bytes:
+        config = yaml.safe_load(node.kubeconfig.read_text())
+        server = config["clusters"][0]["cluster"]["server"]
+        directory = node.kubeconfig.parent
+        tls = client_context(directory / "ca.crt", directory, "admin")
+        url = f"{server}/api/v1/namespaces/default/pods/messages/log{query}"
+        said = b""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(url, ssl=tls, protocols=(protocol,) if protocol else ()) as socket,
+        ):
+            assert (socket.protocol or "") == protocol
+            async for message in socket:
+                said += base64.b64decode(message.data) if protocol.startswith("base64") else message.data
+        return said
+
+    assert node.cluster.call(read("?follow=true")) == b"one\ntwo\n"
+    assert node.cluster.call(read("?tailLines=1")) == b"two\n"
+    with pytest.raises(aiohttp.WSServerHandshakeError, match="400"):
+        node.cluster.call(read("?previous=true"))
 
 
 def test_following_ends_with_the_container(node: Node, kubectl: Kubectl) -> None:
@@ -198,6 +229,7 @@ def test_a_container_without_a_previous_instance_says_so(kubectl: Kubectl) -> No
 # -- exec
 
 
+@pytest.mark.conformance("Pods should support remote command execution over websockets")
 def test_exec_gives_output_errors_and_the_exit_code(kubectl: Kubectl) -> None:
     done = kubectl.run("exec", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.stdout, done.returncode) == ("out\n", 7)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from sampan.schema import api
 from sampan.testing import Cluster
 
@@ -46,6 +48,9 @@ def test_jobs_come_by_the_clock_and_history_is_kept_short() -> None:
         assert status.lastSuccessfulTime is not None
 
 
+@pytest.mark.conformance("CronJob should not schedule new jobs when ForbidConcurrent")
+@pytest.mark.conformance("CronJob should replace jobs when ReplaceConcurrent")
+@pytest.mark.conformance("CronJob should schedule multiple jobs concurrently")
 def test_forbid_lets_one_run_and_replace_the_newest() -> None:
     for policy, names in (("Allow", 3), ("Forbid", 1), ("Replace", 1)):
         with Cluster() as cluster:
@@ -60,6 +65,7 @@ def test_forbid_lets_one_run_and_replace_the_newest() -> None:
             assert (first in kept) == (policy != "Replace")
 
 
+@pytest.mark.conformance("CronJob should not schedule jobs when suspended")
 def test_suspended_cronjobs_start_nothing() -> None:
     with Cluster() as cluster:
         cluster.client.create(cronjob(5, suspend=True))

@@ -50,6 +50,7 @@ def image(tag: str) -> dict[str, Any]:
     return {"template": {"spec": {"containers": [{"name": "agent", "image": f"agent:{tag}"}]}}}
 
 
+@pytest.mark.conformance("Daemon set should run and stop complex daemon")
 def test_labels_of_nodes_decide_and_may_change() -> None:
     with Cluster(nodes=3) as cluster:
         create(cluster, {"nodeSelector": {"color": "blue"}})
@@ -80,6 +81,7 @@ def test_taints_keep_it_away_and_tolerations_let_it_in() -> None:
         assert sorted(where(cluster)) == ["node-1", "node-2"]
 
 
+@pytest.mark.conformance("Daemon set should rollback without unnecessary restarts")
 def test_an_update_that_is_undone_restarts_only_what_it_changed() -> None:
     with Cluster(nodes=4) as cluster:
         create(cluster)

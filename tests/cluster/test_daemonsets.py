@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sampan.client.client import STRATEGIC
 from sampan.schema import api
 from sampan.testing import Cluster
@@ -30,11 +32,19 @@ def pods(cluster: Cluster) -> list[api.Pod]:
     return cluster.client.list(api.Pod, "default")
 
 
+@pytest.mark.conformance("Daemon set should run and stop simple daemon")
+@pytest.mark.conformance(
+    "Daemon set should update pod when spec was updated and update strategy is RollingUpdate"
+)
 def test_a_daemonset_runs_everywhere_rolls_out_and_goes() -> None:
     with Cluster(nodes=3) as cluster:
         cluster.client.create(daemonset())
         cluster.wait_until(lambda: status(cluster).numberAvailable == 3)
         assert {pod.spec.nodeName for pod in pods(cluster)} == {"node-1", "node-2", "node-3"}
+        stopped = pods(cluster)[0]
+        cluster.client.delete(api.Pod, stopped.metadata.name or "", "default", grace_s=0)
+        cluster.wait_until(lambda: stopped.metadata.uid not in {pod.metadata.uid for pod in pods(cluster)})
+        cluster.wait_until(lambda: len(pods(cluster)) == status(cluster).numberAvailable == 3)
         image = {"spec": {"template": {"spec": {"containers": [{"name": "agent", "image": "agent:2"}]}}}}
         cluster.client.patch(api.DaemonSet, "agent", "default", image)
         cluster.wait_until(
@@ -59,6 +69,7 @@ def test_a_daemonset_runs_everywhere_rolls_out_and_goes() -> None:
         cluster.wait_until(lambda: not cluster.client.list(api.ControllerRevision, "default"))
 
 
+@pytest.mark.conformance("Daemon set should retry creating failed daemon pods")
 def test_a_failed_daemon_pod_is_replaced() -> None:
     with Cluster(nodes=1) as cluster:
         cluster.client.create(daemonset())

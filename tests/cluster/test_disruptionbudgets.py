@@ -25,6 +25,9 @@ def pods(cluster: Cluster) -> list[str]:
     return sorted(pod.metadata.name or "" for pod in cluster.client.list(api.Pod, "default"))
 
 
+@pytest.mark.conformance("DisruptionController should block an eviction until the PDB is updated to allow it")
+@pytest.mark.conformance("DisruptionController should create a PodDisruptionBudget")
+@pytest.mark.conformance("DisruptionController should observe PodDisruptionBudget status updated")
 def test_evictions_stop_at_the_budget_and_go_on_when_it_is_made_wider() -> None:
     with Cluster() as cluster:
         template = api.PodTemplateSpec(

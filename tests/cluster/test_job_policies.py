@@ -89,6 +89,9 @@ def on_exit(action: str, code: int) -> api.PodFailurePolicyRule:
     return api.PodFailurePolicyRule(action=action, onExitCodes=codes)
 
 
+@pytest.mark.conformance(
+    "Job should allow to use a pod failure policy to ignore failure matching on DisruptionTarget condition"
+)
 def test_a_failure_through_a_disruption_may_be_ignored(cluster: Cluster) -> None:
     pattern = api.PodFailurePolicyOnPodConditionsPattern(type="DisruptionTarget", status="True")
     rule = api.PodFailurePolicyRule(action="Ignore", onPodConditions=[pattern])
@@ -117,6 +120,9 @@ def test_the_first_rule_that_fits_decides(cluster: Cluster) -> None:
     cluster.wait_until(lambda: not running(cluster))
 
 
+@pytest.mark.conformance(
+    "Job should mark indexes as failed when the FailIndex action is matched in podFailurePolicy"
+)
 def test_an_index_is_failed_at_once_where_the_policy_says_so(cluster: Cluster) -> None:
     policy = api.PodFailurePolicy(rules=[on_exit("FailIndex", 42)])
     create(cluster, 2, backoffLimitPerIndex=1, podFailurePolicy=policy)
@@ -131,6 +137,9 @@ def test_an_index_is_failed_at_once_where_the_policy_says_so(cluster: Cluster) -
     assert (status.completedIndexes, status.failedIndexes, status.failed) == ("1", "0", 2)
 
 
+@pytest.mark.conformance(
+    "Job should terminate job execution when the number of failed indexes exceeds maxFailedIndexes"
+)
 def test_too_many_failed_indexes_end_the_rest(cluster: Cluster) -> None:
     create(cluster, 4, backoffLimitPerIndex=0, maxFailedIndexes=1)
     end(cluster, 0, 1)
@@ -140,6 +149,29 @@ def test_too_many_failed_indexes_end_the_rest(cluster: Cluster) -> None:
     assert finished(cluster, "Failed") == "MaxFailedIndexesExceeded"
     cluster.wait_until(lambda: not running(cluster))
     assert job(cluster).status.succeeded is None
+
+
+@pytest.mark.conformance(
+    "Job with successPolicy succeededCount rule should succeeded even when some indexes remain pending"
+)
+@pytest.mark.conformance(
+    "Job with successPolicy succeededIndexes rule should succeeded even when some indexes remain pending"
+)
+@pytest.mark.conformance(
+    "Job should execute all indexes despite some failing when using backoffLimitPerIndex"
+)
+def test_indexes_that_fail_for_good_leave_the_others_alone(cluster: Cluster) -> None:
+    create(cluster, 4, backoffLimitPerIndex=1)
+    for number, index in enumerate((1, 3, 1, 3), start=1):
+        end(cluster, index, 1)
+        cluster.wait_until(lambda least=number: job(cluster).status.failed == least)
+    cluster.wait_until(lambda: job(cluster).status.failedIndexes == "1,3")
+    assert set(running(cluster)) == {0, 2}
+    end(cluster, 0)
+    end(cluster, 2)
+    assert finished(cluster, "Failed") == "FailedIndexes"
+    status = job(cluster).status
+    assert (status.completedIndexes, status.succeeded, status.failed) == ("0,2", 2, 4)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +197,14 @@ def test_a_success_policy_ends_what_is_left(
     assert job(cluster).status.succeeded == len(ends)
 
 
+@pytest.mark.conformance("Job with successPolicy should succeeded when all indexes succeeded")
 def test_with_a_success_policy_all_indexes_may_succeed(cluster: Cluster) -> None:
     rule = api.SuccessPolicyRule(succeededCount=2)
     create(cluster, 2, successPolicy=api.SuccessPolicy(rules=[rule]))
     end(cluster, 0)
     end(cluster, 1)
-    assert finished(cluster, "Complete") in ("SuccessPolicy", "CompletionsReached")
+    assert finished(cluster, "SuccessCriteriaMet") == "SuccessPolicy"
+    assert finished(cluster, "Complete") == "SuccessPolicy"
     cluster.wait_until(lambda: job(cluster).status.completedIndexes == "0,1")
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from sampan.controllers.job.facts import COMPLETION_INDEX, TRACKING
 from sampan.schema import api
 from sampan.testing import Cluster
@@ -54,6 +56,9 @@ def test_a_job_completes_and_goes_after_its_time() -> None:
         cluster.wait_until(lambda: not pods(cluster))
 
 
+@pytest.mark.conformance(
+    "Job should create pods for an Indexed job with completion indexes and specified hostname"
+)
 def test_an_indexed_job_runs_each_index() -> None:
     with Cluster() as cluster:
         cluster.client.create(job(completions=4, parallelism=3, completionMode="Indexed"))
@@ -78,6 +83,7 @@ def test_containers_that_restart_in_place_count() -> None:
         assert reason(cluster, "Failed") == "BackoffLimitExceeded"
 
 
+@pytest.mark.conformance("Job should allow to use the pod failure policy on exit code to fail the job early")
 def test_a_failure_policy_fails_the_job_early() -> None:
     with Cluster() as cluster:
         codes = api.PodFailurePolicyOnExitCodesRequirement(operator="In", values=[3])
@@ -132,6 +138,7 @@ def test_a_success_policy_ends_the_rest() -> None:
         assert reason(cluster, "Complete") == "SuccessPolicy"
 
 
+@pytest.mark.conformance("Job should delete a job")
 def test_a_deleted_job_takes_its_pods_along() -> None:
     with Cluster() as cluster:
         cluster.client.create(job(run_s=1000, parallelism=3, completions=3))
@@ -150,6 +157,7 @@ def test_a_deleted_pod_is_replaced_and_counted_once() -> None:
         assert (get(cluster).status.succeeded, get(cluster).status.failed) == (1, 1)
 
 
+@pytest.mark.conformance("Job should adopt matching orphans and release non-matching pods")
 def test_an_orphan_is_adopted_again_and_a_stranger_is_let_go() -> None:
     with Cluster() as cluster:
         cluster.client.create(job(run_s=10_000, parallelism=2, completions=4))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sampan.schema import api
 from sampan.testing import Cluster
 
@@ -34,6 +36,9 @@ def test_replicas_come_and_go() -> None:
         cluster.wait_until(lambda: not cluster.client.list(api.Pod, "default"))
 
 
+@pytest.mark.conformance(
+    "ReplicationController should surface a failure condition on a common issue like exceeded quota"
+)
 def test_a_quota_that_is_used_up_shows_as_a_failure_until_it_is_not() -> None:
     with Cluster() as cluster:
         quota = api.ResourceQuotaSpec(hard={"pods": "2"})

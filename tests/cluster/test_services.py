@@ -109,6 +109,8 @@ def test_a_further_range_can_be_used_and_stays_as_long_as_it_is(cluster: Cluster
     cluster.wait_until(lambda: not exists(cluster, api.ServiceCIDR, "more"))
 
 
+@pytest.mark.conformance("Services should be able to change the type from ExternalName to NodePort")
+@pytest.mark.conformance("Services should be able to change the type from NodePort to ExternalName")
 def test_a_service_changes_its_type_and_gives_back_what_it_no_longer_needs(cluster: Cluster) -> None:
     cluster.client.create(service("web", type="NodePort"))
     before = get(cluster, "web").spec

@@ -78,6 +78,12 @@ def free_pod(name: str) -> api.Pod:
     return api.Pod(metadata=meta, spec=made.spec)
 
 
+@pytest.mark.conformance("Deployment Deployment should have a working scale subresource")
+@pytest.mark.conformance("ReplicaSet Replicaset should have a working scale subresource")
+@pytest.mark.conformance("ReplicationController should get and update a ReplicationController scale")
+@pytest.mark.conformance(
+    "StatefulSet Basic StatefulSet functionality should have a working scale subresource "
+)
 @pytest.mark.parametrize("make", [deployment, replicaset, controller, stateful])
 def test_should_have_a_working_scale_subresource(make: Any) -> None:
     with Cluster() as cluster:
@@ -95,6 +101,7 @@ def test_should_have_a_working_scale_subresource(make: Any) -> None:
         cluster.wait_until(lambda: len(pods(cluster)) == 4)
 
 
+@pytest.mark.conformance("Deployment RollingUpdateDeployment should delete old pods and create new ones")
 def test_rolling_update_deployment_should_delete_old_pods_and_create_new_ones() -> None:
     with Cluster() as cluster:
         cluster.client.create(deployment())
@@ -105,6 +112,7 @@ def test_rolling_update_deployment_should_delete_old_pods_and_create_new_ones() 
         assert {number: one.spec.replicas for number, one in sets(cluster).items()} == {1: 0, 2: 3}
 
 
+@pytest.mark.conformance("Deployment RecreateDeployment should delete old pods and create new ones")
 def test_recreate_deployment_never_runs_old_pods_beside_new_ones() -> None:
     with Cluster() as cluster:
         cluster.client.create(deployment(strategy=api.DeploymentStrategy(type="Recreate")))
@@ -119,6 +127,7 @@ def test_recreate_deployment_never_runs_old_pods_beside_new_ones() -> None:
         cluster.wait_until(rolled)
 
 
+@pytest.mark.conformance("Deployment deployment should support rollover")
 def test_deployment_should_support_rollover() -> None:
     with Cluster() as cluster:
         cluster.client.create(deployment(minReadySeconds=30))
@@ -131,6 +140,7 @@ def test_deployment_should_support_rollover() -> None:
         assert {number: one.spec.replicas for number, one in sets(cluster).items()} == {1: 0, 2: 0, 3: 3}
 
 
+@pytest.mark.conformance("Deployment deployment should delete old replica sets")
 def test_deployment_should_delete_old_replica_sets() -> None:
     with Cluster() as cluster:
         cluster.client.create(deployment(revisionHistoryLimit=1))
@@ -141,6 +151,7 @@ def test_deployment_should_delete_old_replica_sets() -> None:
         cluster.wait_until(lambda: sorted(sets(cluster)) == [3, 4])
 
 
+@pytest.mark.conformance("Deployment deployment should support proportional scaling")
 def test_deployment_should_support_proportional_scaling() -> None:
     with Cluster() as cluster:
         rolling = api.RollingUpdateDeployment(maxSurge=3, maxUnavailable=2)
@@ -170,6 +181,11 @@ def test_a_deployment_is_rolled_back_by_its_old_template() -> None:
         assert {n: one.spec.replicas for n, one in sets(cluster).items()} == {2: 0, 3: 3}
 
 
+@pytest.mark.conformance(
+    "ReplicaSet should adopt matching pods on creation and release no longer matching pods"
+)
+@pytest.mark.conformance("ReplicationController should adopt matching pods on creation")
+@pytest.mark.conformance("ReplicationController should release no longer matching pods")
 @pytest.mark.parametrize("make", [replicaset, controller])
 def test_should_adopt_matching_pods_on_creation_and_release_no_longer_matching_pods(make: Any) -> None:
     with Cluster() as cluster:
@@ -187,6 +203,7 @@ def test_should_adopt_matching_pods_on_creation_and_release_no_longer_matching_p
         cluster.wait_until(lambda: len(pods(cluster)) == 2)  # the one that was let go, and its successor
 
 
+@pytest.mark.conformance("ReplicaSet should list and delete a collection of ReplicaSets")
 @pytest.mark.parametrize(
     ("make", "kind"),
     [(replicaset, api.ReplicaSet), (stateful, api.StatefulSet), (deployment, api.Deployment)],
@@ -235,3 +252,32 @@ def test_stateful_set_should_recreate_evicted_pods() -> None:
                 and pods(cluster)[0].metadata.uid != first
             )
         )
+
+
+@pytest.mark.conformance("StatefulSet Basic StatefulSet functionality Should recreate evicted statefulset")
+def test_stateful_set_should_recreate_a_pod_that_its_node_refuses() -> None:
+    with Cluster() as cluster:
+        port = [api.ContainerPort(containerPort=80, hostPort=21017)]
+        first = free_pod("first")
+        first.metadata.labels = {}
+        first.spec.nodeName = "node-1"
+        first.spec.containers[0].ports = port
+        cluster.client.create(first)
+        cluster.wait_until(lambda: cluster.client.get(api.Pod, "first", NAMESPACE).status.phase == "Running")
+        owner = stateful(1)
+        owner.spec.template.spec.nodeName = "node-1"
+        owner.spec.template.spec.containers[0].ports = port
+        cluster.client.create(owner)
+        seen: set[str | None] = set()
+
+        def recreated() -> bool:
+            seen.update(p.metadata.uid for p in pods(cluster) if p.metadata.name == "web-0")
+            return len(seen) > 1
+
+        cluster.wait_until(recreated)
+        cluster.client.delete(api.Pod, "first", NAMESPACE, grace_s=0)
+        cluster.wait_until(
+            lambda: [(p.metadata.name, p.status.phase) for p in pods(cluster)] == [("web-0", "Running")]
+        )
+        reasons = {event.reason for event in cluster.client.list(api.Event, NAMESPACE)}
+        assert "RecreatingFailedPod" in reasons

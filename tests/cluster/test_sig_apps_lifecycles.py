@@ -114,6 +114,20 @@ def holds(wanted: Any, found: Any) -> bool:
     return bool(wanted == found)
 
 
+@pytest.mark.conformance("ControllerRevision should manage the lifecycle of a ControllerRevision")
+@pytest.mark.conformance("CronJob should support CronJob API operations")
+@pytest.mark.conformance("Daemon set should list and delete a collection of DaemonSets")
+@pytest.mark.conformance("Deployment should run the lifecycle of a Deployment")
+@pytest.mark.conformance(
+    "DisruptionController Listing PodDisruptionBudgets for all namespaces should list and "
+    "delete a collection of PodDisruptionBudgets"
+)
+@pytest.mark.conformance("Job should manage the lifecycle of a job")
+@pytest.mark.conformance("ReplicaSet Replace and Patch tests")
+@pytest.mark.conformance("ReplicationController should test the lifecycle of a ReplicationController")
+@pytest.mark.conformance(
+    "StatefulSet Basic StatefulSet functionality should list, patch and delete a collection of StatefulSets"
+)
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_lifecycle(cluster: Cluster, kind: str) -> None:
     """Create, get, list here and everywhere, patch, replace, delete one, delete what labels choose."""
@@ -143,6 +157,14 @@ def test_lifecycle(cluster: Cluster, kind: str) -> None:
     ask("DELETE", f"{path}?propagationPolicy=Background")
 
 
+@pytest.mark.conformance("Daemon set should verify changes to a daemon set status")
+@pytest.mark.conformance("Deployment should validate Deployment Status endpoints")
+@pytest.mark.conformance("DisruptionController should update/patch PodDisruptionBudget status")
+@pytest.mark.conformance("Job should apply changes to a job status")
+@pytest.mark.conformance("ReplicaSet should validate Replicaset Status endpoints")
+@pytest.mark.conformance(
+    "StatefulSet Basic StatefulSet functionality should validate Statefulset Status endpoints"
+)
 @pytest.mark.parametrize("kind", WITH_STATUS)
 def test_status(cluster: Cluster, kind: str) -> None:
     """Status is read, patched and replaced under its own path, and is all that this path changes."""

@@ -50,6 +50,9 @@ def resources(pod: api.Pod) -> tuple[dict[str, str], dict[str, str]]:
     return found.get("requests", {}), found.get("limits", {})
 
 
+@pytest.mark.conformance(
+    "LimitRange should create a LimitRange with defaults and ensure pod has those defaults applied."
+)
 def test_limitrange_sets_defaults_and_bounds(sampan_cluster: Cluster) -> None:
     cluster = sampan_cluster
     cluster.client.create(made(api.LimitRange, "range", "default", spec={"limits": [LIMITS]}))
@@ -92,6 +95,7 @@ def refuses(cluster: Cluster, pod: api.Pod) -> bool:
     return False
 
 
+@pytest.mark.conformance("LimitRange should list, patch and delete a LimitRange by collection")
 def test_limitrange_is_listed_patched_and_deleted_by_collection(sampan_cluster: Cluster) -> None:
     cluster = sampan_cluster
     names = ("one", "two")
@@ -115,6 +119,7 @@ def test_limitrange_is_listed_patched_and_deleted_by_collection(sampan_cluster: 
 # -- predicates ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("SchedulerPredicates validates resource limits of pods that are allowed to run")
 def test_resource_limits_of_pods_that_may_run() -> None:
     with Cluster(nodes=2) as cluster:
         for number in (1, 2):
@@ -139,6 +144,9 @@ def test_resource_limits_of_pods_that_may_run() -> None:
         assert get(cluster).spec.nodeName == "node-2"
 
 
+@pytest.mark.conformance(
+    "RuntimeClass should schedule a Pod requesting a RuntimeClass and initialize its Overhead"
+)
 def test_overhead_of_a_runtime_class_counts(sampan_cluster: Cluster) -> None:
     cluster = sampan_cluster
     cpu = cluster.client.get(api.Node, "node-1").status.allocatable["cpu"].milli()
@@ -151,6 +159,8 @@ def test_overhead_of_a_runtime_class_counts(sampan_cluster: Cluster) -> None:
     assert "1 Insufficient cpu" in events(cluster, "FailedScheduling")[0]
 
 
+@pytest.mark.conformance("SchedulerPredicates validates that NodeSelector is respected if matching")
+@pytest.mark.conformance("SchedulerPredicates validates that NodeSelector is respected if not matching")
 def test_a_node_selector_that_matches_and_one_that_does_not() -> None:
     with Cluster(nodes=3) as cluster:
         cluster.client.patch(api.Node, "node-2", "", {"metadata": {"labels": {"example.com/own": "42"}}})
@@ -172,6 +182,10 @@ def ported(name: str, port: int, ip: str, protocol: str = "TCP") -> api.Pod:
     return web(name, containers=[one], nodeSelector={HOSTNAME: "node-1"})
 
 
+@pytest.mark.conformance(
+    "SchedulerPredicates validates that there exists conflict between pods with same "
+    "hostPort and protocol but one using 0.0.0.0 hostIP"
+)
 def test_the_same_host_port_on_all_addresses_and_on_one_conflict() -> None:
     with Cluster(nodes=2) as cluster:
         cluster.client.create(ported("all", 54322, ""))
@@ -189,6 +203,10 @@ def test_the_same_host_port_on_all_addresses_and_on_one_conflict() -> None:
         has_a_node(cluster)
 
 
+@pytest.mark.conformance(
+    "HostPort validates that there is no conflict between pods with same hostPort but "
+    "different hostIP and protocol"
+)
 def test_the_same_host_port_on_different_addresses_or_protocols_do_not_conflict() -> None:
     with Cluster(nodes=2) as cluster:
         for name, ip, protocol in (
@@ -226,6 +244,7 @@ def wanting(name: str, count: int, priority: str, **spec: Any) -> api.Pod:
     return web(name, priorityClassName=priority, containers=asking(**{EXTENDED: str(count)}), **spec)
 
 
+@pytest.mark.conformance("SchedulerPreemption validates basic preemption works")
 def test_basic_preemption() -> None:
     with Cluster(nodes=2) as cluster:
         offer(cluster, 5, "node-1", "node-2")
@@ -244,6 +263,7 @@ def test_basic_preemption() -> None:
         assert names == {"pod1-medium", "pod2-medium", "pod3-medium", "preemptor"}
 
 
+@pytest.mark.conformance("SchedulerPreemption validates lower priority pod preemption by critical pod")
 def test_a_critical_pod_preempts_in_another_namespace() -> None:
     with Cluster(nodes=2) as cluster:
         offer(cluster, 5, "node-1", "node-2")
@@ -262,6 +282,9 @@ def test_a_critical_pod_preempts_in_another_namespace() -> None:
         has_a_node(cluster, "medium-2")
 
 
+@pytest.mark.conformance(
+    "SchedulerPreemption validates pod disruption condition is added to the preempted pod "
+)
 def test_the_disruption_condition_of_a_preempted_pod() -> None:
     with Cluster(nodes=2) as cluster:
         offer(cluster, 1, "node-1")
@@ -300,6 +323,9 @@ def running(cluster: Cluster, name: str) -> int:
     return sum(p.status.phase == "Running" and p.metadata.deletionTimestamp is None for p in found)
 
 
+@pytest.mark.conformance(
+    "SchedulerPreemption PreemptionExecutionPath runs ReplicaSets to verify preemption running path"
+)
 def test_replicasets_on_the_path_of_preemption() -> None:
     """5 + 3 + 2 units of rising importance fill a node; the most important takes the place of the least."""
     with Cluster(nodes=2) as cluster:
@@ -325,6 +351,10 @@ def test_replicasets_on_the_path_of_preemption() -> None:
         assert sorted(bool(p.spec.nodeName) for p in waiting) == [False] * 4 + [True]
 
 
+@pytest.mark.conformance(
+    "SchedulerPreemption PriorityClass endpoints verify PriorityClass endpoints can be "
+    "operated with different HTTP methods"
+)
 def test_priorityclasses_through_every_verb(sampan_cluster: Cluster) -> None:
     cluster = sampan_cluster
     classes(cluster, p1=1, p2=2)

@@ -82,6 +82,10 @@ def status(cluster: Cluster) -> api.StatefulSetStatus:
     return cluster.client.get(api.StatefulSet, "db", NAMESPACE).status
 
 
+@pytest.mark.conformance(
+    "StatefulSet Basic StatefulSet functionality Scaling should happen in predictable "
+    "order and halt if any stateful pod is unhealthy"
+)
 def test_scaling_is_in_order_and_halts_while_a_pod_is_not_ready(cluster: Cluster) -> None:
     create(cluster, 3)
     assert list(pods(cluster)) == ["db-0"]
@@ -105,6 +109,10 @@ def test_scaling_is_in_order_and_halts_while_a_pod_is_not_ready(cluster: Cluster
     assert list(pods(cluster)) == []
 
 
+@pytest.mark.conformance(
+    "StatefulSet Basic StatefulSet functionality Burst scaling should run to completion "
+    "even with unhealthy pods"
+)
 def test_a_burst_does_not_wait(cluster: Cluster) -> None:
     create(cluster, 3, podManagementPolicy="Parallel")
     assert list(pods(cluster)) == ["db-0", "db-1", "db-2"]
@@ -116,6 +124,10 @@ def test_a_burst_does_not_wait(cluster: Cluster) -> None:
     cluster.wait_until(lambda: status(cluster).replicas == 0)
 
 
+@pytest.mark.conformance(
+    "StatefulSet Basic StatefulSet functionality should perform rolling updates and roll "
+    "backs of template modifications"
+)
 def test_rolling_updates_go_from_the_last_pod_and_wait_for_each(cluster: Cluster) -> None:
     create(cluster, 3)
     all_ready(cluster, ["1", "1", "1"])
@@ -136,6 +148,10 @@ def test_rolling_updates_go_from_the_last_pod_and_wait_for_each(cluster: Cluster
     assert status(cluster).currentRevision == status(cluster).updateRevision == first
 
 
+@pytest.mark.conformance(
+    "StatefulSet Basic StatefulSet functionality should perform canary updates and phased "
+    "rolling updates of template modifications"
+)
 def test_canaries_and_phases_by_a_partition(cluster: Cluster) -> None:
     def partition(ordinal: int) -> dict[str, Any]:
         return {"updateStrategy": {"rollingUpdate": {"partition": ordinal}}}

@@ -14,6 +14,9 @@ def field(name: str, path: str) -> dict[str, object]:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
+@pytest.mark.conformance("Variable Expansion should allow composing env vars into new env vars")
+@pytest.mark.conformance("Variable Expansion should allow substituting values in a container's args")
+@pytest.mark.conformance("Variable Expansion should allow substituting values in a container's command")
 def test_values_expand_what_is_defined_before_them(cluster: Cluster) -> None:
     env = [
         {"name": "FIRST", "value": "one"},
@@ -26,7 +29,7 @@ def test_values_expand_what_is_defined_before_them(cluster: Cluster) -> None:
     ]
     pod = cluster.pod(
         container={
-            "command": ["sh", "-c", 'env; echo "ARGS=$0 $1"'],
+            "command": ["sh", "-c", 'env; echo "ARGS=$0 $1"; echo "COMMAND=$(SECOND)"'],
             "args": ["$(SECOND)", "$$(SECOND) $(NOBODY)"],
             "env": env,
         }
@@ -39,8 +42,17 @@ def test_values_expand_what_is_defined_before_them(cluster: Cluster) -> None:
     assert seen["EARLY"] == "$(LATE)"
     assert seen["EMPTY"] == ""
     assert seen["ARGS"] == "one-two $(SECOND) $(NOBODY)"
+    assert seen["COMMAND"] == "one-two"
 
 
+@pytest.mark.conformance("ConfigMap should be consumable as environment variable names with various prefixes")
+@pytest.mark.conformance("ConfigMap should be consumable via environment variable")
+@pytest.mark.conformance("ConfigMap should be consumable via the environment")
+@pytest.mark.conformance(
+    "Secrets should be consumable as environment variable names variable names with various prefixes"
+)
+@pytest.mark.conformance("Secrets should be consumable from pods in env vars")
+@pytest.mark.conformance("Secrets should be consumable via the environment")
 def test_config_maps_and_secrets(cluster: Cluster) -> None:
     cluster.config_map("env-map", color="red", shape="round", **{"with.dot": "dotted"})
     cluster.secret("env-secret", password="s3cret", user="admin")
@@ -57,6 +69,8 @@ def test_config_maps_and_secrets(cluster: Cluster) -> None:
     sources = [
         {"prefix": "M_", "configMapRef": {"name": "env-map"}},
         {"secretRef": {"name": "env-secret"}},
+        {"prefix": "p.", "configMapRef": {"name": "env-map"}},
+        {"prefix": "s-", "secretRef": {"name": "env-secret"}},
         {"configMapRef": {"name": "none", "optional": True}},
     ]
     # Not through a shell: it would drop names that it cannot use.
@@ -64,6 +78,7 @@ def test_config_maps_and_secrets(cluster: Cluster) -> None:
     seen = lines_of(cluster.output(container=given))
     assert (seen["COLOR"], seen["PASSWORD"]) == ("red", "s3cret")
     assert (seen["M_shape"], seen["M_with.dot"], seen["password"]) == ("round", "dotted", "s3cret")
+    assert (seen["p.shape"], seen["s-password"]) == ("round", "s3cret")
     assert seen["user"] == "red"  # env wins over envFrom
     assert not {"NO_KEY", "NO_MAP"} & set(seen)
 
@@ -84,6 +99,10 @@ def test_a_missing_config_map_is_named_and_waited_for(cluster: Cluster) -> None:
     assert pod.log() == "A=here"
 
 
+@pytest.mark.conformance("Downward API should provide host IP as an env var")
+@pytest.mark.conformance("Downward API should provide hostIPs as an env var")
+@pytest.mark.conformance("Downward API should provide pod UID as env vars")
+@pytest.mark.conformance("Downward API should provide pod name, namespace and IP address as env vars")
 def test_fields_of_the_pod(cluster: Cluster) -> None:
     paths = {
         "NAME": "metadata.name",
@@ -121,6 +140,9 @@ def test_fields_of_the_pod(cluster: Cluster) -> None:
     }
 
 
+@pytest.mark.conformance(
+    "Downward API should provide container's limits.cpu/memory and requests.cpu/memory as env vars"
+)
 def test_resources_of_the_container(cluster: Cluster) -> None:
     wanted = {
         "CPU_LIMIT": ("limits.cpu", "1m", "400"),
@@ -140,6 +162,7 @@ def test_resources_of_the_container(cluster: Cluster) -> None:
     assert {name: seen[name] for name in wanted} == {name: value for name, (_, _, value) in wanted.items()}
 
 
+@pytest.mark.conformance("Downward API should provide default limits.cpu/memory from node allocatable")
 def test_without_limits_they_are_the_nodes(cluster: Cluster) -> None:
     env = [
         {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
@@ -151,6 +174,7 @@ def test_without_limits_they_are_the_nodes(cluster: Cluster) -> None:
     assert int(seen["MEMORY"]) == node.status.allocatable["memory"].whole()
 
 
+@pytest.mark.conformance("Pods should contain environment variables for services")
 @pytest.mark.parametrize("links", [True, False])
 def test_services_of_the_namespace(cluster: Cluster, links: bool) -> None:
     seen = lines_of(cluster.output("env", enableServiceLinks=links))

@@ -39,7 +39,10 @@ def on_host(path: Path) -> list[dict[str, object]]:
 # --- init containers and sidecars -------------------------------------------------------------------------
 
 
-def test_init_containers_run_one_after_the_other(cluster: Cluster, host_dir: Path) -> None:
+@pytest.mark.conformance("InitContainer should invoke init containers on a RestartAlways pod")
+@pytest.mark.conformance("InitContainer should invoke init containers on a RestartNever pod")
+@pytest.mark.parametrize("policy", ["Never", "Always"])
+def test_init_containers_run_one_after_the_other(cluster: Cluster, host_dir: Path, policy: str) -> None:
     note = {"volumeMounts": mounts(host="/host")}
     pod = cluster.pod(
         "echo main >> /host/order; sleep 1000",
@@ -48,6 +51,7 @@ def test_init_containers_run_one_after_the_other(cluster: Cluster, host_dir: Pat
             shell("one", "sleep 0.2; echo one >> /host/order", **note),
             shell("two", "echo two >> /host/order", **note),
         ],
+        restartPolicy=policy,
         volumes=on_host(host_dir),
     )
     waiting = pod.until(lambda p: condition_of(p, "Initialized").status == "False", "initialising")
@@ -61,6 +65,10 @@ def test_init_containers_run_one_after_the_other(cluster: Cluster, host_dir: Pat
     assert (done.status, done.reason, done.message) == ("True", None, None)
 
 
+@pytest.mark.conformance(
+    "InitContainer should not start app containers and fail the pod if init containers "
+    "fail on a RestartNever pod"
+)
 def test_a_failed_init_container_fails_a_pod_that_never_restarts(cluster: Cluster) -> None:
     pod = cluster.pod(initContainers=[shell("bad", "exit 7"), shell("next", "true")])
     over = pod.over()
@@ -73,6 +81,9 @@ def test_a_failed_init_container_fails_a_pod_that_never_restarts(cluster: Cluste
     assert status_of(over).containerID is None
 
 
+@pytest.mark.conformance(
+    "InitContainer should not start app containers if init containers fail on a RestartAlways pod"
+)
 def test_a_failed_init_container_is_run_again_otherwise(cluster: Cluster) -> None:
     pod = cluster.pod(initContainers=[shell("bad", "exit 1")], restartPolicy="Always")
     pod.restarted(1, "bad")
@@ -105,6 +116,12 @@ def test_sidecars_start_before_and_end_after_the_main_containers(cluster: Cluste
 # --- restarts ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance(
+    "Container Runtime blackbox test when starting a container that exits should run with the expected status"
+)
+@pytest.mark.conformance(
+    "Kubelet when scheduling a busybox command that always fails in a pod should have an terminated reason"
+)
 @pytest.mark.parametrize(("code", "phase", "reason"), [(0, "Succeeded", "Completed"), (3, "Failed", "Error")])
 def test_a_pod_that_runs_once(cluster: Cluster, code: int, phase: str, reason: str) -> None:
     over = cluster.pod(f"exit {code}").over()
@@ -118,6 +135,12 @@ def test_a_pod_that_runs_once(cluster: Cluster, code: int, phase: str, reason: s
     assert (ready.status, ready.reason) == ("False", "PodCompleted" if code == 0 else "PodFailed")
 
 
+@pytest.mark.conformance(
+    "Container Runtime blackbox test when starting a container that exits should run with the expected status"
+)
+@pytest.mark.conformance(
+    "Kubelet when scheduling a busybox command that always fails in a pod should be possible to delete"
+)
 def test_a_crashing_container_is_started_again_after_a_delay(cluster: Cluster) -> None:
     pod = cluster.pod("echo try; exit 5", restartPolicy="Always")
     message = pod.waits("CrashLoopBackOff")
@@ -132,8 +155,13 @@ def test_a_crashing_container_is_started_again_after_a_delay(cluster: Cluster) -
     assert last_ended(again).exitCode == 5
     pod.until(lambda p: "back-off 20s" in str(status_of(p).state), "waiting longer")
     assert pod.log(attempt=2) == "try"
+    pod.delete()
+    assert pod.history()[-1].metadata.deletionTimestamp is not None
 
 
+@pytest.mark.conformance(
+    "Container Runtime blackbox test when starting a container that exits should run with the expected status"
+)
 def test_on_failure_restarts_until_it_succeeds(cluster: Cluster) -> None:
     pod = cluster.pod(
         "if [ -e /d/once ]; then exit 0; fi; touch /d/once; exit 9",
@@ -156,6 +184,7 @@ def test_a_command_that_is_not_there(cluster: Cluster) -> None:
     assert "/no/such/program" in (ended(over).message or "")
 
 
+@pytest.mark.conformance("Pods should allow activeDeadlineSeconds to be updated")
 def test_a_deadline_ends_the_pod(cluster: Cluster) -> None:
     pod = cluster.pod(restartPolicy="Always")
     pod.running()
@@ -167,6 +196,7 @@ def test_a_deadline_ends_the_pod(cluster: Cluster) -> None:
     assert ended(gone).exitCode in (137, 143)
 
 
+@pytest.mark.conformance("Ephemeral Containers will start an ephemeral container in an existing pod")
 def test_an_ephemeral_container_joins_a_running_pod(cluster: Cluster) -> None:
     pod = cluster.pod("sleep 7321")
     pod.ready()
@@ -188,6 +218,10 @@ def test_an_ephemeral_container_joins_a_running_pod(cluster: Cluster) -> None:
 # --- hooks ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance(
+    "Container Lifecycle Hook when create a pod with lifecycle hook should execute "
+    "poststart exec hook properly"
+)
 def test_post_start_runs_beside_the_container(cluster: Cluster) -> None:
     hook = {"postStart": {"exec": {"command": ["sh", "-c", "echo hooked > /tmp/hook"]}}}
     pod = cluster.pod(
@@ -207,6 +241,14 @@ def test_a_failing_post_start_kills_the_container(cluster: Cluster) -> None:
     assert ended(over).exitCode in (137, 143)
 
 
+@pytest.mark.conformance(
+    "Container Lifecycle Hook when create a pod with lifecycle hook should execute "
+    "poststart http hook properly"
+)
+@pytest.mark.conformance(
+    "Container Lifecycle Hook when create a pod with lifecycle hook should execute prestop http hook properly"
+)
+@pytest.mark.conformance("PreStop should call prestop when killing a pod")
 def test_http_hooks_reach_another_pod(cluster: Cluster) -> None:
     server = cluster.pod(
         "mkdir /www; cd /www; touch start stop; httpd -f -vv -p 8080 2>&1",
@@ -227,6 +269,10 @@ def test_http_hooks_reach_another_pod(cluster: Cluster) -> None:
 # --- the end ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance(
+    "Container Lifecycle Hook when create a pod with lifecycle hook should execute prestop exec hook properly"
+)
+@pytest.mark.conformance("Pods should be submitted and removed")
 def test_a_pod_ends_gracefully(cluster: Cluster, host_dir: Path) -> None:
     hook = {"preStop": {"exec": {"command": ["sh", "-c", "echo hook >> /host/order; sleep 0.3"]}}}
     pod = cluster.pod(

@@ -43,6 +43,7 @@ def resolver(text: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.conformance("Networking Granular Checks: Pods should function for intra-pod communication: http")
 def test_pods_reach_each_other(cluster: Cluster) -> None:
     server = cluster.pod(
         "mkdir /w; echo hello > /w/index.html; httpd -f -p 8080 -h /w", container=listening(8080)
@@ -75,6 +76,11 @@ def test_a_host_port(cluster: Cluster) -> None:
     assert fetch(f"http://{node_ip(cluster)}:{port}/") == "mapped\n"
 
 
+@pytest.mark.conformance(
+    "Kubelet when scheduling an agnhost Pod with hostAliases should write entries to /etc/hosts"
+)
+@pytest.mark.conformance("DNS should provide /etc/hosts entries for the cluster")
+@pytest.mark.conformance("KubeletManagedEtcHosts should test kubelet managed /etc/hosts file")
 def test_names(cluster: Cluster) -> None:
     script = "hostname; hostname -f; cat /etc/hosts"
     plain = cluster.pod(script)
@@ -101,6 +107,7 @@ def test_names(cluster: Cluster) -> None:
     assert long.log().splitlines()[0] == full
 
 
+@pytest.mark.conformance("KubeletManagedEtcHosts should test kubelet managed /etc/hosts file")
 def test_an_etc_hosts_of_its_own_stays(cluster: Cluster) -> None:
     cluster.config_map("own-hosts", hosts="192.0.2.9 mine\n")
     log = cluster.output(
@@ -111,6 +118,7 @@ def test_an_etc_hosts_of_its_own_stays(cluster: Cluster) -> None:
     assert log == "192.0.2.9 mine"
 
 
+@pytest.mark.conformance("DNS should support configurable pod DNS nameservers")
 def test_resolvers(cluster: Cluster) -> None:
     show = "cat /etc/resolv.conf"
     first = cluster.pod(show)

@@ -25,6 +25,13 @@ HTTP = {"httpGet": {"path": "/healthz", "port": "web"}}
 TCP = {"tcpSocket": {"port": 8080}}
 
 
+@pytest.mark.conformance("Probing container should be restarted with a /healthz http liveness probe")
+@pytest.mark.conformance('Probing container should be restarted with a exec "cat /tmp/health" liveness probe')
+@pytest.mark.conformance("Probing container should *not* be restarted with a /healthz http liveness probe")
+@pytest.mark.conformance(
+    'Probing container should *not* be restarted with a exec "cat /tmp/health" liveness probe'
+)
+@pytest.mark.conformance("Probing container should *not* be restarted with a tcp:8080 liveness probe")
 @pytest.mark.parametrize(
     ("how", "harm", "complaint"),
     [
@@ -50,14 +57,19 @@ def test_a_container_that_is_not_alive_is_restarted(
     assert status_of(healthy.get()).restartCount == 0
 
 
-def test_grpc(cluster: Cluster) -> None:
+@pytest.mark.conformance("Probing container should be restarted with a GRPC liveness probe")
+@pytest.mark.conformance("Probing container should *not* be restarted with a GRPC liveness probe")
+@pytest.mark.parametrize("falls", [True, False])
+def test_grpc(cluster: Cluster, falls: bool) -> None:
     """The pod is on the host's network, so that its health can be answered from here."""
-    answers = iter([b"\x08\x01", b"\x08\x01"])  # SERVING twice, NOT_SERVING from then on
+    # SERVING twice, and from then on NOT_SERVING where it falls ill.
+    answers = iter([b"\x08\x01", b"\x08\x01"])
+    after = b"\x08\x02" if falls else b"\x08\x01"
     asked: list[bytes] = []
 
     def check(request: bytes, context: Any) -> bytes:
         asked.append(request)
-        return next(answers, b"\x08\x02")
+        return next(answers, after)
 
     handler = grpc.unary_unary_rpc_method_handler(check)
     service = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler})
@@ -72,6 +84,10 @@ def test_grpc(cluster: Cluster) -> None:
             restartPolicy="Always",
         )
         pod.ready()
+        if not falls:
+            cluster.until(lambda: len(asked) > 4, "it was asked again and again")
+            assert status_of(pod.get()).restartCount == 0
+            return
         pod.restarted()
         assert "NOT_SERVING" in pod.told("Unhealthy", "Liveness probe failed")
         assert asked[0] == b"\x0a\x05front"

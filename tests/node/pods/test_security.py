@@ -25,18 +25,29 @@ def proc_status(cluster: Cluster, **given: Any) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in log.splitlines())}
 
 
+@pytest.mark.conformance(
+    "Security Context should support container.SecurityContext.RunAsUser And "
+    "container.SecurityContext.RunAsGroup"
+)
+@pytest.mark.conformance(
+    "Security Context should support pod.Spec.SecurityContext.RunAsUser And "
+    "pod.Spec.SecurityContext.RunAsGroup"
+)
+@pytest.mark.conformance(
+    "Security Context When creating a container with runAsUser should run the container with uid 65534"
+)
 def test_users_and_groups(cluster: Cluster) -> None:
     def who(name: str, **own: Any) -> dict[str, Any]:
         command = ["sh", "-c", "echo $(id -u) $(id -g) $(id -G)"]
         return {"name": name, "image": BUSYBOX, "command": command, "securityContext": own}
 
     pod = cluster.pod(
-        containers=[who("main"), who("own", runAsUser=2000, runAsGroup=2001)],
+        containers=[who("main"), who("own", runAsUser=65534, runAsGroup=2001)],
         securityContext={"runAsUser": 1000, "runAsGroup": 1001, "supplementalGroups": [3000]},
     )
     pod.over()
     assert pod.log("main") == "1000 1001 1001 3000"
-    assert pod.log("own") == "2000 2001 2001 3000"
+    assert pod.log("own") == "65534 2001 2001 3000"
 
 
 @pytest.mark.parametrize(
@@ -59,6 +70,13 @@ def test_non_root_runs(cluster: Cluster) -> None:
     assert cluster.output("id -u", container=secured(runAsNonRoot=True, runAsUser=1000)) == "1000"
 
 
+@pytest.mark.conformance(
+    "Security Context When creating a pod with readOnlyRootFilesystem should run the "
+    "container with writable rootfs when readOnlyRootFilesystem=false"
+)
+@pytest.mark.conformance(
+    "Kubelet when scheduling a read only busybox container should not write to root filesystem"
+)
 @pytest.mark.parametrize("readonly", [True, False])
 def test_the_root_file_system(cluster: Cluster, readonly: bool) -> None:
     script = "touch /new 2>/dev/null && echo written || echo read-only"
@@ -75,6 +93,9 @@ def test_capabilities(cluster: Cluster) -> None:
     assert int(dropped["CapEff"], 16) == 0
 
 
+@pytest.mark.conformance(
+    "Security Context When creating a pod with privileged should run the container as unprivileged when false"
+)
 def test_privileged(cluster: Cluster) -> None:
     log = cluster.output(
         "mount -t tmpfs none /mnt 2>/dev/null || { mkdir /m && mount -t tmpfs none /m; }; ls /dev | wc -l",
@@ -86,6 +107,10 @@ def test_privileged(cluster: Cluster) -> None:
     assert int(log) > int(plain)
 
 
+@pytest.mark.conformance(
+    "Security Context when creating containers with AllowPrivilegeEscalation should not "
+    "allow privilege escalation when false"
+)
 @pytest.mark.parametrize("allowed", [True, False])
 def test_privilege_escalation(cluster: Cluster, allowed: bool) -> None:
     context = secured(allowPrivilegeEscalation=allowed, runAsUser=1000)
@@ -111,6 +136,7 @@ def test_the_process_namespace(cluster: Cluster, shared: bool) -> None:
     assert ("/pause" in pod.log()) is shared
 
 
+@pytest.mark.conformance("Sysctls should support sysctls")
 def test_sysctls(cluster: Cluster) -> None:
     log = cluster.output(
         "cat /proc/sys/net/ipv4/ip_unprivileged_port_start",

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(120)]
 CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
+@pytest.mark.conformance("Pods should get a host IP")
 def test_the_status_of_a_running_pod(cluster: Cluster) -> None:
     pod = cluster.pod(container={"resources": {"requests": {"cpu": "10m"}}})
     running = pod.ready()
@@ -67,6 +68,22 @@ def test_readiness_gates_are_waited_for(cluster: Cluster) -> None:
         assert condition_of(found, "example.com/gate").status == value
 
 
+@pytest.mark.conformance(
+    "Container Runtime blackbox test on terminated container should report termination "
+    "message as empty when pod succeeds and TerminationMessagePolicy FallbackToLogsOnError is set"
+)
+@pytest.mark.conformance(
+    "Container Runtime blackbox test on terminated container should report termination "
+    "message from file when pod succeeds and TerminationMessagePolicy FallbackToLogsOnError is set"
+)
+@pytest.mark.conformance(
+    "Container Runtime blackbox test on terminated container should report termination "
+    "message from log output if TerminationMessagePolicy FallbackToLogsOnError is set"
+)
+@pytest.mark.conformance(
+    "Container Runtime blackbox test on terminated container should report termination "
+    "message if TerminationMessagePath is set as non-root user and at a non-default path"
+)
 @pytest.mark.parametrize(
     ("script", "container", "expected"),
     [
@@ -78,6 +95,11 @@ def test_readiness_gates_are_waited_for(cluster: Cluster) -> None:
             "first\nlast\n",
         ),
         ("echo nothing", {"terminationMessagePolicy": "FallbackToLogsOnError"}, None),
+        (
+            "echo log; echo -n OK > /dev/termination-log",
+            {"terminationMessagePolicy": "FallbackToLogsOnError"},
+            "OK",
+        ),
         (
             "echo log; echo -n FILE > /dev/termination-log; exit 1",
             {"terminationMessagePolicy": "FallbackToLogsOnError"},
@@ -107,6 +129,7 @@ def test_patching_the_status_is_not_undone(cluster: Cluster) -> None:
     assert condition_of(seen, "Ready").status == "True"
 
 
+@pytest.mark.conformance("Kubelet when scheduling a busybox command in a pod should print the output to logs")
 def test_kubectl_reads_logs_and_runs_commands(cluster: Cluster) -> None:
     pod = cluster.pod("echo out; echo err >&2; export MARK=1; sleep 1000")
     pod.ready()
@@ -157,11 +180,24 @@ def test_the_events_of_a_start(cluster: Cluster) -> None:
     assert "already present on machine" in dict(told)["Pulled"]
 
 
+@pytest.mark.conformance(
+    "Containers should be able to override the image's default arguments (container cmd) "
+)
+@pytest.mark.conformance(
+    "Containers should be able to override the image's default command (container entrypoint)"
+)
+@pytest.mark.conformance("Containers should be able to override the image's default command and arguments")
+@pytest.mark.conformance("Containers should use the image defaults if command and args are blank")
 def test_what_the_image_says_runs_by_default(cluster: Cluster) -> None:
     pause = cluster.pod(container={"image": PAUSE, "command": []})
     shell = cluster.pod(container={"command": []})
     told = cluster.pod(container={"command": [], "args": ["echo", "only args"]})
+    entry = cluster.pod(container={"command": ["echo", "the", "entry"]})
+    both = cluster.pod(container={"command": ["echo", "command"], "args": ["and", "args"]})
     pause.ready()
+    for pod, said in ((entry, "the entry"), (both, "command and args")):
+        assert pod.over().status.phase == "Succeeded"
+        assert pod.log() == said
     assert shell.over().status.phase == "Succeeded"
     assert told.over().status.phase == "Succeeded"
     assert told.log() == "only args"

@@ -20,6 +20,20 @@ def mount(name: str, path: str, **how: Any) -> dict[str, Any]:
     return {"name": name, "mountPath": path, **how}
 
 
+@pytest.mark.conformance("EmptyDir volumes should support (root,0644,default)")
+@pytest.mark.conformance("EmptyDir volumes should support (root,0644,tmpfs)")
+@pytest.mark.conformance("EmptyDir volumes should support (root,0666,default)")
+@pytest.mark.conformance("EmptyDir volumes should support (root,0666,tmpfs)")
+@pytest.mark.conformance("EmptyDir volumes should support (root,0777,default)")
+@pytest.mark.conformance("EmptyDir volumes should support (root,0777,tmpfs)")
+@pytest.mark.conformance("EmptyDir volumes should support (non-root,0644,default)")
+@pytest.mark.conformance("EmptyDir volumes should support (non-root,0644,tmpfs)")
+@pytest.mark.conformance("EmptyDir volumes should support (non-root,0666,default)")
+@pytest.mark.conformance("EmptyDir volumes should support (non-root,0666,tmpfs)")
+@pytest.mark.conformance("EmptyDir volumes should support (non-root,0777,default)")
+@pytest.mark.conformance("EmptyDir volumes should support (non-root,0777,tmpfs)")
+@pytest.mark.conformance("EmptyDir volumes volume on default medium should have the correct mode")
+@pytest.mark.conformance("EmptyDir volumes volume on tmpfs should have the correct mode")
 @pytest.mark.parametrize("user", [None, USER], ids=["root", "non-root"])
 def test_files_of_every_mode_in_empty_dirs_of_both_media(
     cluster: Cluster, user: dict[str, int] | None
@@ -71,6 +85,10 @@ def test_one_source_in_several_volumes_read_by_everybody(cluster: Cluster) -> No
     assert said == ["11", "1440", "deep", "s3crets3cret", "440 2002", "1s3cret"]
 
 
+@pytest.mark.conformance(
+    "Secrets should be able to mount in a volume regardless of a different secret "
+    "existing with same name in different namespace"
+)
 def test_a_secret_of_the_same_name_elsewhere_is_another_one(cluster: Cluster) -> None:
     cluster.secret("namesake", key="ours")
     work = cluster.client.create(
@@ -107,6 +125,8 @@ def test_optional_sources_come_change_and_go_under_a_running_pod(cluster: Cluste
     cluster.until(lambda: pod.exec("cat /late/file 2>/dev/null || true") == "new", "the ConfigMap comes")
 
 
+@pytest.mark.conformance("ConfigMap should be immutable if `immutable` field is set")
+@pytest.mark.conformance("Secrets should be immutable if `immutable` field is set")
 @pytest.mark.parametrize("kind", [api.ConfigMap, api.Secret])
 def test_what_is_immutable_stays(cluster: Cluster, kind: Any) -> None:
     name = f"fixed-{kind is api.Secret}".lower()
@@ -118,6 +138,13 @@ def test_what_is_immutable_stays(cluster: Cluster, kind: Any) -> None:
     cluster.run(cluster.client.delete(kind, name, NAMESPACE))
 
 
+@pytest.mark.conformance("Subpath Atomic writer volumes should support subpaths with configmap pod")
+@pytest.mark.conformance(
+    "Subpath Atomic writer volumes should support subpaths with configmap pod with mountPath of existing file"
+)
+@pytest.mark.conformance("Subpath Atomic writer volumes should support subpaths with downward pod")
+@pytest.mark.conformance("Subpath Atomic writer volumes should support subpaths with projected pod")
+@pytest.mark.conformance("Subpath Atomic writer volumes should support subpaths with secret pod")
 @pytest.mark.parametrize("source", ["configMap", "secret", "downwardAPI", "projected"])
 def test_a_sub_path_of_files_that_the_node_writes(cluster: Cluster, source: str) -> None:
     label = {"items": [{"path": "dir/file", "fieldRef": {"fieldPath": "metadata.labels['told']"}}]}
@@ -144,6 +171,7 @@ def test_a_sub_path_of_files_that_the_node_writes(cluster: Cluster, source: str)
     assert said.split() == ["value"] * 3
 
 
+@pytest.mark.conformance("EmptyDir wrapper volumes should not cause race condition when used for configmaps")
 def test_many_pods_with_many_volumes_do_not_get_in_each_others_way(cluster: Cluster) -> None:
     names = [f"race-{number}" for number in range(20)]
     for name in names:
@@ -156,6 +184,7 @@ def test_many_pods_with_many_volumes_do_not_get_in_each_others_way(cluster: Clus
         assert sorted(pod.log().replace("race", " race").split()) == sorted(names)
 
 
+@pytest.mark.conformance("EmptyDir wrapper volumes should not conflict")
 def test_volumes_of_one_kind_lie_beside_each_other(cluster: Cluster) -> None:
     cluster.config_map("beside", key="map")
     cluster.secret("beside", key="secret")

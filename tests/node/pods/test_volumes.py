@@ -28,6 +28,7 @@ def shell(name: str, script: str, **more: object) -> dict[str, object]:
     return {"name": name, "image": BUSYBOX, "command": ["sh", "-c", script], **more}
 
 
+@pytest.mark.conformance("EmptyDir volumes pod should support shared volumes between containers")
 @pytest.mark.parametrize("medium", ["", "Memory"])
 def test_an_empty_dir_is_shared_by_the_containers(cluster: Cluster, medium: str) -> None:
     both = {"volumeMounts": mounts(shared="/shared")}
@@ -126,31 +127,48 @@ def test_config_map_and_secret_files(cluster: Cluster) -> None:
     assert (link, refusal) == ("..data/s", "read-only")
 
 
+@pytest.mark.conformance("Projected configMap updates should be reflected in volume")
+@pytest.mark.conformance("Downward API volume should update annotations on modification")
+@pytest.mark.conformance("Downward API volume should update labels on modification")
+@pytest.mark.conformance("Projected downwardAPI should update annotations on modification")
+@pytest.mark.conformance("Projected downwardAPI should update labels on modification")
+@pytest.mark.conformance("ConfigMap updates should be reflected in volume")
 def test_changes_appear_in_a_running_pod(cluster: Cluster) -> None:
     cluster.config_map("live", key="old", gone="x")
     cluster.secret("live-secret", key="old")
+    sources = [
+        {"secret": {"name": "live-secret"}},
+        {"configMap": {"name": "live", "items": [{"key": "key", "path": "mapped"}]}},
+    ]
+    down = {
+        "items": [
+            {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+            {"path": "notes", "fieldRef": {"fieldPath": "metadata.annotations['note']"}},
+        ]
+    }
     pod = cluster.pod(
-        "while :; do echo $(cat /map/key /secret/key /all/key) $(ls /map) $(cat /down/labels); "
+        "while :; do echo $(cat /map/key /secret/key /all/key /all/mapped) $(ls /map) "
+        "$(cat /down/labels /all/labels /down/notes /all/notes); "
         "sleep 0.1; done",
         labels={"stage": "old"},
+        annotations={"note": "-a-"},
         container={"volumeMounts": mounts(map="/map", secret="/secret", all="/all", down="/down")},
         volumes=[
             {"name": "map", "configMap": {"name": "live"}},
             {"name": "secret", "secret": {"secretName": "live-secret"}},
-            {"name": "all", "projected": {"sources": [{"secret": {"name": "live-secret"}}]}},
-            {
-                "name": "down",
-                "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]},
-            },
+            {"name": "all", "projected": {"sources": [*sources, {"downwardAPI": down}]}},
+            {"name": "down", "downwardAPI": down},
         ],
     )
-    pod.says('oldoldold gone key stage="old"')
+    pod.says('oldoldoldold gone key stage="old"stage="old"-a--a-')
     cluster.patch(api.ConfigMap, "live", {"data": {"key": "new", "gone": None, "more": "x"}})
-    pod.says('newoldold key more stage="old"')
+    pod.says('newoldoldnew key more stage="old"stage="old"-a--a-')
     cluster.patch(api.Secret, "live-secret", {"stringData": {"key": "NEW"}})
-    pod.says('newNEWNEW key more stage="old"')
-    cluster.patch(api.Pod, pod.name, {"metadata": {"labels": {"stage": "new"}}})
-    pod.says('newNEWNEW key more stage="new"')
+    pod.says('newNEWNEWnew key more stage="old"stage="old"-a--a-')
+    cluster.patch(
+        api.Pod, pod.name, {"metadata": {"labels": {"stage": "new"}, "annotations": {"note": "-b-"}}}
+    )
+    pod.says('newNEWNEWnew key more stage="new"stage="new"-b--b-')
 
 
 def test_downward_files(cluster: Cluster) -> None:
@@ -229,6 +247,8 @@ def test_a_projected_token_is_for_its_audience_and_its_user(cluster: Cluster) ->
         assert bool(review.status.authenticated) is accepted
 
 
+@pytest.mark.conformance("Variable Expansion should allow substituting values in a volume subpath")
+@pytest.mark.conformance("Variable Expansion should succeed in writing subpaths in container")
 def test_sub_paths(cluster: Cluster, host_dir: Path) -> None:
     (host_dir / "one").mkdir()
     (host_dir / "one" / "file").write_text("in one\n")

@@ -38,7 +38,8 @@ class NodeTunnels:
             path += f"/{self._container(request, pod)}"
         pairs = [(k, v) for k, values in _query(request).items() for v in values if k != "container"]
         url = f"{path}?{urlencode(pairs)}" if pairs else path
-        return Response(tunnel=Tunnel(url=url, ca=self._ca, to_node=True))
+        in_messages = target.subresource == "log"
+        return Response(tunnel=Tunnel(url=url, ca=self._ca, to_node=True, in_messages=in_messages))
 
     def _pod(self, target: Target) -> api.Pod:
         resource = self._resources.of(api.Pod)

@@ -81,3 +81,5 @@ class Tunnel(msgspec.Struct, kw_only=True):
     server_name: str = ""
     ca_data: bytes = b""
     insecure: bool = False
+    # Whether a client that asks for a websocket gets the answer as its messages, without one behind it.
+    in_messages: bool = False

@@ -15,11 +15,13 @@ from multidict import CIMultiDict
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.request import Request, Tunnel
+from sampan.apiserver.http.messages import send_as_messages
 from sampan.apiserver.http.upgrade import pass_on
 
 _CONNECT_S: Final = 10.0
 _MAX_FETCH_BYTES: Final = 16 << 20
 _MAX_FRONT_CONTEXTS: Final = 256
+_OK: Final = 200
 _UPGRADES: Final = ("websocket", "spdy/")
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers",
@@ -99,14 +101,16 @@ class Relay:
             tunnel = msgspec.structs.replace(tunnel, url=url._replace(scheme="https", netloc=place).geturl())
         try:
             # Other upgrades are offers (h2c), which may be declined by not passing them on.
-            if request.headers.get("upgrade", "").lower().startswith(_UPGRADES):
+            upgrade = request.headers.get("upgrade", "").lower()
+            if upgrade.startswith(_UPGRADES) and not tunnel.in_messages:
                 if tls is None and tunnel.url.startswith("https:"):
                     tls = ssl.create_default_context()
                 headers = _forwarded(request, tunnel).items()
                 return await pass_on(
                     http, request.method, tunnel.url, headers, tls, _CONNECT_S, tunnel.server_name
                 )
-            return await self._plain(http, request, tunnel, True if tls is None else tls)
+            in_messages = tunnel.in_messages and upgrade == "websocket"
+            return await self._plain(http, request, tunnel, True if tls is None else tls, in_messages)
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             host = tunnel.url.split("/")[2]
             words = f"error trying to reach {host}: {problem or type(problem).__name__}"
@@ -127,7 +131,12 @@ class Relay:
         return self._session
 
     async def _plain(
-        self, http: web.BaseRequest, request: Request, tunnel: Tunnel, tls: ssl.SSLContext | bool
+        self,
+        http: web.BaseRequest,
+        request: Request,
+        tunnel: Tunnel,
+        tls: ssl.SSLContext | bool,
+        in_messages: bool = False,
     ) -> web.StreamResponse:
         headers = _forwarded(request, tunnel)
         async with self._client().request(
@@ -139,6 +148,8 @@ class Relay:
             server_hostname=tunnel.server_name or None,
             allow_redirects=False,
         ) as answer:
+            if in_messages and answer.status == _OK:
+                return await send_as_messages(http, answer)
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
             stream = web.StreamResponse(status=answer.status, headers=kept)
             stream.enable_chunked_encoding()
