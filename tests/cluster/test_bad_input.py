@@ -135,6 +135,22 @@ def test_owners_that_select_the_same_pods_keep_to_their_own() -> None:
         assert kinds == sorted(["ReplicaSet", "ReplicationController", "StatefulSet"] * 3)
 
 
+@pytest.mark.parametrize("make", [controller, deployment, daemonset, statefulset, job])
+def test_every_owner_says_that_a_quota_has_run_out_half_way(make: Callable[[], Any]) -> None:
+    with Cluster(nodes=3) as cluster:
+        quota = api.ResourceQuota(metadata=meta("few"), spec=api.ResourceQuotaSpec(hard={"pods": "2"}))
+        cluster.client.create(quota)
+        cluster.wait_until(lambda: bool(cluster.client.get(api.ResourceQuota, "few", "default").status.hard))
+        cluster.client.create(make())
+        cluster.wait_until(lambda: bool(messages(cluster, "FailedCreate")) and len(pods(cluster)) == 2)
+        assert all("exceeded quota: few" in one for one in messages(cluster, "FailedCreate"))
+        assert writes_a_minute(cluster) <= WRITES_A_MINUTE_MOST
+        assert len(pods(cluster)) == 2
+        cluster.client.patch(api.ResourceQuota, "few", "default", {"spec": {"hard": {"pods": "9"}}})
+        cluster.advance(1100)
+        cluster.wait_until(lambda: len(pods(cluster)) == 3)
+
+
 def test_a_quota_that_runs_out_half_way() -> None:
     with Cluster(nodes=1) as cluster:
         quota = api.ResourceQuota(metadata=meta("few"), spec=api.ResourceQuotaSpec(hard={"pods": "2"}))

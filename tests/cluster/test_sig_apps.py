@@ -67,9 +67,9 @@ def is_done(cluster: Cluster, replicas: int = 3) -> bool:
 
 
 def change_image(cluster: Cluster, image: str) -> None:
-    held = cluster.client.get(api.Deployment, "web", NAMESPACE)
-    held.spec.template.spec.containers[0].image = image
-    cluster.client.update(held)
+    containers = [{"name": "c", "image": image}]
+    patch = {"spec": {"template": {"spec": {"containers": containers}}}}
+    cluster.client.patch(api.Deployment, "web", NAMESPACE, patch)
 
 
 def free_pod(name: str) -> api.Pod:
@@ -158,9 +158,9 @@ def test_deployment_should_support_proportional_scaling() -> None:
         strategy = api.DeploymentStrategy(type="RollingUpdate", rollingUpdate=rolling)
         cluster.client.create(deployment(10, strategy=strategy, minReadySeconds=10))
         cluster.wait_until(lambda: is_done(cluster, 10))
-        held = cluster.client.get(api.Deployment, "web", NAMESPACE)
-        held.spec.template.metadata.annotations = {"sampan.dev/simulate": '{"fail_start": "no such image"}'}
-        cluster.client.update(held)
+        broken = {"sampan.dev/simulate": '{"fail_start": "no such image"}'}
+        patch = {"spec": {"template": {"metadata": {"annotations": broken}}}}
+        cluster.client.patch(api.Deployment, "web", NAMESPACE, patch)
         cluster.advance(2)
         cluster.settle()
         assert {n: one.spec.replicas for n, one in sets(cluster).items()} == {1: 8, 2: 5}
