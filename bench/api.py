@@ -209,6 +209,52 @@ end"""
     return run_wrk(server, path, 1, connections, script)
 
 
+def applies(server: Server, path: str, connections: int) -> Rate:
+    """Server-side applies of 64 Deployments by turns, each with a new image."""
+    body = json.dumps(_deployment("d-NUMBER", "IMAGE"))
+    script = f"""
+local n = 0
+local body = [==[{body}]==]
+wrk.method = 'PATCH'
+wrk.headers['Content-Type'] = 'application/apply-patch+yaml'
+request = function()
+  n = n + 1
+  local made = body:gsub('NUMBER', tostring(n % 64)):gsub('IMAGE', 'web:' .. n)
+  return wrk.format(nil, '{path}/d-' .. (n % 64) .. '?fieldManager=bench&force=true', nil, made)
+end"""
+    return run_wrk(server, path, 1, connections, script)
+
+
+def _deployment(name: str, image: str) -> dict[str, Any]:
+    def container(of: str, port: int) -> dict[str, Any]:
+        return {
+            "name": of,
+            "image": image,
+            "ports": [{"name": "http", "containerPort": port}],
+            "env": [{"name": "A", "value": "B"}, {"name": "C", "value": "D"}],
+            "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": port}, "periodSeconds": 5},
+            "volumeMounts": [{"name": "config", "mountPath": "/etc/config"}],
+        }
+
+    spec = {
+        "containers": [container("web", 8080), container("side", 9090)],
+        "volumes": [{"name": "config", "configMap": {"name": "web"}}],
+        "securityContext": {"runAsNonRoot": True},
+    }
+    labels = {"app": name, "tier": "web"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }
+
+
 def delete_many(server: Server, pods: int) -> float:
     """Seconds that one deletecollection of `pods` pods takes."""
     url, path = server.url, "/api/v1/namespaces/many/pods"
@@ -270,6 +316,8 @@ def side_by_side(ours: Server, bare: Server, connections: int) -> None:
         found.setdefault("bare POST", []).append(wrk(bare, path, 1, connections, many))
         found.setdefault("create", []).append(wrk(ours, path, 1, connections, many))
         found.setdefault("patch of one object", []).append(patches(ours, f"{path}/one", connections))
+        deployments = "/apis/apps/v1/namespaces/many/deployments"
+        found.setdefault("apply of a Deployment", []).append(applies(ours, deployments, connections))
     for what, rates in found.items():
         beside = found["bare GET" if "get" in what.lower() else "bare POST"]
         per_s = statistics.median(rate.per_s for rate in rates)

@@ -149,6 +149,25 @@ async def test_apply_takes_yaml(api: Api) -> None:
 
 
 @served
+async def test_an_apply_in_the_same_second_is_no_update(api: Api) -> None:
+    for number in ("1", "2", "2"):
+        made = (await api.apply(f"{CONFIG_MAPS}/a", _config(k=number), "alice")).json
+    assert [(e["manager"], e["operation"]) for e in made["metadata"]["managedFields"]] == [("alice", "Apply")]
+
+
+@served
+async def test_an_update_that_says_nothing_of_owners_keeps_them(api: Api) -> None:
+    made = (await api.apply(f"{CONFIG_MAPS}/a", _config(k="1"), "alice")).ok(201)
+    made["data"]["other"] = "2"
+    del made["metadata"]["managedFields"]
+    kept = (await api.call("PUT", f"{CONFIG_MAPS}/a", made)).ok()["metadata"]["managedFields"]
+    assert {e["operation"]: e["fieldsV1"] for e in kept} == {
+        "Apply": {"f:data": {"f:k": {}}},
+        "Update": {"f:data": {"f:other": {}}},
+    }
+
+
+@served
 async def test_what_an_applier_leaves_out_goes(api: Api) -> None:
     (await api.apply(f"{CONFIG_MAPS}/a", _config(k="1", extra="x"), "alice")).ok(201)
     assert (await api.apply(f"{CONFIG_MAPS}/a", _config(k="1"), "alice")).ok()["data"] == {"k": "1"}

@@ -43,6 +43,7 @@ class Node:
         self._full = ref_of(schema)
         target = definitions.schemas[self._full] if self._full else {}
         self._schema: Schema = {**target, **schema}
+        self._properties = self._schema.get("properties", ())
         self._children: dict[str, SchemaNode | None] = {}
 
     @cached_property
@@ -72,7 +73,9 @@ class Node:
 
     def child(self, field: str) -> SchemaNode | None:
         known = self._children.get(field)
-        if known is None and field not in self._children:
+        if known is not None:
+            return known
+        if field not in self._children:
             known = self._make_child(field)
             if self.kind == OBJECT and known is not None and self.is_field(field):
                 self._children[field] = known
@@ -105,7 +108,7 @@ class Node:
         return self._items
 
     def is_field(self, field: str) -> bool:
-        return field in self._schema.get("properties", ())
+        return field in self._properties
 
     @cached_property
     def patch_strategies(self) -> tuple[str, ...]:
@@ -143,7 +146,7 @@ class Node:
         }
         return {**_KEY_DEFAULTS.get(items._full or "", {}), **defaults}
 
-    @property
+    @cached_property
     def map_type(self) -> str:
         return ATOMIC if self._schema.get("x-kubernetes-map-type") == ATOMIC else GRANULAR
 

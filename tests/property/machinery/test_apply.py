@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.machinery.patch.apply import engine, typed
+from sampan.machinery.patch.apply import checks, engine, fieldset, typed
 from sampan.machinery.patch.values import equal
 from sampan.schema import nodes
 
@@ -52,6 +53,47 @@ configs = st.fixed_dictionaries(
         "n": numbers,
     },
 )
+
+
+# What may stand anywhere, right or wrong.
+anything = st.recursive(
+    st.sampled_from([None, True, 1, 1.5, "s", "p"]),
+    lambda below: (
+        st.lists(below, max_size=3)
+        | st.dictionaries(st.sampled_from(["k", "v", "m", "list", "set", "n", "x"]), below, max_size=3)
+    ),
+    max_leaves=6,
+)
+loose_items = st.dictionaries(st.sampled_from("kvmx"), anything, max_size=3) | items
+loose = st.fixed_dictionaries(
+    {},
+    optional={
+        "map": maps | anything,
+        "set": st.lists(st.sampled_from("st") | anything, max_size=3),
+        "list": st.lists(loose_items, max_size=3) | anything,
+        "atomic": st.lists(numbers | anything, max_size=2),
+        "n": anything,
+        "other": anything,
+    },
+)
+
+
+@given(loose)
+def test_the_quick_look_at_a_configuration_sees_what_the_thorough_one_does(config: dict[str, Any]) -> None:
+    assert checks._is_right(config, SCHEMA) == (not list(checks._check(config, SCHEMA, "")))
+
+
+@given(st.dictionaries(st.sampled_from("ab"), st.sampled_from([1, True, 1.0, "1", None]), min_size=1))
+def test_what_names_an_item_is_written_as_it_is(keys: dict[str, Any]) -> None:
+    assert json.loads(fieldset.key(keys)[2:]) == keys
+    assert fieldset.key(keys) == "k:" + json.dumps(keys, sort_keys=True, separators=(",", ":"))
+
+
+@given(configs, configs)
+def test_what_does_not_change_is_not_made_anew(live: dict[str, Any], config: dict[str, Any]) -> None:
+    merged = typed.merge(live, config, SCHEMA)
+    assert (merged is live) == typed.compare(live, merged, SCHEMA).same
+    assert typed.merge(merged, config, SCHEMA) is merged
 
 
 def apply(live: dict[str, Any], config: dict[str, Any], manager: str, managed: Any) -> engine.Applied:

@@ -43,13 +43,14 @@ def apply_change(
         except PatchError as problem:
             raise refusal(problem) from None
 
+    # What an apply leaves to whom, it says itself.
+    context.applies = True
+
     def change(stored: Any) -> Any:
-        old = codec.copy(resource.from_hub(stored))
+        old = resource.from_hub(stored)
         managed = managers.decode(old.metadata.managedFields)
-        revision = old.metadata.resourceVersion
-        old.metadata.managedFields = []
-        exists = bool(revision)
-        live = codec.to_builtins(old) if exists else dict(_empty(resource.struct))
+        exists = bool(old.metadata.resourceVersion)
+        live = _without_owners(old) if exists else dict(_empty(resource.struct))
         try:
             applied = engine.apply(
                 live,
@@ -82,8 +83,8 @@ def apply_change(
 
 def track(new: Any, old: Any, context: Context, subresource: str, now: datetime) -> None:
     """Move ownership to the manager of an update that was not an apply. Objects without any keep none."""
-    if not old.metadata.managedFields or new.metadata.managedFields != old.metadata.managedFields:
-        return  # an apply has already settled it
+    if not old.metadata.managedFields or context.applies:
+        return
     entries = new.metadata.managedFields
     new.metadata.managedFields, old_entries = [], old.metadata.managedFields
     old.metadata.managedFields = []
@@ -104,6 +105,17 @@ def track(new: Any, old: Any, context: Context, subresource: str, now: datetime)
     new.metadata.managedFields = [
         codec.from_builtins(entry, api.ManagedFieldsEntry) for entry in managers.encode(managed)
     ]
+
+
+def _without_owners(obj: Any) -> dict[str, Any]:
+    """The document of an object but for its managedFields."""
+    metadata = obj.metadata
+    owners, metadata.managedFields = metadata.managedFields, []
+    try:
+        document: dict[str, Any] = codec.to_builtins(obj)
+    finally:
+        metadata.managedFields = owners
+    return document
 
 
 def refusal(problem: PatchError) -> status.StatusError:

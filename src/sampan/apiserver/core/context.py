@@ -41,6 +41,8 @@ class Context(msgspec.Struct, kw_only=True):
     # Webhooks and policies have seen the request as what it is (a Scale, an Eviction), and do not look at the
     # writes that carry it out.
     reviewed: bool = False
+    # The request is a server-side apply.
+    applies: bool = False
     # What has to be committed together with the object: allocations and the like.
     guards: list[Guard] = msgspec.field(default_factory=list)
     ops: list[Op] = msgspec.field(default_factory=list)

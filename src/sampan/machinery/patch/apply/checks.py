@@ -30,15 +30,47 @@ _WANTED: Final = {
     BOOLEAN: "boolean",
 }
 
+# What most values of these kinds are, and right to be.
+_PLAIN: Final = {STRING: str, NUMBER: int, BOOLEAN: bool}
+
 
 def errors_of(config: JsonObject, schema: SchemaNode) -> list[str]:
     """Everything in `config` that its type does not declare, or declares otherwise."""
-    return list(_check(config, schema, ""))
+    return [] if _is_right(config, schema) else list(_check(config, schema, ""))
 
 
 def joined(errors: list[str]) -> str:
     """Several errors as one text."""
     return errors[0] if len(errors) == 1 else "\n  ".join(["errors:", *errors])
+
+
+def _is_right(value: Json, schema: SchemaNode) -> bool:
+    """Whether `_check` has nothing to say: nearly always, and found out without a path to anything."""
+    if value is None or schema.kind == ANY:
+        return True
+    if isinstance(value, dict):
+        if schema.kind not in (OBJECT, MAP):
+            return False
+        for name, item in value.items():
+            child = schema.child(name)
+            if child is None:
+                return False
+            if type(item) is not _PLAIN.get(child.kind) and not _is_right(item, child):
+                return False
+        return True
+    if isinstance(value, list):
+        return schema.kind == LIST and _are_right(value, schema)
+    return _fits(value, schema.kind)
+
+
+def _are_right(value: list[Json], schema: SchemaNode) -> bool:
+    if schema.list_type != ATOMIC:
+        if any(_unnamed(item, schema) for item in value):
+            return False
+        if len({typed.element_of(item, schema) for item in value}) < len(value):
+            return False
+    items = schema.items()
+    return all(_is_right(item, items) for item in value)
 
 
 def _check(value: Json, schema: SchemaNode, at: str) -> Iterator[str]:

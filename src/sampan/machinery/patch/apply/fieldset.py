@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -19,6 +20,8 @@ PathElements: TypeAlias = tuple[str, ...]
 _SELF: Final = "."
 _PREFIX_ORDER: Final = {"f:": 0, "k:": 1, "v:": 2, "i:": 3}
 _sorted_json: Final = msgspec.json.Encoder(order="sorted")
+# Path elements of items that are remembered: containers and ports are called alike in most objects.
+_REMEMBERED_KEYS: Final = 4_096
 _INDEX: Final = re.compile(r"i:-?[0-9]+")
 
 
@@ -124,7 +127,16 @@ def field(name: str) -> str:
 
 def key(fields: Mapping[str, Any]) -> str:
     """The path element of a list's item that these key fields name."""
-    return f"k:{_sorted_json.encode(fields).decode()}"
+    try:
+        return _key(tuple(fields), *fields.values())
+    except TypeError:  # a list or a map, which names nothing, but is written all the same
+        return f"k:{_sorted_json.encode(fields).decode()}"
+
+
+# `typed`, as 1 and true are the same to a dictionary.
+@lru_cache(maxsize=_REMEMBERED_KEYS, typed=True)
+def _key(names: tuple[str, ...], *values: Any) -> str:
+    return f"k:{_sorted_json.encode(dict(zip(names, values, strict=True))).decode()}"
 
 
 def value(item: Any) -> str:
@@ -159,19 +171,22 @@ def _compact(item: Any) -> str:
 def _parsed(fields: Mapping[str, Any], *, top: bool) -> Tree:
     tree: Tree = {}
     for element, below in fields.items():
-        if not isinstance(below, Mapping):
+        if type(below) is not dict and not isinstance(below, Mapping):
             raise ValueError(f"FieldsV1: {element!r} must hold an object")
         if element == _SELF:
             if top:
                 continue  # the root is never a member
             tree[_SELF] = {}
         else:
-            tree[_canonical(element)] = _parsed(below, top=False)
+            # Most are fields, and most of those are leaves.
+            name = element if element.startswith("f:") else _canonical(element)
+            tree[name] = _parsed(below, top=False) if below else {}
     if len(tree) == 1 and _SELF in tree:
         return {}
     return tree
 
 
+@lru_cache(maxsize=_REMEMBERED_KEYS)
 def _canonical(element: str) -> str:
     prefix = element[:2]
     if prefix == "f:":

@@ -6,6 +6,7 @@ which are sets, and what is replaced as a whole.
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from sampan.machinery.patch.values import ABSENT, Json, JsonObject, equal
 from sampan.machinery.schema_node import ATOMIC, KEYED, LIST, SET, UNKNOWN, SchemaNode
 
 _MEMBER: Final[Tree] = {}
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -118,6 +120,9 @@ def _set_of(value: Json, schema: SchemaNode) -> Tree:
 def _set_of_map(value: JsonObject, schema: SchemaNode) -> Tree:
     tree: Tree = {}
     for name, item in value.items():
+        if not isinstance(item, (dict, list)):
+            tree[f"f:{name}"] = _MEMBER
+            continue
         node = _set_of(item, child_of(schema, name))
         if node and not schema.is_field(name):
             node = {".": {}, **node}  # a key of a map is data, so it is owned itself
@@ -146,7 +151,7 @@ class _Comparer:
             self._whole(new, schema, path, self.added)
         elif new is ABSENT:
             self._whole(old, schema, path, self.removed)
-        elif old == new and equal(old, new):
+        elif old is new or (old == new and _same(old, new)):
             return
         elif isinstance(old, dict) and isinstance(new, dict) and not is_atomic(new, schema):
             self._maps(old, new, schema, path)
@@ -190,20 +195,44 @@ class _Comparer:
                 self._whole(item, items, (*path, element), into)
 
 
+def _same(old: Json, new: Json) -> bool:
+    """Whether values that Python takes for equal are the same JSON."""
+    if isinstance(old, str):
+        return True
+    if isinstance(old, (dict, list)):
+        # In the same order they are written alike; that is found out sooner than by looking at each.
+        return _encode(old) == _encode(new) or equal(old, new)
+    return equal(old, new)
+
+
 def _is_granular(value: Json, schema: SchemaNode) -> bool:
     return isinstance(value, (dict, list)) and not is_atomic(value, schema)
 
 
 def _merge(live: Json, config: Json, schema: SchemaNode) -> Json:
+    """`live` itself where nothing changes, so that comparing the two ends there."""
     if isinstance(live, dict) and isinstance(config, dict) and not is_atomic(config, schema):
-        merged = dict(live)
-        for name, item in config.items():
-            found = merged.get(name, ABSENT)
-            merged[name] = item if found is ABSENT else _merge(found, item, child_of(schema, name))
-        return merged
+        return _merge_maps(live, config, schema)
     if isinstance(live, list) and isinstance(config, list) and not is_atomic(config, schema):
         return _merge_items(live, config, schema)
-    return config
+    return live if live == config and _same(live, config) else config
+
+
+def _merge_maps(live: JsonObject, config: JsonObject, schema: SchemaNode) -> JsonObject:
+    merged = live
+    for name, item in config.items():
+        found = live.get(name, ABSENT)
+        if found is not ABSENT:
+            if isinstance(item, (dict, list)):
+                item = _merge(found, item, child_of(schema, name))
+            elif found == item and _same(found, item):
+                continue
+            if item is found:
+                continue
+        if merged is live:
+            merged = dict(live)
+        merged[name] = item
+    return merged
 
 
 def _merge_items(live: list[Json], config: list[Json], schema: SchemaNode) -> list[Json]:
@@ -224,6 +253,8 @@ def _merge_items(live: list[Json], config: list[Json], schema: SchemaNode) -> li
         if at < len(order) and order[at] == element:
             at += 1
     merged.extend(theirs[element] for element in order[at:] if element not in ours)
+    if len(merged) == len(live) and all(map(is_, merged, live)):
+        return live
     return merged
 
 
