@@ -306,3 +306,71 @@ def test_a_toleration_with_seconds_puts_eviction_off(cluster: Cluster) -> None:
     cluster.advance(301)
     cluster.wait_until(lambda: not list(cluster.client.list(api.Pod, "default")))
     cluster.wait_until(lambda: told(cluster, "now")[:2] == ("False", "Completed"))
+
+
+def slow_device(cluster: Cluster, *names: str) -> None:
+    devices = [
+        {
+            "name": name,
+            "bindingConditions": ["Attached"],
+            "bindingFailureConditions": ["Broken"],
+            "bindsToNode": True,
+        }
+        for name in names
+    ]
+    pool = {"name": "fabric", "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": DRIVER, "allNodes": True, "pool": pool, "devices": devices}
+    make(cluster, api.ResourceSlice, "fabric", spec=spec)
+
+
+def allocated(cluster: Cluster) -> Any:
+    cluster.wait_until(lambda: any(c.status.allocation for c in claims(cluster)))
+    return next(c for c in claims(cluster) if c.status.allocation)
+
+
+def report(cluster: Cluster, claim: Any, condition: str) -> None:
+    (result,) = claim.status.allocation.devices.results
+    told = {
+        "type": condition,
+        "status": "True",
+        "reason": "Driver",
+        "message": "says so",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    device = {"driver": DRIVER, "pool": "fabric", "device": result.device, "conditions": [told]}
+    change = {"status": {"devices": [device]}}
+    cluster.client.patch(api.ResourceClaim, claim.metadata.name, "default", change, subresource="status")
+
+
+def test_a_pod_is_bound_once_its_device_is_attached(cluster: Cluster) -> None:
+    slow_device(cluster, "gpu-0")
+    pod(cluster, "patient")
+    claim = allocated(cluster)
+    (result,) = claim.status.allocation.devices.results
+    assert (result.bindingConditions, result.bindingFailureConditions) == (["Attached"], ["Broken"])
+    assert claim.status.allocation.allocationTimestamp is not None
+    (term,) = claim.status.allocation.nodeSelector.nodeSelectorTerms
+    assert term.matchFields[0].key == "metadata.name"
+    assert not get(cluster, "patient").spec.nodeName
+    report(cluster, claim, "Attached")
+    cluster.wait_until(lambda: bool(get(cluster, "patient").spec.nodeName))
+
+
+def test_a_device_that_fails_to_attach_is_given_back(cluster: Cluster) -> None:
+    slow_device(cluster, "gpu-0")
+    pod(cluster, "patient")
+    report(cluster, allocated(cluster), "Broken")
+    why = f"device {DRIVER}/fabric/gpu-0 reports Broken: says so"
+    cluster.wait_until(lambda: any(why in e.message for e in cluster.client.list(api.Event, "default")))
+    cluster.wait_until(lambda: not claims(cluster)[0].status.devices)
+    report(cluster, allocated(cluster), "Attached")
+    cluster.wait_until(lambda: bool(get(cluster, "patient").spec.nodeName))
+
+
+def test_a_device_that_takes_too_long_is_given_back(cluster: Cluster) -> None:
+    slow_device(cluster, "gpu-0")
+    pod(cluster, "patient")
+    allocated(cluster)
+    cluster.advance(601)
+    why = 'running PreBind plugin "DynamicResources": device binding timeout'
+    cluster.wait_until(lambda: why in [e.message for e in cluster.client.list(api.Event, "default")])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sampan.base.clock import Clock
+from sampan.base.clock import Clock, kube_time
 from sampan.base.errors import SampanError
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
+from sampan.scheduler.devices.binding import failure, is_ready, waits
 from sampan.scheduler.devices.extended import is_special, to_make
 from sampan.scheduler.devices.ledger import Reserve
 from sampan.scheduler.podinfo import PodInfo
@@ -27,6 +28,8 @@ PROTECTION: Final = "resource.kubernetes.io/delete-protection"
 MOST_TRIES: Final = 5
 # How long a claim that was made here may take until a watch shows it.
 SHOWN_WITHIN_S: Final = 120.0
+# How long devices may take to report their binding conditions (DynamicResourcesArgs.bindingTimeout).
+BINDING_TIMEOUT_S: Final = 600.0
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +52,9 @@ class Reserving:
         for event in self._waiting:
             event.set()
 
-    async def run(self, work: Sequence[Reserve], pod: PodInfo) -> list[Reserve]:
+    async def run(
+        self, work: Sequence[Reserve], pod: PodInfo, is_wanted: Callable[[], bool] = lambda: True
+    ) -> list[Reserve]:
         """Write all claims, and make those that are not there yet. Gives the work with these.
 
         Raises NotReserved and ApiError; what was not written is free again by then, what was made is gone.
@@ -72,6 +77,7 @@ class Reserving:
         finally:
             for each in left[1:]:  # their writing had not begun; the first one settles itself
                 self._world.devices.withdraw(each)
+        await self._bound(done, pod, is_wanted)
         return done
 
     async def undo(self, work: Sequence[Reserve], pod: PodInfo) -> None:
@@ -140,6 +146,75 @@ class Reserving:
         finally:
             timer.cancel()
             self._waiting.discard(event)
+
+    async def _bound(self, work: Sequence[Reserve], pod: PodInfo, is_wanted: Callable[[], bool]) -> None:
+        """Wait until the devices report what they must before the pod is bound.
+
+        Raises NotReserved where one reports a failure, or takes too long; the devices are given back by then.
+        """
+        waiting = [each for each in work if waits(each.allocation or each.claim.status.allocation)]
+        if not waiting:
+            return
+        event, timer = asyncio.Event(), asyncio.create_task(self._clock.sleep(BINDING_TIMEOUT_S))
+        self._waiting.add(event)
+        try:
+            while True:
+                event.clear()
+                problem = self._unready(waiting, timed_out=timer.done(), is_wanted=is_wanted)
+                if problem is None:
+                    return
+                if problem:
+                    await self._let_go(work, pod)
+                    raise NotReserved(problem)
+                woken = asyncio.create_task(event.wait())
+                try:
+                    await asyncio.wait((timer, woken), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    woken.cancel()
+        finally:
+            timer.cancel()
+            self._waiting.discard(event)
+
+    def _unready(
+        self, work: Sequence[Reserve], *, timed_out: bool, is_wanted: Callable[[], bool]
+    ) -> str | None:
+        """Why the pod cannot be bound at all; "" for not yet, None where it can."""
+        if not is_wanted():
+            return "the pod is gone"
+        is_done = True
+        for each in work:
+            meta = each.claim.metadata
+            claim = self._world.cache(api.ResourceClaim).get(meta.namespace or "", meta.name or "")
+            if claim is None or claim.metadata.uid != meta.uid:
+                return f"claim {meta.name} got deleted in the meantime"
+            if claim.status.allocation is None:
+                if each.allocation is None:
+                    return f"claim {meta.name} got deallocated elsewhere in the meantime"
+                is_done = False  # the watch does not show it yet
+                continue
+            problem = failure(claim)
+            if problem:
+                return problem
+            is_done = is_done and is_ready(claim)
+        if is_done:
+            return None
+        return "device binding timeout" if timed_out else ""
+
+    async def _let_go(self, work: Sequence[Reserve], pod: PodInfo) -> None:
+        """The devices of these claims did not come: the pod's next try takes others."""
+        for each in work:
+            meta = each.claim.metadata
+            if each.mappings:
+                await self._unmake(each.claim, pod)
+                continue
+            try:
+                claim = await self._client.get(api.ResourceClaim, meta.name or "", meta.namespace or "")
+            except ApiError as problem:
+                _log.info("%s/%s keeps its devices: %s", meta.namespace, meta.name, problem)
+                continue
+            others = [user for user in claim.status.reservedFor if user.uid != pod.uid]
+            if claim.metadata.uid == meta.uid and not others and waits(claim.status.allocation):
+                await self.give_back(claim, pod)
 
     async def _tell_pod(self, work: Reserve, pod: PodInfo) -> None:
         """Say in the pod's status which request of the claim is for which container."""
@@ -219,6 +294,8 @@ class Reserving:
             raise NotReserved(why)
         changed = codec.copy(claim)
         if work.allocation is not None:
+            if waits(work.allocation) and work.allocation.allocationTimestamp is None:
+                work.allocation.allocationTimestamp = kube_time(self._clock.now())
             changed.status.allocation = work.allocation
         if all(user.uid != pod.uid for user in claim.status.reservedFor):
             user = api.ResourceClaimConsumerReference(resource="pods", name=pod.key[1], uid=pod.uid)

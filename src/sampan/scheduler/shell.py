@@ -135,6 +135,7 @@ class Scheduler:
 
     def _pod_seen(self) -> None:
         self._prebind.changed()
+        self._reserving.changed()
         for hooks in self._hooks.values():
             hooks.changed()
 
@@ -382,7 +383,7 @@ class Scheduler:
                 await self._prebind.run(work, node, is_wanted, timeout_s)
             doing = 'running PreBind plugin "DynamicResources"'
             is_started = True
-            done = await self._reserving.run(devices, pod)
+            done = await self._reserving.run(devices, pod, is_wanted)
             if hooks is not None:
                 await self._pre_bind(hooks, pod, there, done)
         except Exception as problem:

@@ -37,6 +37,8 @@ def _result(
         device=chosen.id.device,
         adminAccess=True if chosen.admin else None,
         tolerations=list(chosen.tolerations),
+        bindingConditions=list(inventory.offers[chosen.id].device.bindingConditions),
+        bindingFailureConditions=list(inventory.offers[chosen.id].device.bindingFailureConditions),
     )
     if chosen.share is not None:
         device = inventory.offers[chosen.id].device
@@ -93,7 +95,7 @@ def _class_of(requests: Sequence[api.DeviceRequest], name: str) -> str:
 def _selector(claimed: Claimed, inventory: Inventory, node: str) -> api.NodeSelector | None:
     """Which nodes can use all the devices: one node, those that all selectors choose, or every one (None)."""
     offers = [inventory.offers[chosen.id] for chosen in claimed.devices]
-    if any(offered.node for offered in offers):
+    if any(offered.node or offered.device.bindsToNode for offered in offers):
         only = api.NodeSelectorRequirement(key="metadata.name", operator="In", values=[node])
         return api.NodeSelector(nodeSelectorTerms=[api.NodeSelectorTerm(matchFields=[only])])
     merged = api.NodeSelectorTerm()

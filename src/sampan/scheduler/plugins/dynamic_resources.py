@@ -11,6 +11,7 @@ import numpy as np
 from sampan.scheduler.changes import Rows
 from sampan.scheduler.devices import extended
 from sampan.scheduler.devices.allocator import Claimed, Search, Unallocatable
+from sampan.scheduler.devices.binding import is_ready
 from sampan.scheduler.devices.inventory import Offered
 from sampan.scheduler.devices.ledger import Reserve
 from sampan.scheduler.devices.results import allocation
@@ -125,7 +126,7 @@ class DynamicResources(Plugin):
         work = [
             Reserve(claim, name)
             for claim in state.allocated
-            if all(user.uid != pod.uid for user in claim.status.reservedFor)
+            if all(user.uid != pod.uid for user in claim.status.reservedFor) or not is_ready(claim)
         ]
         needed = _open(state, _served(state, world, world.table.rows[name]))
         if needed:
