@@ -57,7 +57,6 @@ KIND: Final = Kind(
         Column(
             "Data",
             lambda config, _now: len(config.data) + len(config.binaryData),
-            type="integer",
             description="How many keys there are.",
         ),
         AGE,

@@ -111,7 +111,6 @@ KIND: Final = Kind(
         Column(
             "Data",
             lambda secret, _now: len(secret.data),
-            type="integer",
             description="How many keys there are.",
         ),
         AGE,

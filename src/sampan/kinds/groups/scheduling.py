@@ -75,7 +75,7 @@ PRIORITY_CLASS: Final = Kind(
         column("Value", lambda pc: pc.value, type="integer"),
         column("Global-Default", lambda pc: bool(pc.globalDefault), type="boolean"),
         AGE,
-        column("PreemptionPolicy", lambda pc: pc.preemptionPolicy or "", wide=True),
+        column("PreemptionPolicy", lambda pc: pc.preemptionPolicy or ""),
     ),
 )
 

@@ -172,7 +172,7 @@ def test_cells_of_network_policies_and_addresses() -> None:
     assert cells("NetworkPolicy", {})["Pod-Selector"] == "<none>"
     parent = {"resource": "services", "namespace": "default", "name": "web"}
     shown = cells("IPAddress", {"metadata": {"name": "10.0.0.1"}, "spec": {"parentRef": parent}})
-    assert list(shown.values()) == ["10.0.0.1", "services/default/web", "60m"]
+    assert list(shown.values()) == ["10.0.0.1", "services/default/web"]
     shown = cells("ServiceCIDR", {"spec": {"cidrs": ["10.0.0.0/16", "fd00::/112"]}})
     assert shown["CIDRs"] == "10.0.0.0/16,fd00::/112"
 

@@ -48,7 +48,7 @@ KIND: Final = Kind(
     columns=(
         NAME,
         column("Controller", _controller, description="Controller of the object"),
-        column("Revision", lambda revision: revision.revision, type="integer"),
+        column("Revision", lambda revision: revision.revision),
         AGE,
     ),
 )

@@ -118,7 +118,7 @@ KIND: Final = Kind(
         NAME,
         column("Schedule", lambda cj: cj.spec.schedule),
         column("Timezone", lambda cj: cj.spec.timeZone or NONE),
-        column("Suspend", _suspend),
+        column("Suspend", _suspend, type="boolean"),
         column("Active", lambda cj: len(cj.status.active), type="integer"),
         Column("Last Schedule", _last_schedule),
         AGE,

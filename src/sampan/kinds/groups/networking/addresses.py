@@ -96,7 +96,7 @@ IP_ADDRESS: Final = Kind(
     validate=validate_ip_address,
     validate_update=validate_ip_address_update,
     name_errors=ip_address_name,
-    columns=(NAME, column("ParentRef", _parent), AGE),
+    columns=(NAME, column("ParentRef", _parent)),
 )
 SERVICE_CIDR: Final = Kind(
     api_version="networking.k8s.io/v1",
