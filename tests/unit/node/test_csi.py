@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sampan.node.drivers import csi
 from sampan.node.drivers.csiplan import Volume, attachment_name, best_version, capability, gets_group
 from sampan.schema import api, codec
 from tests.fakes.drivers import CsiDriver
@@ -233,6 +235,26 @@ def test_a_volume_that_the_pod_names_itself(tmp_path: Path) -> None:
         (publish,) = disk.requests
         assert publish.volume_id.startswith("csi-") and publish.readonly
         assert dict(publish.volume_context)["csi.storage.k8s.io/ephemeral"] == "true"
+
+    with_csi(tmp_path, scenario)
+
+
+def test_a_driver_gets_tokens_and_publishes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csi, "SWEEP_S", 0.05)
+
+    async def scenario(bench: Bench, disk: CsiDriver) -> None:
+        csi_driver(bench, attachRequired=False, requiresRepublish=True, tokenRequests=[{"audience": "vault"}])
+        volume(bench)
+        pod(bench)
+        await bench.until(lambda: disk.calls.count(("publish", "pv-handle")) > 2)
+        (text,) = {
+            dict(r.volume_context)["csi.storage.k8s.io/serviceAccount.tokens"]
+            for r in disk.requests
+            if hasattr(r, "target_path")
+        }
+        assert json.loads(text)["vault"]["token"] == "token-1"
+        assert json.loads(text)["vault"]["expirationTimestamp"].endswith("Z")
+        assert disk.calls.count(("stage", "pv-handle")) == 1
 
     with_csi(tmp_path, scenario)
 

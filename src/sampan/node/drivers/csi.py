@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from sampan.base.clock import Clock
+from sampan.base.clock import Clock, kube_time
 from sampan.client.client import Client
 from sampan.client.errors import ApiError, is_already_exists, is_conflict
 from sampan.node.drivers import checkpoint
@@ -25,6 +25,7 @@ from sampan.node.drivers.csiplan import (
     MOUNT_GROUP,
     NODE_IDS,
     STAGE,
+    TOKENS,
     Volume,
     attachment_name,
     best_version,
@@ -33,6 +34,7 @@ from sampan.node.drivers.csiplan import (
     gets_group,
     staging_path,
     target_path,
+    token_text,
     with_driver,
 )
 from sampan.node.drivers.registry import RegistrationError
@@ -42,6 +44,7 @@ from sampan.node.references import get_or_none
 from sampan.node.runtimes.runtime import RuntimeFailure
 from sampan.node.volumes.mounting import can_mount, mounts_below, unmount
 from sampan.node.volumes.ownership import own
+from sampan.node.volumes.tokens import Tokens
 from sampan.schema import api
 
 TYPE: Final = "CSIPlugin"
@@ -89,6 +92,9 @@ class CsiDrivers:
         self._file = Path(root_dir) / "csi_state"
         saved = checkpoint.load(self._file, tuple[Mounted, ...], ())
         self._mounted = {(each.pod, each.name): each for each in saved}
+        # What was published by this run, for those drivers that want that again and again.
+        self._published: dict[tuple[str, str], tuple[api.Pod, Volume]] = {}
+        self._tokens = Tokens(client, clock)
         self._came = asyncio.Event()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -210,6 +216,7 @@ class CsiDrivers:
         target = target_path(uid, volume)
         host_target = f"{self._root_dir}/{target}"
         if known is not None and known.done:
+            self._published[uid, name] = pod, volume
             return host_target
         info = await get_or_none(self._client, api.CSIDriver, volume.driver)
         spec = info.spec if info is not None else api.CSIDriverSpec()
@@ -234,18 +241,20 @@ class CsiDrivers:
             published = {}
             if spec.attachRequired is not False and not volume.ephemeral:
                 published = await self._attached(volume)
-            asked = await self._asked(pod, volume, driver, spec, published)
+            asked = self._asked(pod, volume, driver, published)
             if staging:
                 Path(self._root_dir, staging_path(volume)).mkdir(parents=True, exist_ok=True)
                 await self._stage(driver, volume, staging, asked)
             Path(host_target).parent.mkdir(parents=True, exist_ok=True)
-            await self._publish(driver, pod, volume, mounted, asked, bool(spec.podInfoOnMount))
+            await self._publish(driver, pod, volume, mounted, asked, spec)
             self._note(msgspec.structs.replace(mounted, done=True))
+            self._published[uid, name] = pod, volume
         await self._give_to_group(pod, volume, driver, spec, host_target)
         return host_target
 
     async def release(self, pod_uid: str) -> None:
         """Unpublish what the pod has, and unstage what nobody else has. Raises VolumeError."""
+        self._tokens.forget(pod_uid)
         for key in [key for key in self._mounted if key[0] == pod_uid]:
             mounted = self._mounted[key]
             async with self._lock(f"{mounted.driver}^{mounted.handle}"):
@@ -260,6 +269,7 @@ class CsiDrivers:
                     await self.release(uid)
                 except VolumeError as problem:
                     _log.warning("%s", problem)
+            await self._publish_again()
             self._came.clear()
             timer = asyncio.create_task(self._clock.sleep(SWEEP_S))
             came = asyncio.create_task(self._came.wait())
@@ -294,13 +304,8 @@ class CsiDrivers:
             )
         return dict(found.status.attachmentMetadata)
 
-    async def _asked(
-        self,
-        pod: api.Pod,
-        volume: Volume,
-        driver: _Driver,
-        spec: api.CSIDriverSpec,
-        published: dict[str, str],
+    def _asked(
+        self, pod: api.Pod, volume: Volume, driver: _Driver, published: dict[str, str]
     ) -> dict[str, Any]:
         """What staging and publishing have in common."""
         security = pod.spec.securityContext
@@ -317,6 +322,42 @@ class CsiDrivers:
             return {}
         secret = await self._client.get(api.Secret, ref[1], ref[0])
         return {key: value.decode(errors="replace") for key, value in secret.data.items()}
+
+    async def _token_text(self, pod: api.Pod, spec: api.CSIDriverSpec) -> dict[str, str]:
+        """The tokens of the pod's account that the driver asks for."""
+        found: dict[str, tuple[str, str]] = {}
+        for wanted in spec.tokenRequests:
+            held = await self._tokens.held(
+                pod,
+                api.ServiceAccountTokenProjection(
+                    audience=wanted.audience, expirationSeconds=wanted.expirationSeconds, path="token"
+                ),
+            )
+            end = kube_time(held.expires_at).isoformat().replace("+00:00", "Z")
+            found[wanted.audience] = held.token, end
+        return {TOKENS: token_text(found)} if found else {}
+
+    async def _publish_again(self) -> None:
+        """Publish what drivers want published now and then (`requiresRepublish`), with fresh tokens."""
+        for key, (pod, volume) in list(self._published.items()):
+            mounted, driver = self._mounted.get(key), self._drivers.get(volume.driver)
+            if mounted is None or not mounted.done or driver is None:
+                continue
+            try:
+                info = await get_or_none(self._client, api.CSIDriver, volume.driver)
+                if info is None or not info.spec.requiresRepublish:
+                    continue
+                async with self._lock(f"{mounted.driver}^{mounted.handle}"):
+                    if self._mounted.get(key) != mounted:
+                        continue
+                    attaches = info.spec.attachRequired is not False and not volume.ephemeral
+                    published = await self._attached(volume) if attaches else {}
+                    asked = self._asked(pod, volume, driver, published)
+                    await self._publish(driver, pod, volume, mounted, asked, info.spec)
+            except (ApiError, VolumeError, OSError, TimeoutError) as problem:
+                _log.warning(
+                    "volume %s of pod %s is not published again: %s", key[1], pod.metadata.name, problem
+                )
 
     async def _stage(self, driver: _Driver, volume: Volume, staging: str, asked: dict[str, Any]) -> None:
         others = [
@@ -336,14 +377,17 @@ class CsiDrivers:
         volume: Volume,
         mounted: Mounted,
         asked: dict[str, Any],
-        wants_pod: bool,
+        spec: api.CSIDriverSpec,
     ) -> None:
+        tokens = await self._token_text(pod, spec)
+        in_secrets = bool(spec.serviceAccountTokenInSecrets)
         fields = {
             **asked,
             "target_path": mounted.target,
             "readonly": volume.readonly,
-            "secrets": await self._secrets(volume.publish_secret),
-            "volume_context": context(volume, pod, wants_pod),
+            "secrets": await self._secrets(volume.publish_secret) | (tokens if in_secrets else {}),
+            "volume_context": context(volume, pod, bool(spec.podInfoOnMount))
+            | ({} if in_secrets else tokens),
         }
         if mounted.staging:
             fields["staging_target_path"] = mounted.staging
@@ -375,6 +419,7 @@ class CsiDrivers:
             )
             _remove(Path(real_path(mounted.staging, self._root_dir)))
         self._mounted.pop(key, None)
+        self._published.pop(key, None)
         checkpoint.save(self._file, tuple(self._mounted.values()))
         self._changed()
 

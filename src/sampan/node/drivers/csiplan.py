@@ -19,6 +19,7 @@ MOUNT_GROUP: Final = 6
 _MODES: Final = {"ReadWriteOnce": 1, "ReadOnlyMany": 3, "ReadWriteMany": 5, "ReadWriteOncePod": 1}
 _MODES_BY_WRITER: Final = {"ReadWriteOnce": 7, "ReadOnlyMany": 3, "ReadWriteMany": 5, "ReadWriteOncePod": 6}
 _POD: Final = "csi.storage.k8s.io/"
+TOKENS: Final = f"{_POD}serviceAccount.tokens"
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +123,12 @@ def context(volume: Volume, pod: api.Pod, wants_pod: bool) -> dict[str, str]:
             f"{_POD}ephemeral": "true" if volume.ephemeral else "false",
         }
     return found
+
+
+def token_text(tokens: Mapping[str, tuple[str, str]]) -> str:
+    """Tokens and when they end, by audience, as drivers read them."""
+    found = {audience: {"token": t, "expirationTimestamp": end} for audience, (t, end) in tokens.items()}
+    return msgspec.json.encode(found).decode()
 
 
 def gets_group(volume: Volume, policy: str) -> bool:

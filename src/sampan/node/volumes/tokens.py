@@ -40,15 +40,19 @@ class Tokens:
 
     async def token(self, pod: api.Pod, projection: api.ServiceAccountTokenProjection) -> str:
         """A token that is good for a while. Raises ApiError."""
+        return (await self.held(pod, projection)).token
+
+    async def held(self, pod: api.Pod, projection: api.ServiceAccountTokenProjection) -> HeldToken:
+        """The same, with its times. Raises ApiError."""
         held = self._held.setdefault(pod.metadata.uid or "", {})
         key = token_key(projection)
         known = held.get(key)
         now = self._clock.now()
         if known is not None and not is_due(known, now):
-            return known.token
+            return known
         fresh = await self._request(pod, projection, now)
         held[key] = fresh
-        return fresh.token
+        return fresh
 
     def forget(self, uid: str) -> None:
         self._held.pop(uid, None)

@@ -32,6 +32,14 @@ def authority() -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
+def policy(**given: Any) -> dict[str, Any]:
+    """A capacity of 4 with a requestPolicy, whose default is 1 unless told otherwise."""
+    return {
+        "value": "4",
+        "requestPolicy": {k: v for k, v in {"default": "1", **given}.items() if v is not None},
+    }
+
+
 def csr(**spec: Any) -> Any:
     obj = made("CertificateSigningRequest", {})
     obj.spec.request = request()
@@ -275,6 +283,62 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
                 "`allNodes`, `perDeviceNodeSelection` is required, but multiple fields are set",
                 "spec.pool.resourceSliceCount: Invalid value: 0: must be greater than zero",
             ],
+        ),
+        (
+            "ResourceSlice",
+            {
+                "spec": {
+                    "driver": "d.io",
+                    "pool": {"name": "p", "resourceSliceCount": 1},
+                    "nodeName": "n",
+                    "devices": [
+                        {
+                            "name": "whole",
+                            "capacity": {"m": {"value": "4", "requestPolicy": {"default": "1"}}},
+                        },
+                        {
+                            "name": "shared",
+                            "allowMultipleAllocations": True,
+                            "capacity": {
+                                "both": policy(validValues=["1"], validRange={"min": "1"}),
+                                "bare": policy(default=None, validRange={"min": "1"}),
+                                "range": policy(
+                                    default="2", validRange={"min": "3", "max": "9", "step": "4"}
+                                ),
+                                "values": policy(default="3", validValues=["2", "1", "8"]),
+                            },
+                        },
+                    ],
+                }
+            },
+            [
+                "spec.devices[0].capacity[m].requestPolicy: Forbidden: allowMultipleAllocations must be true",
+                "spec.devices[1].capacity[both].requestPolicy: Forbidden: exactly one policy can be specified, "
+                'cannot specify "validValues" and "validRange" at the same time',
+                "spec.devices[1].capacity[bare].requestPolicy.default: Required value: required when "
+                "validRange is defined",
+                'spec.devices[1].capacity[range].requestPolicy.validRange.min: Invalid value: "2": default is '
+                "less than min: 3",
+                'spec.devices[1].capacity[range].requestPolicy.validRange.max: Invalid value: "9": max is '
+                "larger than capacity value: 4",
+                'spec.devices[1].capacity[range].requestPolicy.validRange.step: Invalid value: "4": one step 7 '
+                "is larger than capacity value: 4",
+                'spec.devices[1].capacity[range].requestPolicy.validRange.step: Invalid value: "2": value is '
+                "not a multiple of a given step (4) from (3)",
+                'spec.devices[1].capacity[range].requestPolicy.validRange.step: Invalid value: "9": value is '
+                "not a multiple of a given step (4) from (3)",
+                'spec.devices[1].capacity[values].requestPolicy.validValues[1]: Invalid value: "1": values '
+                "must be sorted in ascending order",
+                'spec.devices[1].capacity[values].requestPolicy.validValues[2]: Invalid value: "8": option is '
+                "larger than capacity value: 4",
+                'spec.devices[1].capacity[values].requestPolicy.validValues: Invalid value: "3": default value '
+                "is not valid according to the requestPolicy",
+            ],
+        ),
+        (
+            "DeviceClass",
+            {"spec": {"extendedResourceName": "cpu"}},
+            ['spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name'],
         ),
         (
             "DeviceTaintRule",

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from sampan.base.clock import kube_time
 from sampan.kinds.core.cells import since
+from sampan.kinds.core.resources import is_extended
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import NAME_AND_AGE, column
 from sampan.kinds.groups.checks import SPEC
+from sampan.kinds.groups.resource.capacity import capacity_errors
 from sampan.kinds.groups.resource.selectors import EFFECTS, selectors_errors
 from sampan.kinds.groups.storage.csi import driver_name_errors
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
@@ -38,6 +40,10 @@ def validate_class(obj: Any) -> list[FieldError]:
         errors += driver_name_errors(config.opaque.driver, path["driver"])
         if config.opaque.parameters is None:
             errors.append(field.required(path["parameters"]))
+    served = obj.spec.extendedResourceName
+    if served is not None and not is_extended(served):
+        detail = "must be a valid extended resource name"
+        errors.append(field.invalid(SPEC["extendedResourceName"], served, detail))
     return errors
 
 
@@ -96,6 +102,9 @@ def _devices_errors(devices: Sequence[Any], path: Path) -> list[FieldError]:
         seen.add(device.name)
         for name, attribute in device.attributes.items():
             errors += _attribute_errors(attribute, at["attributes"].key(name))
+        for name, capacity in device.capacity.items():
+            shared = bool(device.allowMultipleAllocations)
+            errors += capacity_errors(capacity, at["capacity"].key(name), shared=shared)
         for index, taint in enumerate(device.taints):
             errors += _taint_errors(taint, at["taints"][index])
     return errors
