@@ -132,7 +132,6 @@ async def test_a_csi_volume_in_a_pod(api: Api) -> None:
 
 @pytest.mark.conformance("RuntimeClass should reject a Pod requesting a non-existent RuntimeClass")
 @pytest.mark.conformance("RuntimeClass should reject a Pod requesting a deleted RuntimeClass")
-@pytest.mark.conformance("RuntimeClass should schedule a Pod requesting a RuntimeClass without PodOverhead")
 @served
 async def test_a_pod_needs_the_runtime_class_that_it_names(api: Api) -> None:
     await api.account()

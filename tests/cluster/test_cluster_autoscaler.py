@@ -115,3 +115,32 @@ def test_spare_nodes_are_taken_into_service_and_given_back() -> None:
         node = cluster.client.get(api.Node, "node-2")
         assert node.spec.unschedulable
         assert [t.key for t in node.spec.taints] == ["node.kubernetes.io/unschedulable"]
+
+
+def test_daemons_leave_less_of_a_new_node() -> None:
+    with Cluster(autoscaler=config()) as cluster:
+        resources = api.ResourceRequirements(requests={"cpu": quantity("600m")})
+        container = api.Container(name="c", image="c:1", resources=resources)
+        labels = {"app": "agent"}
+        template = api.PodTemplateSpec(
+            metadata=api.ObjectMeta(labels=labels), spec=api.PodSpec(containers=[container])
+        )
+        spec = api.DaemonSetSpec(selector=api.LabelSelector(matchLabels=labels), template=template)
+        meta = api.ObjectMeta(name="agent", namespace="default")
+        cluster.client.create(api.DaemonSet(metadata=meta, spec=spec))
+        deploy(cluster, 2, cpu="900m")
+        cluster.wait_until(lambda: ready(cluster) == 2)
+        assert len(extra(cluster)) == 2  # without the daemons one would do
+        cluster.client.patch(api.Deployment, "web", "default", {"spec": {"replicas": 0}})
+        cluster.wait_until(lambda: not extra(cluster))
+        deploy_big(cluster)
+        cluster.wait_until(lambda: "NotTriggerScaleUp" in reasons(cluster))
+        cluster.advance(120)
+        assert extra(cluster) == []
+
+
+def deploy_big(cluster: Cluster) -> None:
+    """What fits a new node only without its daemons."""
+    cluster.client.delete(api.Deployment, "web", "default")
+    cluster.wait_until(lambda: not cluster.client.list(api.Deployment, "default"))
+    deploy(cluster, 1, cpu="1500m")

@@ -147,11 +147,16 @@ def test_resource_limits_of_pods_that_may_run() -> None:
 @pytest.mark.conformance(
     "RuntimeClass should schedule a Pod requesting a RuntimeClass and initialize its Overhead"
 )
+@pytest.mark.conformance("RuntimeClass should schedule a Pod requesting a RuntimeClass without PodOverhead")
 def test_overhead_of_a_runtime_class_counts(sampan_cluster: Cluster) -> None:
     cluster = sampan_cluster
     cpu = cluster.client.get(api.Node, "node-1").status.allocatable["cpu"].milli()
     overhead = {"podFixed": {"cpu": f"{cpu // 2}m"}}
     cluster.client.create(made(api.RuntimeClass, "heavy", handler="runc", overhead=overhead))
+    cluster.client.create(made(api.RuntimeClass, "light", handler="runc"))
+    cluster.client.create(web("light", runtimeClassName="light"))
+    has_a_node(cluster, "light")
+    assert get(cluster, "light").spec.overhead == {}
     cluster.client.create(web("first", containers=asking(cpu=f"{cpu // 4}m"), runtimeClassName="heavy"))
     has_a_node(cluster, "first")
     cluster.client.create(web(containers=asking(cpu=f"{cpu // 2}m")))

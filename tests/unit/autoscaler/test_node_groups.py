@@ -202,6 +202,56 @@ def test_a_node_that_registered_and_is_not_ready_counts_as_what_it_will_be() -> 
     assert (growth.chosen, growth.unhelped) == (None, ())
 
 
+def daemons(cpu: str, **labels: str) -> api.DaemonSet:
+    resources = api.ResourceRequirements(requests={"cpu": quantity(cpu)})
+    spec = api.PodSpec(
+        containers=[api.Container(name="c", image="c", resources=resources)], nodeSelector=labels
+    )
+    template = api.PodTemplateSpec(metadata=api.ObjectMeta(labels={"app": "agent"}), spec=spec)
+    return api.DaemonSet(
+        apiVersion="apps/v1",
+        kind="DaemonSet",
+        metadata=api.ObjectMeta(name="agent", namespace="kube-system", uid="agent"),
+        spec=api.DaemonSetSpec(template=template),
+    )
+
+
+@pytest.mark.parametrize(
+    ("agents", "upcoming", "count", "why"),
+    [
+        ([], 0, 2, ""),
+        ([daemons("500m")], 0, 4, ""),  # one pod of 900m each is all that is left of 2 CPUs
+        ([daemons("500m", pool="other")], 0, 2, ""),
+        ([daemons("1200m")], 0, 0, "Insufficient cpu"),
+        ([daemons("500m")], 2, 2, ""),
+    ],
+)
+def test_what_daemons_take_of_a_new_node(
+    agents: list[api.DaemonSet], upcoming: int, count: int, why: str
+) -> None:
+    pods = [pod(f"p{n}", "900m") for n in range(4)]
+    names = [f"n{n}" for n in range(upcoming)]
+    world = Snapshot(pods=pods, others={api.DaemonSet: agents})
+    growth = plan_up(world, config(), {"small": upcoming}, {"small": names}, frozenset(), lambda n: 0)
+    assert (growth.chosen.count if growth.chosen is not None else 0) == count
+    assert all(why in text for _, text in growth.unhelped)
+    assert bool(growth.unhelped) == bool(why)
+
+
+def test_daemons_that_a_coming_node_has_already_count_once() -> None:
+    there = pod("agent-x", "500m", "a")
+    there.metadata.ownerReferences[0].kind, there.metadata.ownerReferences[0].uid = "DaemonSet", "agent"
+    world = Snapshot([node("a", ready="False")], [there, pod("p")], {api.DaemonSet: [daemons("500m")]})
+    growth = plan_up(world, config(), {"small": 1}, {"small": ["a"]}, frozenset(), lambda n: 0)
+    assert growth == Growth()
+
+
+def test_a_daemon_that_waits_brings_no_node() -> None:
+    waiting = pod("agent-x")
+    waiting.metadata.ownerReferences[0].kind = "DaemonSet"
+    assert grow([waiting], config()) == ("", 0)
+
+
 def test_a_growth_that_was_carried_out_is_not_planned_again() -> None:
     chosen, world = config(SMALL, LARGE), Snapshot(pods=[pod(f"p{n}") for n in range(3)])
     sizes, upcoming = {"small": 0, "large": 0}, {"small": [], "large": []}

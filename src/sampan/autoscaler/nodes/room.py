@@ -7,6 +7,8 @@ from contextlib import ExitStack
 
 import msgspec
 
+from sampan.client.cache import controller_of
+from sampan.controllers.daemonset.placement import Placement
 from sampan.scheduler.cycle import Decision, Engine, Profile
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.registry import default_profile
@@ -22,6 +24,7 @@ class Room:
 
     def __init__(self, snapshot: Snapshot, profiles: Sequence[Profile] = ()) -> None:
         self.world = world_of(snapshot)
+        self._daemons = [(d, Placement(d)) for d in snapshot.others.get(api.DaemonSet, ())]
         self._engines = {p.name: Engine(p, self.world) for p in profiles or (default_profile(),)}
 
     def engine(self, pod: api.Pod) -> Engine:
@@ -42,9 +45,16 @@ class Room:
         return (node.metadata.name if node is not None else "") or ""
 
     def add(self, node: api.Node, undo: ExitStack) -> None:
-        """Add a node."""
+        """Add a node, or say what one will become, with the pods that DaemonSets will have there."""
+        name = node.metadata.name or ""
         self.world.put_node(node)
-        undo.callback(self.world.remove_node, node.metadata.name or "")
+        undo.callback(self.world.remove_node, name)
+        there = {owner.uid for pod in self.world.on(name) if (owner := controller_of(pod.pod)) is not None}
+        for daemons, placement in self._daemons:
+            if daemons.metadata.uid not in there and placement.fit(node).run:
+                pod = placement.pod_for(name, "")
+                pod.metadata.name = f"{daemons.metadata.name}-on-{name}"
+                self.place(self.world.infos.of(pod), name, undo)
 
     def place(self, info: PodInfo, node: str, undo: ExitStack) -> None:
         """Count a pod on a node."""

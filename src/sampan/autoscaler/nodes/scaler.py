@@ -62,7 +62,8 @@ class NodeScaler:
         self._pods = informers.of(api.Pod)
         self._budgets = informers.of(api.PodDisruptionBudget)
         more = [kind for profile in profiles for plugin in profile.plugins for kind in plugin.kinds]
-        self._others = {kind: informers.of(kind) for kind in dict.fromkeys((*KINDS, *more))}
+        kinds: tuple[type[Any], ...] = (*KINDS, api.DaemonSet, *more)
+        self._others = {kind: informers.of(kind) for kind in dict.fromkeys(kinds)}
         self.events = Recorder(client, clock, "cluster-autoscaler")
         self._executor = Executor(client, clock, recorder=self.events)
         self._profiles = tuple(profiles)

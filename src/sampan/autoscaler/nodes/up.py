@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from sampan.autoscaler.nodes.config import Config, Group
 from sampan.autoscaler.nodes.room import Room
+from sampan.client.cache import controller_of
 from sampan.scheduler.cycle import Profile
 from sampan.scheduler.snapshot import Snapshot, is_finished
 from sampan.schema import api
@@ -57,7 +57,9 @@ def plan_up(
     if not pods:
         return Growth()
     coming = [g.node(name) for g in config.groups for name in upcoming.get(g.name, ())]
-    room = Room(replace(snapshot, nodes=[*snapshot.nodes, *coming]), profiles)
+    room = Room(snapshot, profiles)
+    for node in coming:
+        room.add(node, ExitStack())
     options: list[Option] = []
     why: dict[str, dict[str, int]] = {}
     helped: set[str] = set()
@@ -146,6 +148,9 @@ def _told(counts: Mapping[str, int]) -> str:
 def _is_waiting(pod: api.Pod) -> bool:
     if pod.spec.nodeName or is_finished(pod) or pod.metadata.deletionTimestamp is not None:
         return False
+    owner = controller_of(pod)
+    if owner is not None and owner.kind == "DaemonSet":
+        return False  # it is for one node, and no other would do
     if pod.status.nominatedNodeName:
         return False
     return any(
