@@ -6,6 +6,7 @@ way is ordered, so that events may come late, twice or in any order and the pod 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -47,23 +48,24 @@ def new_state(pod: api.Pod, node: NodeFacts) -> PodState:
 
 def step(state: PodState, event: Event, now: datetime) -> tuple[PodState, list[Instruction]]:
     """The state after `event`, and what to do now."""
-    state, orders, wake_at = advance(state, event, now)
+    state, orders, wake_at = advance(state, (event,), now)
     state, more = conclude(state, wake_at, now)
     return state, orders + more
 
 
 def advance(
-    state: PodState, event: Event, now: datetime
+    state: PodState, events: Iterable[Event], now: datetime
 ) -> tuple[PodState, list[Instruction], datetime | None]:
-    """The first half of a step: the state after `event`, what to do about it, and when time brings more.
+    """The first half of a step: the state after `events`, what to do about them, and when time brings more.
 
-    Who has several events at hand takes them one after the other and then concludes once, with what the
-    last of them gave: what would be said of the states in between nobody could ever have seen.
+    Who may have further events soon goes on with them and then concludes once, with what the last call gave:
+    what would be said of the states in between nobody could ever have seen.
     """
     if state.forgotten:
         return state, [], None
     turn = Turn(state, now)
-    _learn(turn, event)
+    for event in events:
+        _learn(turn, event)
     if turn.state.observed:
         _decide(turn)
     if turn.state.look_again and not state.look_again:

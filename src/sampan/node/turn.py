@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,9 +41,10 @@ class Turn:
         records[name] = replace(records[name], **changes)
         self.change(containers=records)
 
-    def records(self, *roles: Role) -> Iterator[ContainerRecord]:
+    def records(self, *roles: Role) -> list[ContainerRecord]:
         """The records in the order of the spec, of these roles or of all."""
-        return (r for r in list(self.state.containers.values()) if not roles or r.role in roles)
+        records = self.state.containers.values()
+        return [r for r in records if r.role in roles] if roles else list(records)
 
     def wake(self, at: datetime) -> None:
         """Ask for a Tick no later than `at`."""

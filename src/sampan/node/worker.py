@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -72,7 +71,7 @@ class PodWorker:
     def __init__(self, home: Home, pod: api.Pod, node: NodeFacts) -> None:
         self.state: PodState = new_state(pod, node)
         self._home = home
-        self._inbox: deque[Event] = deque()
+        self._inbox: list[Event] = []
         self._busy = False
         self._timer: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,7 +99,8 @@ class PodWorker:
         self._busy = True
         try:
             while self._inbox:
-                self.state, orders, wake_at = advance(self.state, self._inbox.popleft(), self._home.now())
+                events, self._inbox = self._inbox, []
+                self.state, orders, wake_at = advance(self.state, events, self._home.now())
                 for order in orders:
                     self._start(order)
                 if not self._inbox:

@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from sampan.scheduler.podinfo import PodInfo
+
 Key = tuple[str, str]  # namespace, name
 
 FIRST_BACKOFF_S: Final = 1.0
@@ -46,6 +48,8 @@ class Waiting(msgspec.Struct, eq=False):
     turn: int = 0
     failed: bool = False  # the last try failed for another reason than that no node would do
     rank: float = 0.0  # among pods of one priority: the lower the earlier
+    # What the scheduler knows of the pod, for as long as the pod is that very object.
+    info: PodInfo | None = None
     popped_after: int = 0  # how many events there had been when its try began
 
     def tried_again_at_s(self, first_s: float, most_s: float) -> float:

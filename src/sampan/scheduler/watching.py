@@ -144,7 +144,7 @@ class Watching:
         told: dict[Any, bool] = {}
 
         def frees(waiting: Waiting) -> bool:
-            info = self._info(waiting.key)
+            info = self._info(waiting)
             if info is None:
                 return True
             # What a change of a claim means to a pod is a matter of its name.
@@ -161,9 +161,13 @@ class Watching:
         known = self._plugins.get(info.spec.schedulerName or "", {})
         return [known[name] for name in waiting.refused_by if name in known]
 
-    def _info(self, key: Key) -> PodInfo | None:
-        pod = self.pods.cache.get(*key)
-        return self._world.infos.of(pod) if pod is not None else None
+    def _info(self, waiting: Waiting) -> PodInfo | None:
+        pod = self.pods.cache.get(*waiting.key)
+        if pod is None:
+            return None
+        if waiting.info is None or waiting.info.pod is not pod:
+            waiting.info = self._world.infos.of(pod)
+        return waiting.info
 
     # -- pods ----------------------------------------------------------------------------------------
 

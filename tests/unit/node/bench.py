@@ -62,6 +62,7 @@ class Bench:
         # Reports only when told to `conclude`, as who has many events at hand does.
         self.together = together
         self._wake_at: datetime | None = None
+        self._inbox: list[Event] = []
         self.pod = pod
         self.sandboxes: dict[str, Sandbox] = {}
         self.containers: dict[str, Container] = {}
@@ -82,14 +83,22 @@ class Bench:
 
     def send(self, event: Event) -> list[Instruction]:
         if self.together:
-            self.state, orders, self._wake_at = advance(self.state, event, self.now)
-        else:
-            self.state, orders = step(self.state, event, self.now)
+            self._inbox.append(event)
+            return []
+        self.state, orders = step(self.state, event, self.now)
         self._take_all(orders)
         return orders
 
+    def take_in(self) -> None:
+        """Let the machine have the events since the last time."""
+        events, self._inbox = self._inbox, []
+        if events:
+            self.state, orders, self._wake_at = advance(self.state, events, self.now)
+            self._take_all(orders)
+
     def conclude(self) -> None:
-        """Report what came of the events since the last time."""
+        """Report what came of the events so far."""
+        self.take_in()
         if self.together:
             self.state, orders = conclude(self.state, self._wake_at, self.now)
             self._take_all(orders)
@@ -141,6 +150,8 @@ class Bench:
         for order, _ in list(self.landing.values()):
             self.land(order)
         for _ in range(200):
+            if not self.pending and not self.wants_look:
+                self.take_in()
             if not self.pending and not self.wants_look:
                 self.conclude()
             ready = [p for p in self.pending if but is None or not isinstance(p, but)]
@@ -294,6 +305,7 @@ class Bench:
         """The agent dies with all it knew and was doing; a new one reads the API and the runtime."""
         pod = replace(self.pod, status=self.statuses[-1]) if self.statuses else self.pod
         self.pod, self.pending, self.landing, self.timer_at = pod, [], {}, None
+        self._inbox = []
         self.probes = set()
         self.state = new_state(pod, NODE)
         if not self.in_api:

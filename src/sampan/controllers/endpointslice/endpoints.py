@@ -141,7 +141,10 @@ CONTROLLER: Final = Controller(
     name="endpoint",
     kind=api.Service,
     watches=(mapped(api.Pod, views.services_of, views.pod_matters), mapped(api.Endpoints, _same_name)),
-    indexes={api.Service: {views.BY_LABEL: views.by_label}},
+    indexes={
+        api.Pod: {views.WITH_LABEL: views.with_label},
+        api.Service: {views.BY_LABEL: views.by_label},
+    },
     gather=gather,
     plan=plan,
 )

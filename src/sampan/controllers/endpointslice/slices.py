@@ -229,7 +229,7 @@ CONTROLLER: Final = Controller(
         mapped(api.Node, views.services_on, views.node_matters),
     ),
     indexes={
-        api.Pod: {podutil.ON_NODE: podutil.on_node},
+        api.Pod: {podutil.ON_NODE: podutil.on_node, views.WITH_LABEL: views.with_label},
         api.EndpointSlice: {_INDEX: _by_service},
         api.Service: {views.BY_LABEL: views.by_label},
     },

@@ -17,6 +17,7 @@ TRIGGER: Final = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS: Final = "service.kubernetes.io/headless"
 ZONE: Final = "topology.kubernetes.io/zone"
 BY_LABEL: Final = "selector"
+WITH_LABEL: Final = "label"
 IPV4: Final = "IPv4"
 IPV6: Final = "IPv6"
 
@@ -44,10 +45,14 @@ def labels_of(service: api.Service) -> dict[str, str]:
 
 
 def backends(caches: Caches, service: api.Service) -> tuple[Backend, ...]:
-    """The Service's pods that have an address and are not finished, by name."""
+    """The Service's pods that have an address and are not finished, by name. Needs the index `WITH_LABEL`."""
     selector = selectors.from_labels(service.spec.selector)
+    label = min(service.spec.selector.items(), default=None)
+    if label is None:
+        return ()
     found = []
-    for pod in caches.of(api.Pod).by_namespace(service.metadata.namespace or ""):
+    # Thousands of Services in a namespace must not each look at all of its pods.
+    for pod in caches.of(api.Pod).by_index(WITH_LABEL, _label(service, *label)):
         if selector.matches(pod.metadata.labels) and addresses(pod) and not podutil.is_finished(pod):
             node = caches.of(api.Node).get("", pod.spec.nodeName or "")
             found.append(Backend(pod, node.metadata.labels.get(ZONE) if node is not None else None))
@@ -106,6 +111,11 @@ def by_label(service: api.Service) -> Iterable[str]:
         return ()
     name, value = min(service.spec.selector.items())
     return (_label(service, name, value),)
+
+
+def with_label(pod: api.Pod) -> Iterable[str]:
+    """For the index `WITH_LABEL`: each label of the pod."""
+    return [_label(pod, name, value) for name, value in pod.metadata.labels.items()]
 
 
 def services_of(caches: Caches, pod: Any) -> Iterable[Key]:
