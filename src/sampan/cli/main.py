@@ -83,6 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--audit-policy", type=Path, metavar="FILE", help="which requests to write down")
     up.add_argument("--autoscaler-config", type=Path, metavar="FILE", help="node groups that grow and shrink")
+    up.add_argument(
+        "--descheduler-config", type=Path, metavar="FILE", help="which pods to evict to better places"
+    )
     up.add_argument("--audit-log", type=Path, metavar="FILE", help="where to (logs/audit.log of the cluster)")
     up.add_argument(
         "--encryption-config", type=Path, metavar="FILE", help="how to encrypt Secrets and others on the disk"

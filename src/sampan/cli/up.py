@@ -38,6 +38,7 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         audit_policy=_file(options.audit_policy),
         audit_log=_file(options.audit_log),
         autoscaler_config=_file(options.autoscaler_config),
+        descheduler_config=_file(options.descheduler_config),
         encryption_config=_file(options.encryption_config),
         authentication_config=_file(options.authentication_config),
         scheduler_config=_file(options.scheduler_config),
@@ -75,6 +76,11 @@ def _check_files(wanted: lifecycle.Wanted) -> None:
         from sampan.cluster import userfiles
 
         userfiles.load(Path(wanted.autoscaler_config), "autoscaler configuration", groups.parse)
+    if wanted.descheduler_config:
+        from sampan.cluster import userfiles
+        from sampan.descheduler import policy
+
+        userfiles.load(Path(wanted.descheduler_config), "descheduler policy", policy.parse)
     if wanted.encryption_config:
         from sampan.cluster import encryption
 

@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audit_log: str = ""
     # Node groups for the cluster autoscaler.
     autoscaler_config: str = ""
+    # A DeschedulerPolicy; empty: nobody deschedules.
+    descheduler_config: str = ""
     encryption_config: str = ""
     # An AuthenticationConfiguration: issuers whose tokens are honoured.
     authentication_config: str = ""

@@ -53,6 +53,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     audit_policy: str | None = None
     audit_log: str | None = None
     autoscaler_config: str | None = None
+    descheduler_config: str | None = None
     encryption_config: str | None = None
     authentication_config: str | None = None
     scheduler_config: str | None = None
@@ -66,6 +67,7 @@ _MAY_CHANGE: Final = (
     "audit_policy",
     "audit_log",
     "autoscaler_config",
+    "descheduler_config",
     "encryption_config",
     "authentication_config",
     "scheduler_config",
@@ -129,6 +131,7 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         audit_policy=wanted.audit_policy or "",
         audit_log=wanted.audit_log or "",
         autoscaler_config=wanted.autoscaler_config or "",
+        descheduler_config=wanted.descheduler_config or "",
         encryption_config=wanted.encryption_config or "",
         authentication_config=wanted.authentication_config or "",
         scheduler_config=wanted.scheduler_config or "",

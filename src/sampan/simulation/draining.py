@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core.evictions import costs_nothing, is_unhealthy_and_free
 from sampan.client.cache import controller_of
 from sampan.scheduler.cycle import Profile
-from sampan.scheduler.groups import selector_of
 from sampan.scheduler.snapshot import Snapshot, is_finished
 from sampan.schema import api
+from sampan.simulation.budgets import Budgets
 from sampan.simulation.placing import Placement, Placer
 from sampan.simulation.workloads import SimulationError
 
-_MIRROR: Final = "kubernetes.io/config.mirror"
+MIRROR: Final = "kubernetes.io/config.mirror"
 
 
 class Drain(msgspec.Struct, frozen=True):
@@ -51,7 +50,7 @@ def drain(snapshot: Snapshot, name: str, profiles: Sequence[Profile] = ()) -> Dr
     )
     stays = [_told(pod, why) for pod in here if (why := _stays(pod))]
     leaving = [pod for pod in here if not _stays(pod)]
-    budgets = _Budgets(snapshot.others.get(api.PodDisruptionBudget, ()))
+    budgets = Budgets(snapshot.others.get(api.PodDisruptionBudget, ()))
     moved: list[Placement] = []
     lost: list[Placement] = []
     while True:
@@ -63,7 +62,7 @@ def drain(snapshot: Snapshot, name: str, profiles: Sequence[Profile] = ()) -> Dr
             placer.world.unplace((pod.metadata.namespace or "", pod.metadata.name or ""))
         lost += [_told(pod, why) for pod in going if (why := _lost(pod))]
         for pod in (each for each in going if not _lost(each)):
-            placement = placer.place([_unbound(pod)])[0]
+            placement = placer.place([unbound(pod)])[0]
             if placement.node:
                 budgets.give_back(pod)
             moved.append(_noted(placement, pod))
@@ -71,61 +70,9 @@ def drain(snapshot: Snapshot, name: str, profiles: Sequence[Profile] = ()) -> Dr
     return Drain(name, tuple(moved), tuple(blocked), tuple(lost), tuple(stays))
 
 
-class _Budgets:
-    """How many more evictions each PodDisruptionBudget allows, as pods go and others take their place."""
-
-    def __init__(self, budgets: Iterable[api.PodDisruptionBudget]) -> None:
-        self._all = list(budgets)
-        self._allowed = {id(b): max(b.status.disruptionsAllowed or 0, 0) for b in self._all}
-
-    def spend(self, pod: api.Pod) -> str:
-        """Why the eviction is refused; counts it where it is not."""
-        why = self.why(pod)
-        if not why:
-            for budget in self._counted(pod):
-                self._allowed[id(budget)] -= 1
-        return why
-
-    def give_back(self, pod: api.Pod) -> None:
-        """A pod of the same kind has become ready elsewhere."""
-        for budget in self._counted(pod):
-            self._allowed[id(budget)] += 1
-
-    def why(self, pod: api.Pod) -> str:
-        """Why the pod may not be evicted as things are; "" where it may."""
-        if costs_nothing(pod):
-            return ""
-        selecting = self._selecting(pod)
-        if len(selecting) > 1:
-            names = ", ".join(b.metadata.name or "" for b in selecting)
-            return f"the PodDisruptionBudgets {names} select it, and evictions heed one at most"
-        for budget in self._counted(pod):
-            if not self._allowed[id(budget)]:
-                status = budget.status
-                return (
-                    f"PodDisruptionBudget {budget.metadata.name} needs {status.desiredHealthy or 0} "
-                    f"healthy pods, has {status.currentHealthy or 0} and allows "
-                    f"{status.disruptionsAllowed or 0} disruptions"
-                )
-        return ""
-
-    def _selecting(self, pod: api.Pod) -> list[api.PodDisruptionBudget]:
-        namespace, labels = pod.metadata.namespace, pod.metadata.labels
-        return [
-            b
-            for b in self._all
-            if b.metadata.namespace == namespace and selector_of(b.spec.selector).matches(labels)
-        ]
-
-    def _counted(self, pod: api.Pod) -> list[api.PodDisruptionBudget]:
-        if costs_nothing(pod):
-            return []
-        return [b for b in self._selecting(pod) if not is_unhealthy_and_free(pod, b)]
-
-
 def _stays(pod: api.Pod) -> str:
     owner = controller_of(pod)
-    if _MIRROR in pod.metadata.annotations:
+    if MIRROR in pod.metadata.annotations:
         return "it is a static pod of the node"
     if owner is not None and owner.kind == "DaemonSet" and not is_finished(pod):
         return f"DaemonSet {owner.name} keeps it there"
@@ -151,7 +98,7 @@ def _noted(placement: Placement, pod: api.Pod) -> Placement:
     return msgspec.structs.replace(placement, why="; ".join(filter(None, (placement.why, words))))
 
 
-def _unbound(pod: api.Pod) -> api.Pod:
+def unbound(pod: api.Pod) -> api.Pod:
     """The pod as its controller would make it again."""
     claims: Any = pod.status.resourceClaimStatuses
     return msgspec.structs.replace(

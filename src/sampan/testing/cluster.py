@@ -71,6 +71,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_config: Configuration | None = None
     autoscaler: Mapping[str, Any] | None = None
     runtime_config: tuple[str, ...] = ()
+    descheduler: Mapping[str, Any] | None = None
 
 
 class Cluster:
@@ -86,10 +87,11 @@ class Cluster:
         scheduler_config: Mapping[str, Any] | Path | None = None,
         autoscaler: Mapping[str, Any] | None = None,
         runtime_config: Sequence[str] = (),
+        descheduler: Mapping[str, Any] | None = None,
     ) -> None:
         """`scheduler_config` is a KubeSchedulerConfiguration, as a mapping or a file; `autoscaler` is what
         `sampan up --autoscaler-config` reads; `runtime_config` names further versions to serve, such as
-        "scheduling.k8s.io/v1beta1=true".
+        "scheduling.k8s.io/v1beta1=true"; `descheduler` is what `sampan up --descheduler-config` reads.
 
         Raises SampanError for one that cannot be used.
         """
@@ -101,6 +103,7 @@ class Cluster:
             scheduler_config=scheduling.chosen(scheduler_config),
             autoscaler=autoscaler,
             runtime_config=tuple(runtime_config),
+            descheduler=descheduler,
         )
         self._further = switched_on(self._options.runtime_config, _VERSION)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -252,6 +255,14 @@ class Cluster:
                 groups = config.parse(options.autoscaler)
                 work = scaling.scale(self.async_client, informers, self.clock, groups, profiles)
                 running.append(tasks.create_task(work))
+            if options.descheduler is not None:
+                from sampan.descheduler import policy
+                from sampan.descheduler.running import Descheduler
+
+                profiles = self.scheduler.profiles if options.scheduler else ()
+                rules = policy.parse(options.descheduler)
+                self.descheduler = Descheduler(self.async_client, self.clock, rules, profiles)
+                running.append(tasks.create_task(self.descheduler.run()))
             if options.nodes:
                 self.nodes = SimulatedNodes(
                     self.async_client, self.clock, ids, options.nodes, informers=informers

@@ -87,6 +87,12 @@ async def run(layout: Layout, settings: Settings) -> None:
                 path = Path(settings.autoscaler_config)
                 groups = userfiles.load(path, "autoscaler configuration", config.parse)
                 tasks.create_task(running.scale(leader, informers, clock, groups, scheduler.profiles))
+            if settings.descheduler_config:
+                from sampan.descheduler import policy
+                from sampan.descheduler.running import Descheduler
+
+                read = userfiles.load(Path(settings.descheduler_config), "descheduler policy", policy.parse)
+                tasks.create_task(Descheduler(leader, clock, read, scheduler.profiles).run())
 
     metrics = ManagerMetricsServer(manager.metrics_text, layout.run)
     await metrics.start()

@@ -1,0 +1,1 @@
+"""Evicts pods that would be better off elsewhere; off unless a policy says otherwise."""
