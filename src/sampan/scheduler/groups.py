@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from sampan.machinery import selectors
 from sampan.machinery.selectors import NOTHING, Requirement, Selector
 from sampan.scheduler.podinfo import PodInfo, Template
-from sampan.scheduler.table import Numbers
+from sampan.scheduler.rowcounts import RowCounts
 from sampan.schema import api
 
 # Rules whose pods are counted at once; beyond that counting begins anew.
@@ -70,19 +69,14 @@ def term_of(term: api.PodAffinityTerm, namespace: str, labels: Mapping[str, str]
     return Term(Selects(names, narrowed, by_labels), term.topologyKey)
 
 
-class Counter:
+class Counter(RowCounts):
     """How many pods that all of some rules select are on each row."""
 
-    __slots__ = ("per_row", "rules")
+    __slots__ = ("rules",)
 
     def __init__(self, rules: tuple[Selects, ...], size: int) -> None:
+        super().__init__(size)
         self.rules = rules
-        self.per_row: Numbers = np.zeros(size, dtype=np.int64)
-
-    def grow(self, size: int) -> None:
-        if len(self.per_row) < size:
-            more = np.zeros(size - len(self.per_row), dtype=np.int64)
-            self.per_row = np.concatenate([self.per_row, more])
 
 
 class Group:
@@ -135,9 +129,7 @@ class Groups:
             if not group.rows:
                 del self._groups[key]
         for counter in group.counters:
-            if len(counter.per_row) <= row:
-                counter.grow(row + 1)
-            counter.per_row[row] += amount
+            counter.add(row, amount)
 
     def forget_counters(self) -> None:
         """Count anew, as where namespaces got other labels."""
@@ -152,6 +144,4 @@ class Groups:
         if all(rule.matches(group.namespace, group.labels, of) for rule in counter.rules):
             group.counters.append(counter)
             for row, count in group.rows.items():
-                if len(counter.per_row) <= row:
-                    counter.grow(row + 1)
-                counter.per_row[row] += count
+                counter.add(row, count)

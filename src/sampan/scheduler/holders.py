@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from sampan.scheduler.groups import Term, term_of
 from sampan.scheduler.podinfo import PodInfo, Template
-from sampan.scheduler.table import Numbers
+from sampan.scheduler.rowcounts import RowCounts
 from sampan.schema import api
 
 KEEPS_OUT: Final = "required anti-affinity"
@@ -72,7 +71,7 @@ class Holders:
 
     def __init__(self) -> None:
         self.version = 0
-        self._counts: dict[Held, tuple[Numbers, list[int]]] = {}
+        self._counts: dict[Held, tuple[RowCounts, list[int]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -80,22 +79,21 @@ class Holders:
     def held(self) -> tuple[Held, ...]:
         return tuple(self._counts)
 
-    def per_row(self, held: Held, size: int) -> Numbers:
+    def counts(self, held: Held, size: int) -> RowCounts:
         """How many pods of each row hold it."""
-        counts, total = self._counts[held]
-        if len(counts) < size:
-            counts = np.concatenate([counts, np.zeros(size - len(counts), dtype=np.int64)])
-            self._counts[held] = counts, total
+        counts = self._counts[held][0]
+        counts.grow(size)
         return counts
 
     def add(self, pod: PodInfo, row: int, amount: int, size: int) -> None:
         """Count the pod's terms on a row, or with -1 no longer."""
         for held in terms_of(pod.template).held:
-            if held not in self._counts:
-                self._counts[held] = np.zeros(size, dtype=np.int64), [0]
+            known = self._counts.get(held)
+            if known is None:
+                known = self._counts[held] = RowCounts(size), [0]
                 self.version += 1
-            self.per_row(held, size)[row] += amount
-            total = self._counts[held][1]
+            counts, total = known
+            counts.add(row, amount)
             total[0] += amount
             if not total[0]:
                 del self._counts[held]

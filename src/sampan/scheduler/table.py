@@ -22,12 +22,17 @@ HOSTNAME: Final = "kubernetes.io/hostname"
 
 
 class Domains:
-    """The values that a label has on the nodes, numbered: `ids[row]` is the node's, -1 where it has none."""
+    """The values that a label has on the nodes, numbered: `ids[row]` is the node's, -1 where it has none.
+
+    `places` are the same from 1 on, 0 where it has none. `version` changes with any of them.
+    """
 
     def __init__(self, key: str, size: int) -> None:
         self.key = key
         self.ids: Numbers = np.full(size, -1, dtype=np.int64)
+        self.places: Numbers = np.zeros(size, dtype=np.int64)
         self.numbers: dict[str, int] = {}
+        self.version = 0
 
     @property
     def count(self) -> int:
@@ -36,10 +41,14 @@ class Domains:
 
     def set(self, row: int, labels: Mapping[str, str]) -> None:
         value = labels.get(self.key)
-        self.ids[row] = -1 if value is None else self.numbers.setdefault(value, len(self.numbers))
+        number = -1 if value is None else self.numbers.setdefault(value, len(self.numbers))
+        if self.ids[row] != number:
+            self.ids[row], self.places[row] = number, number + 1
+            self.version += 1
 
     def grow(self, more: int) -> None:
         self.ids = np.concatenate([self.ids, np.full(more, -1, dtype=np.int64)])
+        self.places = _longer(self.places, more)
 
 
 class NodeTable:

@@ -22,7 +22,8 @@ from sampan.scheduler.framework import (
 from sampan.scheduler.groups import Selects, Term
 from sampan.scheduler.holders import KEEPS_OUT, NEEDED, UNWANTED, WANTED, Held, terms_of
 from sampan.scheduler.podinfo import PodInfo
-from sampan.scheduler.table import Numbers
+from sampan.scheduler.rowcounts import RowCounts
+from sampan.scheduler.table import Domains, Numbers
 from sampan.scheduler.world import World
 
 AFFINITY: Final = "node(s) didn't match pod affinity rules"
@@ -76,13 +77,16 @@ class InterPodAffinity(Plugin):
         if needs.far:
             out = None
             for term in needs.far:
-                near = _domain_counts(term, (term.selects,), world, rows) > 0
+                near = _at(
+                    world.counter((term.selects,)).by_place(_domains(term, world)) > 0, term, world, rows
+                )
                 out = near if out is None else out | near
             found.append((out, ANTI_AFFINITY, True))
         if needs.kept_out_by:
             out = None
             for held in needs.kept_out_by:
-                near = _spread_out(world.holders.per_row(held, world.table.size), held.term, world, rows) > 0
+                held_on = world.holders.counts(held, world.table.size)
+                near = _at(held_on.by_place(_domains(held.term, world)) > 0, held.term, world, rows)
                 out = near if out is None else out | near
             found.append((out, EXISTING, True))
         refused: Any = None
@@ -116,18 +120,18 @@ class InterPodAffinity(Plugin):
 
     def score(self, state: Any, world: World, rows: Rows) -> Numbers | None:
         """Already 0..100, from the least to the most that any node has."""
-        wishes: Wishes = state
+        sums = _sums(state, world)
         total: Any = 0
-        for term, weight in wishes.own:
-            total = total + weight * _domain_counts(term, (term.selects,), world, rows)
-        for held, weight in wishes.of_others:
-            per_row = world.holders.per_row(held, world.table.size)
-            total = total + weight * _spread_out(per_row, held.term, world, rows)
+        for key, by_place in sums.items():
+            total = total + by_place[world.table.domains(key).places[rows]]
         least, most = int(total.min()), int(total.max())
         if most == least:
             return None  # the same for all
-        shares: Numbers = (MOST_SCORE * ((total - least) / (most - least))).astype(np.int64)
-        return shares
+        if len(sums) == 1:  # a label has fewer values than nodes
+            key, by_place = next(iter(sums.items()))
+            shares: Numbers = _shares(by_place, least, most)[world.table.domains(key).places[rows]]
+            return shares
+        return _shares(total, least, most)
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         if event.kind == NODE_EVENT:
@@ -170,24 +174,39 @@ class InterPodAffinity(Plugin):
         unmet: Any = None
         nobody = True
         for term in needs.near:
-            ids = world.table.domains(term.topology_key).ids
-            per_row = world.counter(rules).per_row[: world.table.size]
-            no_label = ids[rows] < 0
-            none = _spread_out(per_row, term, world, rows) == 0
+            places = _domains(term, world).places[rows]
+            by_place = world.counter(rules).by_place(_domains(term, world))
+            no_label = places == 0
+            none = (by_place == 0)[places]
             missing = no_label if missing is None else missing | no_label
             unmet = none if unmet is None else unmet | none
-            nobody = nobody and not per_row[ids >= 0].any()
+            nobody = nobody and not by_place.any()
         return missing if nobody and needs.alone else missing | unmet
 
 
-def _domain_counts(term: Term, rules: tuple[Selects, ...], world: World, rows: Rows) -> Numbers:
-    """How many pods that all the rules select are in the domain of each row; 0 where it has none."""
-    return _spread_out(world.counter(rules).per_row[: world.table.size], term, world, rows)
+def _domains(term: Term, world: World) -> Domains:
+    return world.table.domains(term.topology_key)
 
 
-def _spread_out(per_row: Numbers, term: Term, world: World, rows: Rows) -> Numbers:
-    domains = world.table.domains(term.topology_key)
-    # The first place is for nodes without the label.
-    by_domain = np.bincount(domains.ids + 1, weights=per_row, minlength=domains.count + 1)
-    by_domain[0] = 0
-    return by_domain[domains.ids[rows] + 1].astype(np.int64)
+def _at(by_place: Any, term: Term, world: World, rows: Rows) -> Any:
+    """For each row what stands at the place of its label; nothing where it has none."""
+    return by_place[_domains(term, world).places[rows]]
+
+
+def _sums(wishes: Wishes, world: World) -> dict[str, Numbers]:
+    """What the wishes come to under each value of each label that they are about."""
+    sums: dict[str, Numbers] = {}
+    counted: list[tuple[Term, int, RowCounts]] = [
+        (term, weight, world.counter((term.selects,))) for term, weight in wishes.own
+    ]
+    for held, weight in wishes.of_others:
+        counted.append((held.term, weight, world.holders.counts(held, world.table.size)))
+    for term, weight, counts in counted:
+        more = weight * counts.by_place(_domains(term, world))
+        sums[term.topology_key] = sums[term.topology_key] + more if term.topology_key in sums else more
+    return sums
+
+
+def _shares(total: Numbers, least: int, most: int) -> Numbers:
+    shares: Numbers = (MOST_SCORE * ((total - least) / (most - least))).astype(np.int64)
+    return shares

@@ -30,6 +30,7 @@ from sampan.scheduler.groups import Selects, selector_of, with_keys
 from sampan.scheduler.pluginargs import spread_defaults
 from sampan.scheduler.plugins.node_affinity import matching
 from sampan.scheduler.podinfo import PodInfo, Template
+from sampan.scheduler.rowcounts import RowCounts
 from sampan.scheduler.table import HOSTNAME, Bools, Floats, Numbers
 from sampan.scheduler.world import World
 from sampan.schema import api
@@ -58,6 +59,22 @@ class Constraint(msgspec.Struct, frozen=True):
     honors_taints: bool
 
 
+class Domain(msgspec.Struct, eq=False):
+    """What one constraint counts, until a node changes: on which rows, and where a node lacks the label.
+
+    `counts` are the pods on these rows by place of the label (`Domains.places`), as of `counter`'s step `at`;
+    `present` are the places of rows that count.
+    """
+
+    rows: Bools
+    missing: Bools
+    lacks: bool  # whether any node lacks the label
+    present: Bools
+    counts: Numbers
+    counter: RowCounts | None = None
+    at: int = -1
+
+
 class Spread(msgspec.Struct, eq=False):
     """A pod's constraints of one strictness, and which nodes count for each, until a node changes."""
 
@@ -66,7 +83,7 @@ class Spread(msgspec.Struct, eq=False):
     at: int = -1
     size: int = 0
     labelled: Bools = msgspec.field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
-    counted: tuple[tuple[Numbers, Numbers], ...] = ()  # rows that count, and their domains
+    domains: tuple[Domain, ...] = ()
 
 
 class PodTopologySpread(Plugin):
@@ -89,17 +106,18 @@ class PodTopologySpread(Plugin):
         reasons: list[Reason] = []
         out: Any = None
         for at, constraint in enumerate(spread.constraints):
-            ids = world.table.domains(constraint.key).ids
-            mine = ids[rows]
-            missing = mine < 0
-            counts, present = _counts(spread, at, world)
-            here = counts[present]
+            domain = spread.domains[at]
+            counts = _counts(spread, at, world)
+            here = counts[domain.present]
             least = int(here.min()) if len(here) and len(here) >= constraint.min_domains else 0
-            most = constraint.max_skew + least - int(constraint.matches_itself)
-            for where, text, resolvable in (
-                (missing, NO_LABEL, False),
-                ((counts > most)[mine] & ~missing, REASON, True),
-            ):
+            over = counts > constraint.max_skew + least - int(constraint.matches_itself)
+            over[0] = False  # who lacks the label is told so
+            found = []
+            if domain.lacks:
+                found.append((domain.missing[rows], NO_LABEL, False))
+            if over.any():
+                found.append((over[world.table.domains(constraint.key).places[rows]], REASON, True))
+            for where, text, resolvable in found:
                 fresh = where if out is None else where & ~out
                 if fresh.any():
                     reasons.append(Reason(text, fresh, resolvable))
@@ -113,9 +131,11 @@ class PodTopologySpread(Plugin):
         """Already 0..100: fewer pods in the node's domains is better."""
         spread: Spread = state
         scored = spread.labelled[rows] if spread.complete else None
+        if scored is not None and scored.all():
+            scored = None
         total: Floats | None = None
         for at, constraint in enumerate(spread.constraints):
-            mine = world.table.domains(constraint.key).ids[rows]
+            mine = world.table.domains(constraint.key).places[rows]
             share = self._share(spread, at, constraint, mine, scored, world, rows)
             total = share if total is None else total + share
         assert total is not None
@@ -126,7 +146,12 @@ class PodTopologySpread(Plugin):
             least, most = int(raw[scored].min()), int(raw[scored].max())
         else:
             least, most = int(raw.min()), int(raw.max())
-        even = MOST_SCORE * (most + least - raw) // most if most else np.full_like(raw, MOST_SCORE)
+        if not most:
+            even = np.full_like(raw, MOST_SCORE)
+        elif scored is None and most - least < len(raw):  # looking up is cheaper than dividing
+            even = (MOST_SCORE * (most + least - np.arange(least, most + 1)) // most)[raw - least]
+        else:
+            even = MOST_SCORE * (most + least - raw) // most
         return even if scored is None else np.where(scored, even, 0)
 
     def _share(
@@ -140,15 +165,17 @@ class PodTopologySpread(Plugin):
         rows: Rows,
     ) -> Floats:
         eligible = mine if scored is None else mine[scored]
+        table = world.table
         if constraint.key == HOSTNAME:
-            counts = world.counter((constraint.selects,)).per_row[: world.table.size][rows]
-            kinds = len(eligible)
-        else:
-            by_domain, _ = _counts(spread, at, world)
-            counts = by_domain[mine]
-            kinds = int(np.count_nonzero(np.bincount(eligible + 1, minlength=1)))
-        weight = math.log(kinds + 2)
-        return np.where(mine >= 0, counts * weight + (constraint.max_skew - 1), 0.0)
+            weight = math.log(len(eligible) + 2)
+            here = world.counter((constraint.selects,)).per_row[: table.size][rows]
+            return np.where(mine > 0, here * weight + (constraint.max_skew - 1), 0.0)
+        kinds = int(np.count_nonzero(np.bincount(eligible, minlength=1)))
+        counts = _counts(spread, at, world).astype(np.float64)
+        shares = counts * math.log(kinds + 2) + (constraint.max_skew - 1)
+        shares[0] = 0.0
+        found: Floats = shares[mine].astype(np.float64, copy=False)
+        return found
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         constraints = self._constraints(pod, world, HARD)
@@ -256,32 +283,43 @@ def _refresh(spread: Spread, pod: PodInfo, world: World) -> None:
         labelled &= table.domains(constraint.key).ids >= 0
     wanted = matching(pod, world, ALL)
     tolerations = pod.spec.tolerations
-    counted = []
+    domains = []
     for constraint in spread.constraints:
-        counts = labelled.copy() if spread.complete else table.live.copy()
-        if not spread.complete:
-            counts &= table.domains(constraint.key).ids >= 0
+        known = table.domains(constraint.key)
+        counts = labelled.copy() if spread.complete else table.live & (known.ids >= 0)
         if constraint.honors_affinity and wanted is not None:
             counts &= wanted
         if constraint.honors_taints:
             for row in np.flatnonzero(table.tainted & counts):
                 node = table.nodes[row]
                 counts[row] = node is not None and not untolerated(node.spec.taints, tolerations)
-        rows = np.flatnonzero(counts)
-        counted.append((rows, table.domains(constraint.key).ids[rows]))
+        missing = table.live & (known.ids < 0)
+        present = np.bincount(known.places[counts], minlength=known.count + 1) > 0
+        nothing = np.zeros(known.count + 1, dtype=np.int64)
+        domains.append(Domain(counts, missing, bool(missing.any()), present, nothing))
     spread.labelled = labelled
-    spread.counted = tuple(counted)
+    spread.domains = tuple(domains)
     spread.at, spread.size = table.specs.position, table.size
 
 
-def _counts(spread: Spread, at: int, world: World) -> tuple[Numbers, Bools]:
-    """Pods by domain, and which domains have a node that counts. The last place is for nodes without one."""
-    constraint = spread.constraints[at]
-    rows, ids = spread.counted[at]
-    size = world.table.domains(constraint.key).count + 1
-    per_row = world.counter((constraint.selects,)).per_row
-    counts = np.bincount(ids, weights=per_row[rows], minlength=size).astype(np.int64)
-    return counts, np.bincount(ids, minlength=size) > 0
+def _counts(spread: Spread, at: int, world: World) -> Numbers:
+    """Pods by place of the label, on the rows that count. Not to be changed."""
+    constraint, domain = spread.constraints[at], spread.domains[at]
+    counter = world.counter((constraint.selects,))
+    places = world.table.domains(constraint.key).places
+    steps = counter.since(domain.at) if domain.counter is counter else None
+    if steps is None:
+        per_row = counter.per_row[: world.table.size]
+        weights = np.where(domain.rows, per_row, 0)
+        size = len(domain.counts)
+        domain.counts = np.bincount(places, weights=weights, minlength=size).astype(np.int64)
+        domain.counter = counter
+    else:
+        for row, amount in steps:
+            if domain.rows[row]:
+                domain.counts[places[row]] += amount
+    domain.at = counter.position
+    return domain.counts
 
 
 def made_of(args: Mapping[str, Any]) -> PodTopologySpread:
