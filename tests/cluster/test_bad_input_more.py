@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sampan.base.clock import SimulatedClock
+from sampan.machinery.quantity import quantity
 from sampan.schema import api
 from sampan.testing import Cluster
 from tests.api.webhooks import Hooks, hooks
@@ -139,3 +140,42 @@ def test_a_wall_clock_that_is_set_makes_nothing_loop(delta_s: float) -> None:
         assert {pod.metadata.uid for pod in pods(cluster)} == before
         (node,) = cluster.client.list(api.Node)
         assert [c.status for c in node.status.conditions if c.type == "Ready"] == ["True"]
+
+
+def quota(cluster: Cluster, resource: str, amount: str) -> None:
+    spec = api.ResourceQuotaSpec(hard={resource: quantity(amount)})
+    cluster.client.create(api.ResourceQuota(metadata=meta("few"), spec=spec))
+    cluster.wait_until(lambda: bool(cluster.client.get(api.ResourceQuota, "few", "default").status.hard))
+
+
+def test_a_cronjob_that_may_make_no_jobs() -> None:
+    with Cluster(nodes=0) as cluster:
+        quota(cluster, "count/jobs.batch", "0")
+        template = api.JobTemplateSpec(spec=job().spec)
+        spec = api.CronJobSpec(schedule="* * * * *", jobTemplate=template)
+        cluster.client.create(api.CronJob(metadata=meta(), spec=spec))
+        cluster.wait_until(lambda: bool(messages(cluster, "FailedCreate")))
+        (told,) = set(messages(cluster, "FailedCreate"))
+        assert told.startswith("Error creating job: ")
+        assert "exceeded quota: few, requested: count/jobs.batch=1, used: count/jobs.batch=0" in told
+        assert writes_a_minute(cluster) <= WRITES_A_MINUTE_MOST
+        cluster.client.delete(api.ResourceQuota, "few", "default")
+        cluster.wait_until(lambda: bool(cluster.client.list(api.Job, "default")))
+
+
+def test_a_statefulset_whose_claims_run_out() -> None:
+    with Cluster(nodes=1) as cluster:
+        quota(cluster, "persistentvolumeclaims", "1")
+        owner = statefulset()
+        requests = api.VolumeResourceRequirements(requests={"storage": quantity("1Mi")})
+        claim = api.PersistentVolumeClaimSpec(accessModes=["ReadWriteOnce"], resources=requests)
+        named = api.ObjectMeta(name="data")
+        owner.spec.volumeClaimTemplates = [api.PersistentVolumeClaim(metadata=named, spec=claim)]
+        cluster.client.create(owner)
+        cluster.wait_until(lambda: bool(messages(cluster, "FailedCreate")))
+        assert any("exceeded quota: few" in one for one in messages(cluster, "FailedCreate"))
+        assert [pod.metadata.name for pod in pods(cluster)] == ["web-0"]
+        assert writes_a_minute(cluster) <= WRITES_A_MINUTE_MOST
+        cluster.client.delete(api.ResourceQuota, "few", "default")
+        cluster.advance(1100)  # the longest back-off
+        cluster.wait_until(lambda: len(pods(cluster)) == 3)

@@ -8,6 +8,7 @@ from sampan.autoscaler.nodes.config import GROUP_LABEL, SPARE_LABEL
 from sampan.machinery.quantity import quantity
 from sampan.schema import api
 from sampan.testing import Cluster
+from tests.cluster.test_bad_input import writes_a_minute
 
 LABELS = {"app": "web"}
 
@@ -81,6 +82,7 @@ def test_a_pod_that_fits_no_template_makes_no_node() -> None:
         told = [e.message or "" for e in events if e.reason == "NotTriggerScaleUp"]
         assert told == ["pod didn't trigger scale-up: 1 Insufficient cpu"]
         assert extra(cluster) == []
+        assert writes_a_minute(cluster) <= 10  # the node's lease and status: nothing is told again and again
 
 
 def test_a_budget_holds_nodes_until_it_goes() -> None:
