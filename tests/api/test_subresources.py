@@ -11,6 +11,7 @@ from tests.api.server import (
     MERGE,
     PODS,
     STRATEGIC,
+    TABLE,
     Api,
     certificate_request,
     deployment,
@@ -37,6 +38,26 @@ async def test_a_scale_shows_and_sets_replicas(api: Api) -> None:
     (await api.put(SCALE, scale)).refused(409, "Conflict")  # it names the older revision
     found = (await api.get(f"{DEPLOYMENTS}/web")).ok()
     assert (found["spec"]["replicas"], found["metadata"]["generation"]) == (5, 2)
+
+
+@served
+async def test_a_scale_in_other_forms(api: Api) -> None:
+    await api.post(DEPLOYMENTS, deployment(replicas=3))
+    for answer in (
+        await api.get(f"{DEPLOYMENTS}/web/scale", accept=TABLE),
+        await api.patch(f"{DEPLOYMENTS}/web/scale", {"spec": {"replicas": 3}}, accept=TABLE),
+    ):
+        table = answer.ok()
+        assert [(c["name"], c["type"]) for c in table["columnDefinitions"]] == [
+            ("Name", "string"),
+            ("Desired", "integer"),
+            ("Available", "integer"),
+            ("Age", "string"),
+        ]
+        assert table["rows"][0]["cells"] == ["web", 3, 0, "0s"]
+    shown = await api.get(f"{DEPLOYMENTS}/web/scale", accept="application/yaml")
+    assert b"\nkind: Scale\n" in b"\n" + shown.body
+    assert (await api.get(f"{DEPLOYMENTS}/web/scale", accept="text/html")).code == 406
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from sampan.apiserver.core.request import JSON, Response
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import not_acceptable
-from sampan.schema import codec
+from sampan.kinds.kind import AGE, NAME, Column
+from sampan.schema import api, codec
 from sampan.store.items import DELETED, Item, Render, render_json
 
 _TABLE_TYPE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -74,10 +75,37 @@ def render_partial(event_type: str, item: Item) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (event_type.encode(), partial(item.data))
 
 
+class Shown(Protocol):
+    """What a table needs to know of the objects in it. Resources know it, and Scales."""
+
+    @property
+    def columns(self) -> Sequence[Column]: ...
+
+    @property
+    def struct(self) -> Any: ...
+
+    def present(self, data: bytes) -> bytes: ...
+
+
+class Scales:
+    """Scales, which are shown and not stored."""
+
+    struct = api.Scale
+    columns: Sequence[Column] = (
+        NAME,
+        Column("Desired", lambda scale, _now: scale.spec.replicas or 0, type="integer"),
+        Column("Available", lambda scale, _now: scale.status.replicas or 0, type="integer"),
+        AGE,
+    )
+
+    def present(self, data: bytes) -> bytes:
+        return data
+
+
 class Tables:
     """Tables as `kubectl get` prints them."""
 
-    def __init__(self, resource: Resource, now: Callable[[], datetime], include: str) -> None:
+    def __init__(self, resource: Shown, now: Callable[[], datetime], include: str) -> None:
         self._resource = resource
         self._now = now
         self._include = include or "Metadata"

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from sampan.apiserver.core import evictions, status
+from sampan.apiserver.core import evictions, formats, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.subject import Foreign
 from sampan.apiserver.core.authn import Authenticator
@@ -74,7 +74,7 @@ class Subresources:
         if item is None:
             raise status.not_found(resource.kind, target.name)
         if target.verb == "get":
-            return Response(body=codec.encode(_scale_of(scale, await resource.load(item.data))))
+            return _shown(request, context, _scale_of(scale, await resource.load(item.data)))
         edit = self._scale_edit(request, target.verb)
         if self._admission.active:
             # Shown what the request makes of the object as it is now; what they make of that is the request.
@@ -96,7 +96,7 @@ class Subresources:
             return old
 
         written = await self._writer.update(context, change)
-        return Response(body=codec.encode(_scale_of(scale, await resource.load(written.data))))
+        return _shown(request, context, _scale_of(scale, await resource.load(written.data)))
 
     def _scale_edit(self, request: Request, verb: str) -> Callable[[api.Scale], api.Scale]:
         if verb != "patch":
@@ -327,6 +327,13 @@ class Subresources:
         except DecodeFailure as problem:
             name = kind.__name__.rpartition("_")[2]
             raise status.bad_request(f"the body is not a {name}: {problem}") from None
+
+
+def _shown(request: Request, context: Context, made: api.Scale) -> Response:
+    """A Scale in the form asked for."""
+    form, body = formats.negotiate(request.accept), codec.encode(made)
+    tables = formats.Tables(formats.Scales(), lambda: context.now, request.query.get("includeObject", ""))
+    return formats.one(form, body, tables, int(made.metadata.resourceVersion or 0))
 
 
 def _scale_of(scale: Scale, obj: Any) -> api.Scale:

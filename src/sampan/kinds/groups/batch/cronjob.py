@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from sampan.kinds.core.cells import NONE, UNSET, since
-from sampan.kinds.groups import checks
-from sampan.kinds.groups.batch import job, job_spec, schedule
+from sampan.kinds.groups import checks, workloads
+from sampan.kinds.groups.batch import job_spec, schedule
 from sampan.kinds.groups.batch.schedule import ScheduleError
 from sampan.kinds.groups.cells import column, container_columns, label_selector, printed
 from sampan.kinds.groups.checks import METADATA, SPEC
@@ -24,10 +24,10 @@ _is_zone_part: Final = re.compile(r"[A-Za-z._0-9+][A-Za-z._0-9+-]{0,13}").fullma
 
 
 def default(obj: Any) -> None:
-    """What pkg/apis/batch/v1 SetDefaults_CronJob fills."""
+    """What pkg/apis/batch/v1 SetDefaults_CronJob fills; a Job's own defaults come when a Job is made."""
     spec = obj.spec
     spec.jobTemplate = spec.jobTemplate or api.JobTemplateSpec()
-    job.default_spec(spec.jobTemplate.spec)
+    workloads.default_template(spec.jobTemplate.spec.template)
     spec.concurrencyPolicy = spec.concurrencyPolicy or "Allow"
     spec.suspend = False if spec.suspend is None else spec.suspend
     if spec.successfulJobsHistoryLimit is None:

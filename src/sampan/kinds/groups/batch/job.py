@@ -29,7 +29,7 @@ def default(obj: Any) -> None:
 
 
 def default_spec(spec: Any) -> None:
-    """The defaults of a JobSpec, which a CronJob's template shares but for labels."""
+    """The defaults of a JobSpec."""
     workloads.default_template(spec.template)
     if spec.completions is None and spec.parallelism is None:
         spec.completions = 1
