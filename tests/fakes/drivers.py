@@ -269,6 +269,7 @@ class CsiDriver:
             "NodeUnstageVolume": self._unstage,
             "NodePublishVolume": self._publish,
             "NodeUnpublishVolume": self._unpublish,
+            "NodeExpandVolume": self._expand,
         }
         self.server = Server(endpoint, {"csi.v1.Node": methods})
         socket = str(root / "plugins_registry" / f"{name}-reg.sock")
@@ -290,7 +291,7 @@ class CsiDriver:
         )
 
     async def _capabilities(self, _: Any) -> Any:
-        found = [{"rpc": {"type": 1}}] if self._stages else []
+        found = [{"rpc": {"type": 3}}, *([{"rpc": {"type": 1}}] if self._stages else [])]
         return message("csi.v1.NodeGetCapabilitiesResponse")(capabilities=found)
 
     def _note(self, what: str, request: Any) -> None:
@@ -332,3 +333,8 @@ class CsiDriver:
             (place / "published").unlink(missing_ok=True)
             place.rmdir()
         return message("csi.v1.NodeUnpublishVolumeResponse")()
+
+    async def _expand(self, request: Any) -> Any:
+        self._note("expand", request)
+        size = request.capacity_range.required_bytes
+        return message("csi.v1.NodeExpandVolumeResponse")(capacity_bytes=size)

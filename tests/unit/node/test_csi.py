@@ -259,6 +259,31 @@ def test_a_driver_gets_tokens_and_publishes_again(tmp_path: Path, monkeypatch: p
     with_csi(tmp_path, scenario)
 
 
+def test_a_volume_that_has_grown_grows_on_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csi, "SWEEP_S", 0.05)
+
+    async def scenario(bench: Bench, disk: CsiDriver) -> None:
+        csi_driver(bench, attachRequired=False)
+        volume(bench)
+        claim_path = "/api/v1/namespaces/default/persistentvolumeclaims/pv"
+        claim = bench.api.objects[claim_path]
+        claim["status"] |= {
+            "capacity": {"storage": "1Gi"},
+            "conditions": [{"type": "FileSystemResizePending", "status": "True"}],
+        }
+        pod(bench)
+        await bench.until(lambda: bench.phase() == "Running")
+        assert "expand" not in dict(disk.calls)
+        bench.api.objects["/api/v1/persistentvolumes/pv"]["spec"]["capacity"] = {"storage": "2Gi"}
+        await bench.until(lambda: bench.api.objects[claim_path]["status"]["capacity"] == {"storage": "2Gi"})
+        (expand,) = [r for r in disk.requests if hasattr(r, "capacity_range")]
+        assert expand.capacity_range.required_bytes == 2 << 30
+        assert expand.volume_path.endswith("/mount") and expand.staging_target_path
+        assert disk.calls.count(("expand", "pv-handle")) == 1
+
+    with_csi(tmp_path, scenario)
+
+
 @pytest.mark.parametrize(
     ("versions", "best"),
     [(("0.3.0",), ""), (("1.0.0", "1.10.1", "1.9"), "1.10.1"), (("v1.2.0",), "v1.2.0"), ((), "")],

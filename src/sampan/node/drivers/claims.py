@@ -124,8 +124,8 @@ class Claims:
             for uid in {pod for each in self._prepared.values() for pod in each.pods} - known:
                 try:
                     await self._release(uid or "")
-                except RuntimeFailure as failure:
-                    _log.warning("%s", failure)
+                except (RuntimeFailure, OSError) as problem:
+                    _log.warning("%s", problem)
             self._came.clear()
             timer = asyncio.create_task(self._clock.sleep(SWEEP_S))
             came = asyncio.create_task(self._came.wait())

@@ -7,9 +7,8 @@ away what it made before.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +18,12 @@ import msgspec
 
 from sampan.base.clock import Clock, kube_time
 from sampan.client.client import Client
-from sampan.client.errors import ApiError, is_already_exists, is_conflict
+from sampan.client.errors import ApiError
 from sampan.node.drivers import checkpoint
+from sampan.node.drivers.csinode import Announcer
 from sampan.node.drivers.csiplan import (
+    EXPAND,
     MOUNT_GROUP,
-    NODE_IDS,
     STAGE,
     TOKENS,
     Volume,
@@ -32,10 +32,11 @@ from sampan.node.drivers.csiplan import (
     capability,
     context,
     gets_group,
+    grown,
+    growth,
     staging_path,
     target_path,
     token_text,
-    with_driver,
 )
 from sampan.node.drivers.registry import RegistrationError
 from sampan.node.drivers.sockets import KUBELET_DIR, DriverClient, real_path
@@ -88,6 +89,7 @@ class CsiDrivers:
         self._node = node
         self._root_dir = root_dir
         self._changed = changed
+        self._announcer = Announcer(client, node)
         self._drivers: dict[str, _Driver] = {}
         self._file = Path(root_dir) / "csi_state"
         saved = checkpoint.load(self._file, tuple[Mounted, ...], ())
@@ -115,7 +117,7 @@ class CsiDrivers:
             answer = await client.call(SERVICE, "NodeGetCapabilities", timeout_s=CALL_TIMEOUT_S)
             if not info.node_id:
                 raise RegistrationError(f"the CSI driver {name} gives its node no id")
-            await self._announce(name, info)
+            await self._announcer.announce(name, info)
         except BaseException:
             await client.close()
             raise
@@ -135,73 +137,9 @@ class CsiDrivers:
         if driver is not None:
             await driver.client.close()
         try:
-            await self._change_node(name, None)
-            await self._change_csi_node(name, None)
+            await self._announcer.withdraw(name)
         except (ApiError, OSError, TimeoutError) as problem:
             _log.warning("the CSINode %s still has the driver %s: %s", self._node, name, problem)
-
-    async def _announce(self, name: str, info: Any) -> None:
-        segments = dict(info.accessible_topology.segments)
-        entry = api.CSINodeDriver(name=name, nodeID=info.node_id, topologyKeys=sorted(segments))
-        if info.max_volumes_per_node > 0:
-            entry.allocatable = api.VolumeNodeResources(count=info.max_volumes_per_node)
-        await self._change_node(name, info.node_id, segments)
-        await self._change_csi_node(name, entry)
-
-    async def _change_node(self, name: str, node_id: str | None, labels: Mapping[str, str] = {}) -> None:
-        """What the node says of the driver's id for it; and where it is, by the driver's topology."""
-        for _ in range(MOST_TRIES):
-            node = await self._client.get(api.Node, self._node)
-            ids = json.loads(node.metadata.annotations.get(NODE_IDS) or "{}")
-            wanted = (
-                {**ids, name: node_id} if node_id is not None else {k: v for k, v in ids.items() if k != name}
-            )
-            missing = {key: value for key, value in labels.items() if node.metadata.labels.get(key) != value}
-            if wanted == ids and not missing:
-                return
-            meta: dict[str, Any] = {
-                "resourceVersion": node.metadata.resourceVersion,
-                "annotations": {NODE_IDS: json.dumps(wanted, sort_keys=True) if wanted else None},
-            }
-            if missing:
-                meta["labels"] = missing
-            try:
-                await self._client.patch(api.Node, self._node, "", {"metadata": meta})
-                return
-            except ApiError as problem:
-                if not is_conflict(problem):
-                    raise
-        raise RegistrationError(f"the node {self._node} changed {MOST_TRIES} times while a driver registered")
-
-    async def _change_csi_node(self, name: str, entry: api.CSINodeDriver | None) -> None:
-        for _ in range(MOST_TRIES):
-            held = await get_or_none(self._client, api.CSINode, self._node)
-            try:
-                if held is None:
-                    if entry is not None:
-                        await self._client.create(with_driver(await self._new_csi_node(), entry, name))
-                    return
-                known = next((d for d in held.spec.drivers if d.name == name), None) if held.spec else None
-                if known == entry:
-                    return
-                if known is not None and entry is not None:  # an entry may not change: it goes first
-                    held = await self._client.update(with_driver(held, None, name))
-                await self._client.update(with_driver(held, entry, name))
-                return
-            except ApiError as problem:
-                if not (is_conflict(problem) or is_already_exists(problem)):
-                    raise
-        raise RegistrationError(
-            f"the CSINode {self._node} changed {MOST_TRIES} times while a driver registered"
-        )
-
-    async def _new_csi_node(self) -> api.CSINode:
-        node = await self._client.get(api.Node, self._node)
-        owner = api.OwnerReference(apiVersion="v1", kind="Node", name=self._node, uid=node.metadata.uid or "")
-        meta = api.ObjectMeta(name=self._node, ownerReferences=[owner])
-        return api.CSINode(
-            apiVersion="storage.k8s.io/v1", kind="CSINode", metadata=meta, spec=api.CSINodeSpec()
-        )
 
     # --- volumes --------------------------------------------------------------------------------------
 
@@ -250,7 +188,52 @@ class CsiDrivers:
             self._note(msgspec.structs.replace(mounted, done=True))
             self._published[uid, name] = pod, volume
         await self._give_to_group(pod, volume, driver, spec, host_target)
+        await self._expand((uid, name))
         return host_target
+
+    async def _expand(self, key: tuple[str, str]) -> None:
+        """Have the driver make use of what its volume has grown by, and say so in the claim."""
+        if key not in self._published:  # released meanwhile
+            return
+        volume = self._published[key][1]
+        mounted, driver = self._mounted.get(key), self._drivers.get(volume.driver)
+        if mounted is None or not mounted.done or driver is None or volume.claim is None or volume.readonly:
+            return
+        if EXPAND not in driver.capabilities:
+            return
+        claim = await get_or_none(self._client, api.PersistentVolumeClaim, volume.claim[1], volume.claim[0])
+        held = await get_or_none(self._client, api.PersistentVolume, volume.spec_name)
+        wanted = growth(claim, held) if claim is not None and held is not None else None
+        if claim is None or wanted is None:
+            return
+        async with self._lock(f"{mounted.driver}^{mounted.handle}"):
+            if self._mounted.get(key) != mounted:
+                return
+            fields: dict[str, Any] = {
+                "volume_id": mounted.handle,
+                "volume_path": mounted.target,
+                "capacity_range": {"required_bytes": wanted.whole()},
+                "volume_capability": capability(volume, driver.capabilities, None),
+            }
+            if mounted.staging:
+                fields["staging_target_path"] = mounted.staging
+            await self._call(driver, "NodeExpandVolume", **fields)
+        await self._client.patch(
+            api.PersistentVolumeClaim,
+            volume.claim[1],
+            volume.claim[0],
+            grown(claim, wanted),
+            subresource="status",
+        )
+
+    async def _look_after(self) -> None:
+        """What is to be done now and then for the volumes that are published."""
+        for key in list(self._published):
+            try:
+                await self._publish_again(key)
+                await self._expand(key)
+            except (ApiError, VolumeError, OSError, TimeoutError) as problem:
+                _log.warning("volume %s of pod %s: %s", key[1], key[0], problem)
 
     async def release(self, pod_uid: str) -> None:
         """Unpublish what the pod has, and unstage what nobody else has. Raises VolumeError."""
@@ -267,9 +250,9 @@ class CsiDrivers:
             for uid in {pod for pod, _ in self._mounted} - known:
                 try:
                     await self.release(uid)
-                except VolumeError as problem:
+                except (VolumeError, OSError) as problem:
                     _log.warning("%s", problem)
-            await self._publish_again()
+            await self._look_after()
             self._came.clear()
             timer = asyncio.create_task(self._clock.sleep(SWEEP_S))
             came = asyncio.create_task(self._came.wait())
@@ -337,27 +320,24 @@ class CsiDrivers:
             found[wanted.audience] = held.token, end
         return {TOKENS: token_text(found)} if found else {}
 
-    async def _publish_again(self) -> None:
-        """Publish what drivers want published now and then (`requiresRepublish`), with fresh tokens."""
-        for key, (pod, volume) in list(self._published.items()):
-            mounted, driver = self._mounted.get(key), self._drivers.get(volume.driver)
-            if mounted is None or not mounted.done or driver is None:
-                continue
-            try:
-                info = await get_or_none(self._client, api.CSIDriver, volume.driver)
-                if info is None or not info.spec.requiresRepublish:
-                    continue
-                async with self._lock(f"{mounted.driver}^{mounted.handle}"):
-                    if self._mounted.get(key) != mounted:
-                        continue
-                    attaches = info.spec.attachRequired is not False and not volume.ephemeral
-                    published = await self._attached(volume) if attaches else {}
-                    asked = self._asked(pod, volume, driver, published)
-                    await self._publish(driver, pod, volume, mounted, asked, info.spec)
-            except (ApiError, VolumeError, OSError, TimeoutError) as problem:
-                _log.warning(
-                    "volume %s of pod %s is not published again: %s", key[1], pod.metadata.name, problem
-                )
+    async def _publish_again(self, key: tuple[str, str]) -> None:
+        """Publish anew where the driver wants that now and then (`requiresRepublish`), with fresh tokens."""
+        if key not in self._published:  # released meanwhile
+            return
+        pod, volume = self._published[key]
+        mounted, driver = self._mounted.get(key), self._drivers.get(volume.driver)
+        if mounted is None or not mounted.done or driver is None:
+            return
+        info = await get_or_none(self._client, api.CSIDriver, volume.driver)
+        if info is None or not info.spec.requiresRepublish:
+            return
+        async with self._lock(f"{mounted.driver}^{mounted.handle}"):
+            if self._mounted.get(key) != mounted:
+                return
+            attaches = info.spec.attachRequired is not False and not volume.ephemeral
+            published = await self._attached(volume) if attaches else {}
+            asked = self._asked(pod, volume, driver, published)
+            await self._publish(driver, pod, volume, mounted, asked, info.spec)
 
     async def _stage(self, driver: _Driver, volume: Volume, staging: str, asked: dict[str, Any]) -> None:
         others = [

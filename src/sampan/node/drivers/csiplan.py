@@ -9,15 +9,18 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from sampan.schema import api
+from sampan.machinery.quantity import Quantity
+from sampan.schema import api, codec
 
 NODE_IDS: Final = "csi.volume.kubernetes.io/nodeid"
 # Node service capabilities.
 STAGE: Final = 1
+EXPAND: Final = 3
 SINGLE_NODE_MULTI_WRITER: Final = 5
 MOUNT_GROUP: Final = 6
 _MODES: Final = {"ReadWriteOnce": 1, "ReadOnlyMany": 3, "ReadWriteMany": 5, "ReadWriteOncePod": 1}
 _MODES_BY_WRITER: Final = {"ReadWriteOnce": 7, "ReadOnlyMany": 3, "ReadWriteMany": 5, "ReadWriteOncePod": 6}
+_RESIZING: Final = ("Resizing", "FileSystemResizePending", "NodeResizeError")
 _POD: Final = "csi.storage.k8s.io/"
 TOKENS: Final = f"{_POD}serviceAccount.tokens"
 
@@ -36,6 +39,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     mount_options: tuple[str, ...] = ()
     stage_secret: tuple[str, str] | None = None  # namespace and name
     publish_secret: tuple[str, str] | None = None
+    claim: tuple[str, str] | None = None  # namespace and name
 
     @property
     def unique_name(self) -> str:
@@ -59,6 +63,7 @@ def of_persistent(volume: api.PersistentVolume, readonly: bool) -> Volume | None
         mount_options=tuple(volume.spec.mountOptions),
         stage_secret=_secret(source.nodeStageSecretRef),
         publish_secret=_secret(source.nodePublishSecretRef),
+        claim=_claim(volume.spec.claimRef),
     )
 
 
@@ -79,6 +84,10 @@ def of_pod(pod: api.Pod, volume: api.Volume) -> Volume | None:
         attributes=source.volumeAttributes,
         publish_secret=(pod.metadata.namespace or "", secret.name or "") if secret is not None else None,
     )
+
+
+def _claim(ref: api.ObjectReference | None) -> tuple[str, str] | None:
+    return (ref.namespace or "", ref.name or "") if ref is not None else None
 
 
 def _secret(ref: api.SecretReference | None) -> tuple[str, str] | None:
@@ -123,6 +132,25 @@ def context(volume: Volume, pod: api.Pod, wants_pod: bool) -> dict[str, str]:
             f"{_POD}ephemeral": "true" if volume.ephemeral else "false",
         }
     return found
+
+
+def growth(claim: api.PersistentVolumeClaim, volume: api.PersistentVolume) -> Quantity | None:
+    """How large the volume has become, where its claim still has less; None where there is nothing to do."""
+    has, may = claim.status.capacity.get("storage"), volume.spec.capacity.get("storage")
+    return may if has is not None and may is not None and has < may else None
+
+
+def grown(claim: api.PersistentVolumeClaim, size: Quantity) -> dict[str, Any]:
+    """What is changed of a claim whose volume its node has grown: the size, and that nothing is pending."""
+    left = [c for c in claim.status.conditions if c.type not in _RESIZING]
+    return {
+        "metadata": {"uid": claim.metadata.uid},
+        "status": {
+            "capacity": {"storage": str(size)},
+            "conditions": codec.to_builtins(left) or None,
+            "allocatedResourceStatuses": None,
+        },
+    }
 
 
 def token_text(tokens: Mapping[str, tuple[str, str]]) -> str:

@@ -112,7 +112,10 @@ class Registry:
         if known.plugin is not None:
             type_, name, endpoint = known.plugin
             _log.info("the driver %s is gone", name)
-            await self._handlers[type_].deregister(name, endpoint)
+            try:
+                await self._handlers[type_].deregister(name, endpoint)
+            except Exception:  # whatever it is, the others go on
+                _log.exception("the driver %s is not wound down", name)
 
     async def _keep_trying(self, path: str, known: _Known) -> None:
         delay_s = RETRY_FIRST_S

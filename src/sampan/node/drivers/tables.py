@@ -75,6 +75,10 @@ volume_context 8 map
 NodePublishVolumeResponse:
 NodeUnpublishVolumeRequest: volume_id 1 string, target_path 2 string
 NodeUnpublishVolumeResponse:
+CapacityRange: required_bytes 1 int64, limit_bytes 2 int64
+NodeExpandVolumeRequest: volume_id 1 string, volume_path 2 string, capacity_range 3 CapacityRange, \
+staging_target_path 4 string, volume_capability 5 VolumeCapability, secrets 6 map
+NodeExpandVolumeResponse: capacity_bytes 1 int64
 """
 
 DRA_V1 = "k8s.io.kubelet.pkg.apis.dra.v1"
