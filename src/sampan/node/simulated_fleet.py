@@ -32,6 +32,7 @@ from sampan.schema import api, codec
 # Where volumes would be, were there a disk.
 LOCAL_PATHS: Final = "/var/lib/sampan/simulated"
 REGISTERING_AT_ONCE: Final = 64
+RENEWING_AT_ONCE: Final = 64
 STATUS_WRITERS: Final = 64
 # A pod that starts or ends at once has done so within so many turns of the event loop.
 STATUS_TURNS: Final = 8
@@ -284,31 +285,50 @@ class SimulatedNodes:
         await self._renew(name)
 
     async def _keep_leases(self) -> None:
-        """Renew every lease once a period, spread evenly over it."""
+        """Renew every lease once a period, spread evenly over it.
+
+        Those that are due about now are renewed side by side: one after the other, each of them would be
+        several turns of the event loop, and a wake-up of everybody who watches.
+        """
         while True:
             begun_s = self._clock.monotonic_s()
             names = list(self.configs)
             pace_s = self._lease_renew_s / max(len(names), 1)
+            due: list[str] = []
             for index, name in enumerate(names):
-                if name not in self._paused and name in self.configs:
-                    await self._keep(name)
+                due.append(name)
+                if len(due) == RENEWING_AT_ONCE:
+                    await self._keep_all(due)
+                    due = []
                 # One sleep for each hundredth of the period is even enough, and cheap.
                 if pace_s * (index + 1) > self._clock.monotonic_s() - begun_s + self._lease_renew_s / 100:
+                    await self._keep_all(due)
+                    due = []
                     await self._clock.sleep(self._lease_renew_s / 100)
+            await self._keep_all(due)
             left_s = begun_s + self._lease_renew_s - self._clock.monotonic_s()
             await self._clock.sleep(max(left_s, 0.0))
 
+    async def _keep_all(self, names: list[str]) -> None:
+        wanted = [name for name in names if name not in self._paused and name in self.configs]
+        await asyncio.gather(*(self._keep(name) for name in wanted))
+
     async def _keep(self, name: str) -> None:
         """Renew a node's lease; one that was silent for longer than that holds says anew that it is ready."""
+        config = self.configs.get(name)
+        if config is None:
+            return  # removed since its turn was planned
         silent_s = self._clock.monotonic_s() - self._heard_s.get(name, 0.0)
-        if silent_s > self.configs[name].lease_duration_s:
-            await self._register(self.configs[name])
+        if silent_s > config.lease_duration_s:
+            await self._register(config)
         else:
             self._heard_s[name] = self._clock.monotonic_s()
             await self._renew(name)
 
     async def _renew(self, name: str) -> None:
-        config = self.configs[name]
+        config = self.configs.get(name)
+        if config is None:
+            return
         try:
             self._leases[name] = await renew_lease(
                 self._client,
