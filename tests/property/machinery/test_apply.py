@@ -79,8 +79,10 @@ loose = st.fixed_dictionaries(
 
 
 @given(loose)
-def test_the_quick_look_at_a_configuration_sees_what_the_thorough_one_does(config: dict[str, Any]) -> None:
-    assert checks._is_right(config, SCHEMA) == (not list(checks._check(config, SCHEMA, "")))
+def test_a_configuration_that_fits_its_type_is_known_by_one_walk(config: dict[str, Any]) -> None:
+    found = checks.field_set_of(config, SCHEMA)
+    assert (found is None) == bool(checks.errors_of(config, SCHEMA))
+    assert found is None or found == typed.to_field_set(config, SCHEMA)
 
 
 @given(st.dictionaries(st.sampled_from("ab"), st.sampled_from([1, True, 1.0, "1", None]), min_size=1))

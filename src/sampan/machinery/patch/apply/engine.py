@@ -59,14 +59,14 @@ def apply(
     Raises ApplyConflict without `force` where another manager's fields would change, ConfigurationRefused
     where `config` does not fit its type, PatchMalformed where it holds managedFields.
     """
-    check_config(config, schema)
+    named = check_config(config, schema)
     if not managed:
         managed = _before_first_apply(live, empty or {}, schema, now)
     mine = ManagedEntry(
         manager,
         APPLY,
         str(config.get("apiVersion", "")),
-        typed.to_field_set(config, schema).without(ignored) - STRIPPED,
+        named.without(ignored) - STRIPPED,
         managers.stamp(now),
         subresource,
     )
@@ -126,15 +126,16 @@ def track_update(
     return managers.capped(tuple(left))
 
 
-def check_config(config: JsonObject, schema: SchemaNode) -> None:
+def check_config(config: JsonObject, schema: SchemaNode) -> FieldSet:
+    """The fields that a configuration names. Raises ConfigurationRefused, PatchMalformed."""
     metadata = config.get("metadata")
     if isinstance(metadata, dict) and metadata.get("managedFields"):
         raise PatchMalformed("metadata.managedFields must be nil")
-    errors = checks.errors_of(config, schema)
-    if errors:
-        raise ConfigurationRefused(
-            f"failed to create typed patch object ({_described(config)}): {checks.joined(errors)}"
-        )
+    fields = checks.field_set_of(config, schema)
+    if fields is None:
+        errors = checks.joined(checks.errors_of(config, schema))
+        raise ConfigurationRefused(f"failed to create typed patch object ({_described(config)}): {errors}")
+    return fields
 
 
 def _before_first_apply(live: JsonObject, empty: JsonObject, schema: SchemaNode, now: datetime) -> Managed:

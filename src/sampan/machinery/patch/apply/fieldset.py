@@ -19,9 +19,13 @@ PathElements: TypeAlias = tuple[str, ...]
 
 _SELF: Final = "."
 _PREFIX_ORDER: Final = {"f:": 0, "k:": 1, "v:": 2, "i:": 3}
+_json: Final = msgspec.json.Encoder()
 _sorted_json: Final = msgspec.json.Encoder(order="sorted")
 # Path elements of items that are remembered: containers and ports are called alike in most objects.
 _REMEMBERED_KEYS: Final = 4_096
+# Sets that are remembered: what a manager owns is the same in most objects that it writes.
+_REMEMBERED_SETS: Final = 512
+_REMEMBERED_SET_BYTES: Final = 8_192
 _INDEX: Final = re.compile(r"i:-?[0-9]+")
 
 
@@ -107,7 +111,13 @@ def insert(tree: Tree, path: PathElements) -> None:
 
 def parse(fields: Mapping[str, Any]) -> FieldSet:
     """The set that a FieldsV1 object writes. Raises ValueError where it is not one."""
-    return FieldSet(_parsed(fields, top=True))
+    data = _json.encode(fields)
+    return _parse(data) if len(data) <= _REMEMBERED_SET_BYTES else FieldSet(_parsed(fields, top=True))
+
+
+@lru_cache(maxsize=_REMEMBERED_SETS)
+def _parse(data: bytes) -> FieldSet:
+    return FieldSet(_parsed(msgspec.json.decode(data), top=True))
 
 
 def is_member(node: Tree) -> bool:

@@ -35,7 +35,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 def to_field_set(value: Json, schema: SchemaNode) -> FieldSet:
     """The paths that a value sets: its leaves, its lists' items, its maps' keys."""
-    node = _set_of(value, schema)
+    node = node_of(value, schema)
     return FieldSet(dict(fieldset.children(node)))
 
 
@@ -103,7 +103,7 @@ def indexed(items: list[Json], schema: SchemaNode) -> dict[str, Json] | None:
     return found
 
 
-def _set_of(value: Json, schema: SchemaNode) -> Tree:
+def node_of(value: Json, schema: SchemaNode) -> Tree:
     """The node of a value; an empty node is a leaf, and every leaf is a member."""
     if isinstance(value, dict):
         if not value or is_atomic(value, schema):
@@ -123,7 +123,7 @@ def _set_of_map(value: JsonObject, schema: SchemaNode) -> Tree:
         if not isinstance(item, (dict, list)):
             tree[f"f:{name}"] = _MEMBER
             continue
-        node = _set_of(item, child_of(schema, name))
+        node = node_of(item, child_of(schema, name))
         if node and not schema.is_field(name):
             node = {".": {}, **node}  # a key of a map is data, so it is owned itself
         tree[f"f:{name}"] = node
@@ -133,7 +133,7 @@ def _set_of_map(value: JsonObject, schema: SchemaNode) -> Tree:
 def _set_of_items(by_element: dict[str, Json], schema: SchemaNode) -> Tree:
     tree: Tree = {}
     for element, item in by_element.items():
-        node = _set_of(item, schema)
+        node = node_of(item, schema)
         tree[element] = {".": {}, **node} if node else node
     return tree
 
