@@ -302,3 +302,15 @@ COUNTED: Final = frozenset(
 
 def test_generations() -> None:
     assert {f"{kind.api_version}/{kind.kind}" for kind in registry.ALL if kind.generation} == COUNTED
+
+
+@served
+async def test_a_csi_driver_counts_changes_from_none(api: Api) -> None:
+    place = f"{STORAGE}/csidrivers"
+    made = (await api.post(place, {"metadata": {"name": "one"}, "spec": {}})).ok(201)
+    assert "generation" not in made["metadata"]
+    bare = {"metadata": {"name": "one", "labels": {"a": "b"}}, "spec": {}}
+    assert "generation" not in (await api.put(f"{place}/one", bare)).ok()["metadata"]
+    for count, mount in ((1, True), (2, False)):
+        changed = await api.patch(f"{place}/one", {"spec": {"podInfoOnMount": mount}}, MERGE)
+        assert changed.ok()["metadata"]["generation"] == count

@@ -82,6 +82,13 @@ def _token_errors(spec: Any) -> list[FieldError]:
     return errors
 
 
+def prepare_driver_update(new: Any, old: Any) -> None:
+    """A change of the spec is counted; a new driver, as in Kubernetes, has no generation yet."""
+    default_driver(new)  # what a client leaves out is no change
+    if new.spec != old.spec:
+        new.metadata.generation = (old.metadata.generation or 0) + 1
+
+
 def validate_driver_update(new: Any, old: Any) -> list[FieldError]:
     """How volumes are attached cannot change under those that are."""
     return checks.immutables(new.spec, old.spec, SPEC, "attachRequired", "volumeLifecycleModes")
@@ -159,6 +166,7 @@ DRIVER: Final = Kind(
     default=default_driver,
     validate=validate_driver,
     validate_update=validate_driver_update,
+    prepare_update=prepare_driver_update,
     name_errors=names.dns1123_subdomain,
     columns=(
         NAME,
