@@ -181,6 +181,19 @@ def test_a_config_map_volume_follows_its_config_map(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_kubelets_directory_is_the_node_s_own(tmp_path: Path) -> None:
+    """Drivers mount /var/lib/kubelet, whatever the node's directory is."""
+
+    async def scenario(disk: Disk) -> None:
+        path = "/var/lib/kubelet/plugins/disk.example.com"
+        pod = pod_with({"hostPath": {"path": path, "type": "DirectoryOrCreate"}})
+        await disk.manager.prepare(pod, NODE)
+        assert (await disk.mounts(pod))["/data"].host_path == str(tmp_path / "plugins/disk.example.com")
+        assert (tmp_path / "plugins/disk.example.com").is_dir()
+
+    run(tmp_path, scenario)
+
+
 def test_items_choose_keys_paths_and_modes(tmp_path: Path) -> None:
     async def scenario(disk: Disk) -> None:
         put_secret(disk, user=b"bob", password=b"pw")
