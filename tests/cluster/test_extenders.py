@@ -18,6 +18,7 @@ from sampan.base.errors import SampanError
 from sampan.cluster import pki
 from sampan.schema import api
 from sampan.testing import Cluster
+from tests.cluster.test_sig_scheduling import made
 from tests.unit.scheduler.test_shell import events, web
 
 HEAD = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
@@ -125,6 +126,18 @@ def says(cluster: Cluster, text: str, name: str = "web", reason: str = "Unschedu
         return found is not None and found.reason == reason and text in (found.message or "")
 
     cluster.wait_until(said)
+
+
+def test_the_pods_of_a_gang_are_asked_about_too(extending: Make) -> None:
+    extender = extending(filter=only("node-2"))
+    served = ["scheduling.k8s.io/v1beta1=true"]
+    with Cluster(nodes=2, scheduler_config=extender.config("filter"), runtime_config=served) as cluster:
+        policy = {"schedulingPolicy": {"gang": {"minCount": 2}}}
+        cluster.client.create(made(api.PodGroupV1beta1, "g", "default", spec=policy))
+        for name in ("a", "b"):
+            cluster.client.create(web(name, schedulingGroup={"podGroupName": "g"}))
+        assert [node_of(cluster, name) for name in ("a", "b")] == ["node-2", "node-2"]
+        assert len(extender.bodies("filter")) >= 2
 
 
 @pytest.mark.parametrize("capable", [False, True])

@@ -49,6 +49,8 @@ class Hands(msgspec.Struct, frozen=True, kw_only=True):
     teller: Teller
     choose: Choose
     offset: Callable[[int], int]
+    is_asked_about: Callable[[PodInfo], bool]
+    ask: Callable[[Engine, PodInfo], Awaitable[Decision]]
     failed: Callable[[Waiting, Exception], None]
     refused: Callable[[Waiting, PodInfo, Decision], Awaitable[None]]
     start: Callable[[Coroutine[Any, Any, None]], None]
@@ -116,7 +118,7 @@ class Ganging:
         placed = self._world.placed
         scheduled = [placed[own] for own in self._world.gangs.members(key) if own in placed]
         least, pods = gangs.least_of(group), [each.pod for each in members]
-        cycle, why = self._run(engine, pods, group, least, [each.node for each in scheduled])
+        cycle, why = await self._run(engine, pods, group, least, [each.node for each in scheduled])
         by_key = {each.pod.key: each for each in members}
         if not cycle.succeeded or (gangs.topology_of(group) and not cycle.taken):
             await self._none(cycle, by_key, group, why or cycle.message)
@@ -125,19 +127,37 @@ class Ganging:
         else:
             await self._all(cycle, by_key, group, least, len(scheduled))
 
-    def _run(
+    async def _run(
         self, engine: Engine, pods: list[PodInfo], group: api.PodGroupV1beta1, least: int, on: list[str]
     ) -> tuple[GroupCycle, str]:
         choose, unreserve = self._hands.choose, self._hands.unreserve
         label = gangs.topology_of(group)
         if label:
             return groupcycle.run_in_domain(engine, pods, least, on, len(on), label, choose, unreserve)
+        if any(map(self._hands.is_asked_about, pods)):
+            return await self._run_asking(engine, pods, least, len(on)), ""
         preemption = self._hands.preemptions.get(engine.profile.name)
         room = None
         if preemption is not None and gangs.is_gang(group) and group.spec.preemptionPolicy != "Never":
             room = self._make_room(preemption, engine)
         cycle = groupcycle.run(engine, pods, least, len(on), choose, make_room=room, unreserve=unreserve)
         return cycle, ""
+
+    async def _run_asking(
+        self, engine: Engine, pods: Sequence[PodInfo], least: int, scheduled: int
+    ) -> GroupCycle:
+        """The same where extenders have a say; no room is made then. Pods that go meanwhile have no place."""
+        cycle = GroupCycle(engine, least, scheduled, len(pods), self._hands.unreserve)
+        try:
+            for pod in pods:
+                if cycle.hopeless:
+                    break
+                cycle.settle(pod, await self._hands.ask(engine, pod), Outcome())
+        except BaseException:
+            cycle.undo()
+            raise
+        cycle.leave_out_gone()
+        return cycle
 
     def _make_room(self, preemption: Preemption, engine: Engine) -> groupcycle.MakeRoom:
         def find(pod: PodInfo) -> Outcome:

@@ -55,6 +55,7 @@ class GroupCycle:
         self._wanted = wanted
         self._away: list[Placed] = []
         self._refusing = {"GangScheduling"}
+        self._by_nobody = False
 
     @property
     def remaining(self) -> int:
@@ -79,8 +80,11 @@ class GroupCycle:
 
     @property
     def refused_by(self) -> frozenset[str]:
-        """The plugins that would have to change their minds; any one of the pods may then change all."""
-        return frozenset(self._refusing)
+        """The plugins that would have to change their minds; any one of the pods may then change all.
+
+        Nobody where no plugin is behind a refusal (no nodes, an extender): then anything may change it.
+        """
+        return frozenset() if self._by_nobody else frozenset(self._refusing)
 
     def settle(self, pod: PodInfo, decision: Decision, outcome: Outcome) -> None:
         """Give the pod the place that was decided on, or that of its victims, or note that it has none."""
@@ -91,6 +95,7 @@ class GroupCycle:
         elif outcome.victims is not None:
             self._take_from(pod, outcome.victims)
         else:
+            self._by_nobody = self._by_nobody or not decision.refused_by
             after = outcome.message or decision.after
             self.refused.append((pod, msgspec.structs.replace(decision, after=after)))
 
@@ -119,6 +124,21 @@ class GroupCycle:
         self._world.place(pod, victims.node, assumed=True)
         self.taken.append(Taken(pod, victims.node))
         self.victims.append(victims)
+
+    def leave_out_gone(self) -> None:
+        """Forget pods that were taken out of the world since they were given a place."""
+        placed = self._world.placed
+        for each in self.taken:
+            held = placed.get(each.pod.key)
+            if held is None or held.pod is not each.pod:
+                if self._unreserve is not None:
+                    self._unreserve(each.pod, each.node)
+                self._world.promises.end(each.volumes)
+                for work in each.devices:
+                    self._world.devices.withdraw(work)
+        self.taken = [
+            each for each in self.taken if (held := placed.get(each.pod.key)) and held.pod is each.pod
+        ]
 
     def undo(self) -> None:
         """Everything is as it was before."""
@@ -209,5 +229,5 @@ def _decide(engine: Engine, pod: PodInfo, choose: Choose, rows: RowIndex | None)
     if not len(some):
         count = engine.world.table.count
         why = "node(s) didn't match the pod group's topology constraint"
-        return Decision(nodes=count, reasons=((count, why),), refused_by=frozenset({"GangScheduling"}))
+        return Decision(nodes=count, reasons=((count, why),))
     return engine.pick(pod, some, choose)

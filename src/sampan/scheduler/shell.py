@@ -263,6 +263,14 @@ class Scheduler:
         found = await extended.decide(engine, extenders, pod, self._chance.choice)
         return found.decision, found.lost
 
+    def _is_asked_about(self, pod: PodInfo) -> bool:
+        return self._extenders is not None and self._extenders.concern(pod)
+
+    async def _ask(self, engine: Engine, pod: PodInfo) -> Decision:
+        if self._extenders is None or not self._extenders.concern(pod):
+            return engine.decide(pod, self._chance.choice)
+        return (await self._ask_extenders(self._extenders, engine, pod))[0]
+
     async def _refused(
         self, waiting: Waiting, pod: PodInfo, decision: Decision, lost: frozenset[str] = frozenset()
     ) -> None:
@@ -452,6 +460,8 @@ class Scheduler:
             teller=self._teller,
             choose=self._chance.choice,
             offset=self._offset,
+            is_asked_about=self._is_asked_about,
+            ask=self._ask,
             failed=self._failed,
             refused=self._refused,
             start=self._start,

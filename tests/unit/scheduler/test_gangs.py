@@ -287,6 +287,26 @@ def test_a_gang_without_room_waits_as_a_whole_and_goes_when_a_node_comes() -> No
     asyncio.run(main())
 
 
+def test_a_gang_goes_as_soon_as_there_are_nodes_at_all() -> None:
+    async def main() -> None:
+        told = World(0, pod_groups=True)
+        running = await start(told)
+        told.put_group("g", 2)
+        for number in (1, 2):
+            told.add_member(number, 1, "g")
+        told.deliver_everything()
+        await turns()
+        assert told.bindings == [] and told.conditions["g"]["reason"] == "Unschedulable"
+        told.put_node("n2")
+        told.deliver_everything()
+        await told.clock.advance(2)
+        await turns()
+        assert names(told) == ["p1", "p2"]
+        await end(running)
+
+    asyncio.run(main())
+
+
 def test_fewer_pods_wanted_frees_a_gang() -> None:
     async def main() -> None:
         told = World(0, pod_groups=True)
