@@ -17,6 +17,7 @@ from sampan.scheduler.changes import ALL, RowIndex
 from sampan.scheduler.framework import CLUSTER, Plugin, Reason, Refused, Rejected, Verdict, scaled
 from sampan.scheduler.kept import OUT, Kept, best_rows
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.promised import Promised
 from sampan.scheduler.table import Bools, Numbers
 from sampan.scheduler.world import World
 from sampan.schema import api
@@ -103,6 +104,7 @@ class Engine:
         self.world = world
         self._next_scored = 0
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
+        self._promises = Promised(world)
         self._local = tuple(p for p in profile.filters if p.reach != CLUSTER and p.overrides("filter"))
         self._wide = tuple(p for p in profile.filters if p.reach == CLUSTER and p.overrides("filter"))
         self._wide_bare = tuple(p for p in self._wide if not p.mounts_only)
@@ -127,6 +129,7 @@ class Engine:
     def forget(self) -> None:
         """Something that kept answers depend on changed, besides nodes and pods."""
         self._kept.clear()
+        self._promises.forget()
 
     def _decide_at_once(self, pod: PodInfo, choose: Choose) -> Decision:
         """The same where no row is promised and all that will do are scored.
@@ -193,6 +196,8 @@ class Engine:
         """
         world = self.world
         totals: Numbers | None = None
+        if world.nominated and not extra and len(rows) > 1:
+            rows, totals = self._unpromised(pod, rows)
         while len(rows):
             if len(rows) == 1:
                 row = int(rows[0])
@@ -250,19 +255,8 @@ class Engine:
 
     def refusal(self, pod: PodInfo, row: int) -> str:
         """Why the first filter keeps the pod off one row, as the world is now; "" if none does."""
-        rows = np.array([row], dtype=np.intp)
-        for plugin in self.profile.filters:
-            if not plugin.overrides("filter"):
-                continue
-            state = plugin.prepare(pod, self.world)
-            if isinstance(state, Rejected):
-                return state.text
-            if state is None:
-                continue
-            verdict = plugin.filter(state, self.world, rows)
-            if verdict is not None and verdict.refused[0]:
-                return next(r.text for r in verdict.reasons if r.where[0])
-        return ""
+        plugin, texts = self._first_refusal(pod, row)
+        return texts[0] if plugin else ""
 
     # -- saying why ----------------------------------------------------------------------------------
 
@@ -421,12 +415,56 @@ class Engine:
         """Whether the pod fits beside those that the row was promised to."""
         name = self._name(row)
         rivals = self.world.rivals(pod, name)
-        if not rivals:
-            return True
-        with self.world.without(name, ()) as trial:
+        return not rivals or not self._beside(pod, row, rivals, self.looks_around(pod))[0]
+
+    def _unpromised(self, pod: PodInfo, rows: RowIndex) -> tuple[RowIndex, Numbers | None]:
+        """The rows without those that are promised and leave no room, with the scores among all of them.
+
+        Where what is on other rows has a say, each would have to be tried: that is left to the choice.
+        """
+        if self.looks_around(pod):
+            return rows, None
+        out = []
+        for name in self.world.nominated:
+            row = self.world.table.rows.get(name)
+            rivals = self.world.rivals(pod, name) if row is not None else None
+            if row is not None and rivals and self._beside(pod, row, rivals, False)[0]:
+                out.append(row)
+        if not out:
+            return rows, None
+        totals = self.totals(pod, rows)
+        keep = ~np.isin(rows, np.array(out, dtype=np.intp))
+        return rows[keep], totals[keep]
+
+    def _beside(
+        self, pod: PodInfo, row: int, rivals: Sequence[PodInfo], looks_around: bool
+    ) -> tuple[str, tuple[str, ...]]:
+        """The plugin that keeps the pod off the row once its rivals are there, and why; "" for none.
+
+        Where it `looks_around`, its answer holds for this moment alone; else until the row changes.
+        """
+        known = None if looks_around else self._promises.of(pod)
+        if known is not None and row in known:
+            return known[row]
+        with self.world.without(self._name(row), ()) as trial:
             for rival in rivals:
                 trial.add(rival)
-            return not self.refusal(pod, row)
+            found = self._first_refusal(pod, row)
+            lasts = known is not None and not self.looks_around(pod)
+        if lasts and known is not None:
+            known[row] = found
+        return found
+
+    def _first_refusal(self, pod: PodInfo, row: int) -> tuple[str, tuple[str, ...]]:
+        rows = np.array([row], dtype=np.intp)
+        for plugin in self.profile.filters:
+            state = plugin.prepare(pod, self.world) if plugin.overrides("filter") else None
+            if isinstance(state, Rejected):
+                return plugin.name, (state.text,)
+            verdict = plugin.filter(state, self.world, rows) if state is not None else None
+            if verdict is not None and verdict.refused[0]:
+                return plugin.name, tuple(r.text for r in verdict.reasons if r.where[0])
+        return "", ()
 
     def _tell(self, found: Diagnosis, plugin: Plugin, verdict: Verdict, left: Bools) -> None:
         for reason in verdict.reasons:
@@ -443,24 +481,14 @@ class Engine:
 
     def _tell_promised(self, found: Diagnosis, pod: PodInfo, left: Bools) -> None:
         """Rows that pass by themselves: say what is short once those they were promised to are counted."""
-        rows = np.flatnonzero(left)
-        for row in rows.tolist():
-            name = self._name(row)
-            with self.world.without(name, ()) as trial:
-                for rival in self.world.rivals(pod, name):
-                    trial.add(rival)
-                one = np.array([row], dtype=np.intp)
-                for plugin in self.profile.filters:
-                    state = plugin.prepare(pod, self.world) if plugin.overrides("prepare") else None
-                    if state is None or isinstance(state, Rejected):
-                        continue
-                    verdict = plugin.filter(state, self.world, one)
-                    if verdict is not None and verdict.refused[0]:
-                        for reason in verdict.reasons:
-                            found.reasons[reason.text] = found.reasons.get(reason.text, 0) + 1
-                        found.refused_by.add(plugin.name)
-                        found.resolvable[row] = True
-                        break
+        looks_around = self.looks_around(pod)
+        for row in np.flatnonzero(left).tolist():
+            plugin, texts = self._beside(pod, row, self.world.rivals(pod, self._name(row)), looks_around)
+            if plugin:
+                for text in texts:
+                    found.reasons[text] = found.reasons.get(text, 0) + 1
+                found.refused_by.add(plugin)
+                found.resolvable[row] = True
 
     def _rejected(self, plugin: Plugin, word: Rejected) -> Diagnosis:
         resolvable = self.world.table.live.copy()

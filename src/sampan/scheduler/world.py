@@ -147,6 +147,9 @@ class World:
             waiting.pop(pod.key, None)
             if not waiting:
                 del self.nominated[before]
+        for name in {before, node}:
+            if name in self.table.rows:  # what the row leaves to others has changed
+                self.table.touch(self.table.rows[name])
         if node:
             self._nominations[pod.key] = node
             self.nominated.setdefault(node, {})[pod.key] = pod

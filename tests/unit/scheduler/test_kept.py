@@ -92,6 +92,7 @@ def a_node(name: str, zone: str, taint: str, cpu: str, images: bool) -> api.Node
 def slow(engine: Engine, wanting: api.Pod, world: World) -> Decision:
     """The decision by way of all rows that will do, with nothing kept."""
     fresh = Engine(engine.profile, world)
+    fresh._unpromised = lambda pod, rows: (rows, None)  # type: ignore[method-assign]
     info = world.infos.of(wanting)
     rows = fresh.feasible(info)
     return rows if isinstance(rows, Decision) else fresh.pick(info, rows, lambda best: best[-1])
@@ -111,6 +112,8 @@ STEPS = st.one_of(
     st.tuples(st.just("put"), NODES),
     st.tuples(st.just("remove"), st.sampled_from(NAMES)),
     st.tuples(st.just("unplace"), st.integers(0, 50)),
+    st.tuples(st.just("promise"), st.tuples(st.integers(0, 3), st.sampled_from(NAMES), PODS)),
+    st.tuples(st.just("take back"), st.integers(0, 3)),
 )
 
 
@@ -128,6 +131,11 @@ def test_every_decision_is_the_one_that_all_rows_at_once_lead_to(
             world.remove_node(chosen)
         elif what == "unplace":
             world.unplace(("default", f"p{chosen}"))
+        elif what == "promise":
+            which, on, asked = chosen
+            world.nominate(world.infos.of(asking(f"r{which}", *asked)), on)
+        elif what == "take back":
+            world.nominate(world.infos.of(asking(f"r{chosen}", "", 0, {})), "")
         else:
             wanting = asking(f"p{number}", *chosen)
             decision = engine.decide(world.infos.of(wanting), lambda best: best[-1])
@@ -178,3 +186,29 @@ def test_any_number_of_changes_is_caught_up_with(changes: int) -> None:
     decision = engine.decide(world.infos.of(wanting), lambda best: best[-1])
     assert decision == slow(engine, wanting, world)
     assert int(decision.node[1:]) >= changes
+
+
+def test_a_promise_counts_for_as_long_as_it_stands() -> None:
+    world = table(a_node("n0", "a", "", "3", False))
+    engine = Engine(default_profile(), world)
+    wanting = world.infos.of(asking("w", "1100m", 0, {}))
+
+    def node_of() -> str:
+        return engine.decide(wanting, lambda best: best[0]).node
+
+    first, second = (world.infos.of(asking(name, "1", 0, {})) for name in ("r1", "r2"))
+    world.nominate(first, "n0")
+    assert [node_of(), node_of()] == ["n0", "n0"]
+    world.nominate(second, "n0")
+    assert [node_of(), node_of()] == ["", ""]
+    assert engine.decide(wanting, lambda best: best[0]).message == (
+        "0/1 nodes are available: 1 Insufficient cpu."
+    )
+    world.nominate(first, "")
+    assert [node_of(), node_of()] == ["n0", "n0"]
+    world.place(first, "n0")
+    assert [node_of(), node_of()] == ["", ""]
+    world.unplace(first.key)
+    assert node_of() == "n0"
+    world.nominate(second, "")
+    assert node_of() == "n0"
