@@ -14,12 +14,12 @@ import msgspec
 
 from sampan.apiserver.core import (
     bootstrap,
+    chores,
     deadlines,
     firststart,
     formats,
     impersonation,
     paths,
-    portrepair,
     status,
     users,
 )
@@ -33,12 +33,12 @@ from sampan.apiserver.core.admission.quotas import Quotas
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
 from sampan.apiserver.core.aggregation import aggregator, authentication
 from sampan.apiserver.core.aggregation.aggregator import Aggregator
-from sampan.apiserver.core.aggregation.plans import Route, local_services
+from sampan.apiserver.core.aggregation.plans import local_services
 from sampan.apiserver.core.aggregation.trust import Trust
 from sampan.apiserver.core.audit.auditor import Auditor
 from sampan.apiserver.core.audit.events import ANNOTATION_DECISION, ANNOTATION_REASON
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
-from sampan.apiserver.core.authz import Access, Authorizer, refusal
+from sampan.apiserver.core.authz import Authorizer
 from sampan.apiserver.core.bindings import Together
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import context, quoted_warning
@@ -47,12 +47,12 @@ from sampan.apiserver.core.custom.registry import CustomKinds
 from sampan.apiserver.core.discovery import Discovery
 from sampan.apiserver.core.documents import Documents
 from sampan.apiserver.core.flowcontrol.control import FlowControl, list_seats
-from sampan.apiserver.core.flowcontrol.upkeep import UPKEEP_EVERY_S, Upkeep, Writes
+from sampan.apiserver.core.flowcontrol.upkeep import Upkeep, Writes
+from sampan.apiserver.core.gate import Gate
 from sampan.apiserver.core.list_options import selection
 from sampan.apiserver.core.metrics import Metrics
 from sampan.apiserver.core.modify import Modifier, creates
 from sampan.apiserver.core.nodeauthz import PODS_PREFIX, NodeGraph
-from sampan.apiserver.core.nodeauthz import PREFIX as NODE_USERS
 from sampan.apiserver.core.nodes import NodeTunnels
 from sampan.apiserver.core.ownwrites import OwnWrites
 from sampan.apiserver.core.paths import Target
@@ -78,8 +78,6 @@ from sampan.schema.definitions import NEWEST
 from sampan.store.backend import Batch, Store
 from sampan.store.watchcache import WatchCache
 
-# How much of the store's past stays readable, for paged lists and resumed watches (as kube-apiserver).
-COMPACT_EVERY_S: Final = 300.0
 _RBAC_PREFIX: Final = "/registry/rbac.authorization.k8s.io/"
 _FLOW_PREFIX: Final = "/registry/flowcontrol.apiserver.k8s.io/"
 # Deleting one of these may end a token's life.
@@ -147,6 +145,7 @@ class ApiServer:
         )
         self._graph = NodeGraph(self._find)
         self.authorizer = Authorizer(partial(self._find, "rbac.authorization.k8s.io"), self._graph)
+        self._gate = Gate(self.authorizer, self.resources)
         self._ports = ports = self.cache.kind(PORTS_PREFIX)
         chain = Chain(
             builtin.plugins(self.resources, self.authorizer, ids),
@@ -209,12 +208,15 @@ class ApiServer:
         # Not before: no webhook may keep a server from starting.
         self._dynamic.forget()
         self._type_checks.changed.set()
+        clock, services = self.clock, self.resources.of(api.Service)
+        ports = chores.repair_ports(services, self._ports, self.store, self._own, clock)
+        flows = chores.keep_flow_objects(self._flow_upkeep, clock)
         self._tasks = [
-            asyncio.create_task(self._compact(), name="compaction"),
-            asyncio.create_task(self._repair_ports(), name="repair of node ports"),
+            asyncio.create_task(chores.compact(self.store, self.cache, clock), name="compaction"),
+            asyncio.create_task(ports, name="repair of node ports"),
             asyncio.create_task(self._watches.send_bookmarks(), name="bookmarks"),
             asyncio.create_task(self.flow.adjust(), name="flow control"),
-            asyncio.create_task(self._keep_flow_objects(), name="upkeep of flow control"),
+            asyncio.create_task(flows, name="upkeep of flow control"),
             asyncio.create_task(self._follower.run(), name="definitions"),
             asyncio.create_task(self.aggregator.run(), name="APIServices"),
             asyncio.create_task(self._type_checks.run(), name="types of admission policies"),
@@ -326,20 +328,21 @@ class ApiServer:
     ) -> Response:
         routes = self.aggregator.routes
         if routes and (route := self.aggregator.find(request.path)) is not None:
-            return self._relay(route, request, user, target)
+            self._gate.check_relayed(user, request, target)
+            return self.aggregator.relay(route, request, user)
         if target is None or resource is None:
             return await self._other(request, user)
         if target.namespace and not resource.kind.namespaced:
             # Rights in a namespace must not reach what belongs to none.
             raise status.no_such_path()
         of_many = target.verb in _BY_SELECTOR
-        self._authorize(user, target, request.query.get("fieldSelector", "") if of_many else "")
+        self._gate.check(user, target, request.query.get("fieldSelector", "") if of_many else "")
         if request.audit is not None:
             request.annotate(ANNOTATION_DECISION, "allow")
             request.annotate(ANNOTATION_REASON, self._reason(user))
         if target.subresource in _STREAMS and target.verb == "get":
             # A websocket begins with a GET, but runs a command: reading rights are not enough.
-            self._authorize(user, msgspec.structs.replace(target, verb="create"))
+            self._gate.check(user, msgspec.structs.replace(target, verb="create"))
         response = await self._verb(request, user, target, resource)
         if resource.deprecation:
             also = response.headers.get("Warning")
@@ -350,44 +353,9 @@ class ApiServer:
     def _reason(self, user: User) -> str:
         return "" if users.MASTERS in user.groups else f'RBAC: allowed for User "{user.name}"'
 
-    def _relay(self, route: Route, request: Request, user: User, target: Target | None) -> Response:
-        """A request that an extension server answers."""
-        if target is None:
-            access = Access(request.method.lower(), path=request.path)
-            refused = StatusError(403, "Forbidden", refusal(user, access))
-        else:
-            named = f"{target.plural}/{target.subresource}" if target.subresource else target.plural
-            access = Access(target.verb, target.group, named, target.namespace, target.name)
-            what = f'{target.plural}.{target.group} "{target.name}" is forbidden'
-            details = {"name": target.name, "group": target.group, "kind": target.plural}
-            refused = StatusError(403, "Forbidden", f"{what}: {refusal(user, access)}", details)
-        if not self.authorizer.allows(user, access):
-            raise refused
-        return self.aggregator.relay(route, request, user)
-
-    def _authorize(self, user: User, target: Target, fields: str = "") -> None:
-        if users.MASTERS in user.groups:
-            return
-        named = f"{target.plural}/{target.subresource}" if target.subresource else target.plural
-        # A namespace lies in itself: who may read things in it may read it.
-        namespace = target.name if target.plural == "namespaces" and not target.group else target.namespace
-        name = target.name
-        if fields and not name:
-            # Who may read one object by its name may list and watch just that one.
-            name = next((t[14:].lstrip("=") for t in fields.split(",") if t.startswith("metadata.name=")), "")
-        if fields and not user.name.startswith(NODE_USERS):
-            fields = ""  # decides nothing, and would only make every decision be remembered apart
-        access = Access(target.verb, target.group, named, namespace, name, fields=fields)
-        if not self.authorizer.allows(user, access):
-            resource = self.resources.find(target.group, target.version, target.plural)
-            assert resource is not None
-            raise status.forbidden(resource.kind, target.name, refusal(user, access))
-
     async def _other(self, request: Request, user: User) -> Response:
         """Health, version, discovery and documents: what is not about a resource."""
-        access = Access(request.method.lower(), path=request.path)
-        if not self.authorizer.allows(user, access):
-            raise StatusError(403, "Forbidden", refusal(user, access))
+        self._gate.check_path(user, request)
         self._tell_of_custom(request.path)
         if request.path.startswith("/openapi/"):
             await self._documents.openapi.prepared(request)
@@ -455,7 +423,7 @@ class ApiServer:
                 return await self._modifier.update(request, made, tables)
             case "patch":
                 if creates(request, made):
-                    self._authorize(user, msgspec.structs.replace(target, verb="create"))
+                    self._gate.check(user, msgspec.structs.replace(target, verb="create"))
                 return await self._modifier.patch(request, made, tables)
             case "delete":
                 return await self._modifier.delete(request, made, tables)
@@ -556,41 +524,6 @@ class ApiServer:
 
     async def _store_api_service(self, obj: api.APIService) -> None:
         await self._own.update(self.resources.of(api.APIService), obj, "status")
-
-    async def _keep_flow_objects(self) -> None:
-        upkeep = self._flow_upkeep
-        while True:
-            upkeep.changed.clear()
-            with contextlib.suppress(StatusError):  # the store cannot be written just now
-                await upkeep.once(self.clock.now().replace(microsecond=0))
-            waits = {
-                asyncio.ensure_future(self.clock.sleep(UPKEEP_EVERY_S)),
-                asyncio.ensure_future(upkeep.changed.wait()),
-            }
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
-
-    async def _repair_ports(self) -> None:
-        services = self.resources.of(api.Service)
-        while True:
-            held = {int(item.name): item.revision for item in self._ports}
-            found = portrepair.repairs(map(services.decode_stored, (i.data for i in services.cache)), held)
-            for repair in await portrepair.mend(self.store, found):
-                event = repair.event(self.clock.now().replace(microsecond=0))
-                if event is not None:
-                    await self._own.create_missing(event)
-            await self.clock.sleep(portrepair.EVERY_S)
-
-    async def _compact(self) -> None:
-        """Keep one to two periods of history."""
-        upto = self.cache.revision
-        while True:
-            await self.clock.sleep(COMPACT_EVERY_S)
-            await self.store.compact(upto)
-            upto = self.cache.revision
 
 
 _BY_SELECTOR: Final = frozenset({"list", "watch", "deletecollection"})
