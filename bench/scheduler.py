@@ -53,7 +53,9 @@ def pod(
         "image": "registry.k8s.io/pause:3.10",
         "resources": {"requests": requests} | limits,
     }
-    metadata = {"name": name, "namespace": "default", "labels": labels or {}}
+    # As in scheduler_perf and as controllers do it: pods of one body, whose names the server makes.
+    named = "generateName" if name.endswith("-") else "name"
+    metadata = {named: name, "namespace": "default", "labels": labels or {}}
     whole = {"automountServiceAccountToken": False, "containers": [container], **spec}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": whole}
 
@@ -108,7 +110,7 @@ class Workload(msgspec.Struct):
     measured: int
     make: Callable[[int], Spec]
     before: int = 0
-    make_before: Callable[[int], Spec] = lambda i: pod(f"before-{i}")
+    make_before: Callable[[int], Spec] = lambda i: pod("before-")
     never: int = 0  # pods that fit nowhere, created first
     churn: bool = False  # other objects come and go meanwhile
     make_node: Callable[[int], Spec] = node
@@ -123,7 +125,7 @@ def mixed(i: int) -> Spec:
         preferred("podAffinity", HOST, "blue"),
         preferred("podAntiAffinity", HOST, "blue"),
     )
-    return pod(f"p{i}", labels=BLUE, **kinds[i % len(kinds)])
+    return pod("p-", labels=BLUE, **kinds[i % len(kinds)])
 
 
 def _node_with_gpus(i: int) -> Spec:
@@ -131,40 +133,51 @@ def _node_with_gpus(i: int) -> Spec:
 
 
 WORKLOADS: dict[str, Workload] = {
-    "basic": Workload(1400, 5000, 10000, lambda i: pod(f"p{i}"), before=1000),
-    "unschedulable": Workload(1200, 5000, 10000, lambda i: pod(f"p{i}"), never=200),
-    "mixed churn": Workload(1400, 5000, 10000, lambda i: pod(f"p{i}"), churn=True),
+    "basic": Workload(1400, 5000, 10000, lambda i: pod("p-"), before=1000),
+    "unschedulable": Workload(1200, 5000, 10000, lambda i: pod("p-"), never=200),
+    "mixed churn": Workload(1400, 5000, 10000, lambda i: pod("p-"), churn=True),
     "topology spread required": Workload(
-        950, 5000, 5000, lambda i: pod(f"p{i}", labels=BLUE, **spread("DoNotSchedule")), before=5000
+        950, 5000, 5000, lambda i: pod("p-", labels=BLUE, **spread("DoNotSchedule")), before=5000
     ),
     "topology spread preferred": Workload(
-        700, 5000, 5000, lambda i: pod(f"p{i}", labels=BLUE, **spread("ScheduleAnyway")), before=5000
+        700, 5000, 5000, lambda i: pod("p-", labels=BLUE, **spread("ScheduleAnyway")), before=5000
     ),
     "node affinity": Workload(
-        700, 5000, 10000, lambda i: pod(f"p{i}", **in_zones("zone1", "zone2")), before=5000
+        700, 5000, 10000, lambda i: pod("p-", **in_zones("zone1", "zone2")), before=5000
     ),
     "pod anti-affinity": Workload(
-        600, 5000, 2000, lambda i: pod(f"p{i}", labels=GREEN, **required("podAntiAffinity", HOST, "green")),
+        600, 5000, 2000, lambda i: pod("p-", labels=GREEN, **required("podAntiAffinity", HOST, "green")),
         before=1000,
     ),
     "pod affinity": Workload(
-        600, 5000, 5000, lambda i: pod(f"p{i}", labels=BLUE, **required("podAffinity", ZONE, "blue")),
+        600, 5000, 5000, lambda i: pod("p-", labels=BLUE, **required("podAffinity", ZONE, "blue")),
         before=5000,
     ),
     "preferred affinity": Workload(
-        600, 5000, 5000, lambda i: pod(f"p{i}", labels=BLUE, **preferred("podAffinity", HOST, "blue")),
+        600, 5000, 5000, lambda i: pod("p-", labels=BLUE, **preferred("podAffinity", HOST, "blue")),
         before=5000,
     ),
-    "mixed": Workload(600, 5000, 5000, mixed, before=5000, make_before=lambda i: pod(f"b{i}", labels=BLUE)),
+    "mixed": Workload(600, 5000, 5000, mixed, before=5000, make_before=lambda i: pod("before-", labels=BLUE)),
     "extended resources": Workload(
-        700, 5000, 10000, lambda i: pod(f"p{i}", extra={"example.com/gpu": "1"}), make_node=_node_with_gpus
+        700, 5000, 10000, lambda i: pod("p-", extra={"example.com/gpu": "1"}), make_node=_node_with_gpus
     ),
     "preemption": Workload(
-        600, 5000, 5000, lambda i: pod(f"p{i}", cpu="3", memory="500Mi", priorityClassName="high"),
-        before=20000, make_before=lambda i: pod(f"low-{i}", cpu="900m", terminationGracePeriodSeconds=0),
+        600, 5000, 5000, lambda i: pod("p-", cpu="3", memory="500Mi", priorityClassName="high"),
+        before=20000, make_before=lambda i: pod("low-", cpu="900m", terminationGracePeriodSeconds=0),
     ),
-    "daemons on 15,000 nodes": Workload(2200, 15000, 15000, lambda i: pod(f"p{i}", **on(i))),
+    "daemons on 15,000 nodes": Workload(2200, 15000, 15000, lambda i: pod("p-", **on(i))),
 }  # fmt: skip
+
+
+class _Name(msgspec.Struct):
+    name: str
+
+
+class _Created(msgspec.Struct):
+    metadata: _Name
+
+
+_created = msgspec.json.Decoder(_Created)
 
 
 class Bench:
@@ -186,7 +199,9 @@ class Bench:
         self.tasks = [asyncio.create_task(self.informers.run())]
         self.tasks.append(asyncio.create_task(self.scheduler.run()))
 
-    async def create(self, plural: str, count: int, make: Callable[[int], Spec]) -> None:
+    async def create(self, plural: str, count: int, make: Callable[[int], Spec]) -> list[str]:
+        """The names of what was created."""
+        created: list[str] = []
         path = f"/api/v1/{plural}" if plural == "nodes" else f"/api/v1/namespaces/default/{plural}"
         for first in range(0, count, AT_ONCE):
             bodies = [msgspec.json.encode(make(i)) for i in range(first, min(first + AT_ONCE, count))]
@@ -194,11 +209,13 @@ class Bench:
             for reply in await asyncio.gather(*work):
                 if reply.status != 201:
                     raise SystemExit(f"creating {plural} was answered {reply.body.decode()[:300]}")
+                created.append(_created.decode(reply.body).metadata.name)
             if plural == "nodes":  # new nodes are not ready; no agent will come and say otherwise
-                names = [make(i)["metadata"]["name"] for i in range(first, min(first + AT_ONCE, count))]
+                names = created[first:]
                 await asyncio.gather(
                     *(self.client.patch(api.Node, n, "", {"spec": {"taints": None}}) for n in names)
                 )
+        return created
 
     async def until_bound(self, count: int) -> None:
         began_s = time.perf_counter()
@@ -241,14 +258,14 @@ async def measure(name: str, workload: Workload, size: float) -> None:
     never = int(workload.never * size)
     await bench.create("pods", before, workload.make_before)
     await bench.until_bound(before)
-    await bench.create("pods", never, lambda i: pod(f"never-{i}", cpu="900"))
+    await bench.create("pods", never, lambda i: pod("never-", cpu="900"))
     if workload.churn:
         bench.tasks.append(asyncio.create_task(bench.churn()))
     gc.collect()
     gc.freeze()
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    await bench.create("pods", measured, workload.make)
-    await until_all_bound(bench, measured)
+    names = await bench.create("pods", measured, workload.make)
+    await until_all_bound(bench, names)
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     await bench.stop()
     gc.unfreeze()
@@ -259,16 +276,16 @@ async def measure(name: str, workload: Workload, size: float) -> None:
     )
 
 
-async def until_all_bound(bench: Bench, count: int) -> None:
-    """Return once every measured pod is seen on a node."""
+async def until_all_bound(bench: Bench, names: list[str]) -> None:
+    """Return once every pod of these names is seen on a node."""
     placed = bench.scheduler.world.placed
-    wanted = [("default", f"p{i}") for i in range(count)]
+    wanted = [("default", name) for name in names]
     began_s = time.perf_counter()
     while wanted:
         while wanted and (found := placed.get(wanted[-1])) is not None and not found.assumed:
             wanted.pop()
         if time.perf_counter() - began_s > LIMIT_S:
-            raise SystemExit(f"{len(wanted)} of {count} pods have no node after {LIMIT_S:.0f} s")
+            raise SystemExit(f"{len(wanted)} of {len(names)} pods have no node after {LIMIT_S:.0f} s")
         await asyncio.sleep(0.01)
 
 
