@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import status, users
+from sampan.apiserver.core import status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.quotas import Quotas
-from sampan.apiserver.core.authz import Access, Authorizer
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.flowcontrol.control import FlowControl
+from sampan.apiserver.core.gate import Gate
 from sampan.apiserver.core.metrics import Metrics
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request, Response
@@ -88,7 +88,7 @@ class Together:
         writer: Writer,
         admission: Chain,
         quotas: Quotas,
-        authorizer: Authorizer,
+        gate: Gate,
         flow: FlowControl,
         metrics: Metrics,
         clock: Clock,
@@ -97,7 +97,7 @@ class Together:
         self._writer = writer
         self._admission = admission
         self._quotas = quotas
-        self._authorizer = authorizer
+        self._gate = gate
         self._flow = flow
         self._metrics = metrics
         self._clock = clock
@@ -123,11 +123,13 @@ class Together:
         return answers
 
     def _may(self, user: User, wanted: Sequence[Bind]) -> bool:
-        if users.MASTERS in user.groups:
-            return True
-        spaces = {bind.namespace for bind in wanted}
-        asked = (Access("create", "", "pods/binding", namespace) for namespace in spaces)
-        return all(self._authorizer.allows(user, access) for access in asked)
+        """Whether the user may bind any pod of these namespaces."""
+        try:
+            for namespace in {bind.namespace for bind in wanted}:
+                self._gate.check(user, _target(self._pods.kind, namespace, ""))
+        except StatusError:
+            return False
+        return True
 
     async def _bind_together(
         self, user: User, agent: str, wanted: Sequence[Bind], answers: list[Response | Exception | None]
@@ -135,7 +137,7 @@ class Together:
         """Bind those about which nothing is out of the ordinary; gives the places of the others."""
         began_s = perf_counter()
         kind = self._pods.kind
-        targets = [_target(kind, bind) for bind in wanted]
+        targets = [_target(kind, bind.namespace, bind.name) for bind in wanted]
         path = _path(wanted[0])
         try:
             permit = self._flow.enter(user, targets[0], "post", path)
@@ -192,8 +194,8 @@ class Together:
         return [Guard(item.key, item.revision), *context.guards], [Put(item.key, value), *context.ops]
 
 
-def _target(kind: Kind, bind: Bind) -> Target:
-    return Target(kind.group, kind.version, kind.plural, bind.namespace, bind.name, _BINDING, "", "create")
+def _target(kind: Kind, namespace: str, name: str) -> Target:
+    return Target(kind.group, kind.version, kind.plural, namespace, name, _BINDING, "", "create")
 
 
 def _path(bind: Bind) -> str:

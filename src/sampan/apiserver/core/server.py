@@ -180,7 +180,7 @@ class ApiServer:
         self._modifier = Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids))
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
         self._together = Together(
-            self.resources, writer, chain, quotas, self.authorizer, self.flow, self.metrics, clock
+            self.resources, writer, chain, quotas, self._gate, self.flow, self.metrics, clock
         )
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)

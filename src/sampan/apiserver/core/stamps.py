@@ -97,7 +97,7 @@ class Stamps:
 
     def find(self, key: Key) -> Stamp | None:
         """What is stamped out for this key, as long as nothing has changed of what admission reads."""
-        world = tuple([cache.changed for cache in self._read])
+        world = self._present()
         if world != self._world:
             self._stamps.clear()
             self._world = world
@@ -111,7 +111,7 @@ class Stamps:
         """
         if context.warnings or context.guards or context.ops:
             return
-        if self._world != tuple([cache.changed for cache in self._read]):
+        if self._world != self._present():
             return
         stamps = self._stamps
         if key not in stamps:
@@ -120,6 +120,10 @@ class Stamps:
             stamps[key] = None
         else:
             stamps[key] = _cut(self._pods, pod, self._ids)
+
+    def _present(self) -> tuple[int, ...]:
+        """When each kind that admission reads was last changed."""
+        return tuple([cache.changed for cache in self._read])
 
 
 def _cut(pods: Resource, pod: api.Pod, ids: Ids) -> Stamp | None:

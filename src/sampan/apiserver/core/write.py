@@ -398,27 +398,12 @@ class Writer:
         self, writes: Sequence[tuple[Sequence[Guard], Sequence[Op]]]
     ) -> list[Committed | Conflict | StatusError]:
         """Commit writes that have nothing to do with each other at the same time, each for itself."""
-        if not writes:
-            return []
-        began_s = perf_counter()
-        commits = (self._store.commit(guards, ops) for guards, ops in writes)
+        commits = (self._commit(guards, ops) for guards, ops in writes)
         outcomes: list[Committed | Conflict | StatusError] = []
         for found in await asyncio.gather(*commits, return_exceptions=True):
-            if isinstance(found, SampanError):
-                outcomes.append(status.unavailable(str(found)))
-            elif isinstance(found, BaseException):
+            if isinstance(found, BaseException) and not isinstance(found, StatusError):
                 raise found
-            else:
-                outcomes.append(found)
-        last = max((o.revision for o in outcomes if not isinstance(o, StatusError)), default=0)
-        try:
-            await self._cache.reached(last)
-        except SampanError as refused:
-            return [status.unavailable(str(refused)) for _ in outcomes]
-        if self.timed is not None:
-            took_s = perf_counter() - began_s
-            for _ in outcomes:
-                self.timed(took_s)
+            outcomes.append(found)
         return outcomes
 
     async def _commit_fenced(
