@@ -12,6 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from sampan.machinery.quantity import quantity
@@ -144,13 +145,7 @@ class NodeReporter:
 
     async def _told(self, limit_s: float) -> None:
         """Return once something changed, or the time is over."""
-        timer = asyncio.create_task(self._clock.sleep(limit_s))
-        told = asyncio.create_task(self._look.wait())
-        try:
-            await asyncio.wait((timer, told), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            told.cancel()
+        await first_done(self._look.wait(), self._clock.sleep(limit_s))
         self._look.clear()
 
     def _is_ready(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 
 from sampan.base.clock import Clock
 from sampan.base.errors import SampanError
+from sampan.base.waiting import set_or_done
 from sampan.client.client import Client
 from sampan.scheduler.framework import Plugin, Refused
 from sampan.scheduler.podinfo import PodInfo
@@ -88,11 +89,7 @@ class Hooks:
         try:
             while not word.done() and not timer.done():
                 event.clear()
-                woken = asyncio.create_task(event.wait())
-                try:
-                    await asyncio.wait((word, timer, woken), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    woken.cancel()
+                await set_or_done(event, word, timer)
                 if not is_wanted():
                     raise HookError("the pod is gone")
         finally:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sampan.base.clock import Clock
 from sampan.base.errors import SampanError
+from sampan.base.waiting import set_or_done
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
 from sampan.scheduler.claims import BindVolume, Provision, Work
@@ -61,11 +62,7 @@ class PreBind:
                 if timer.done():
                     raise VolumesNotBound("context deadline exceeded")
                 event.clear()
-                woken = asyncio.create_task(event.wait())
-                try:
-                    await asyncio.wait((timer, woken), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    woken.cancel()
+                await set_or_done(event, timer)
         finally:
             timer.cancel()
             self._waiting.discard(event)

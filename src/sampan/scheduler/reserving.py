@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sampan.base.clock import Clock, kube_time
 from sampan.base.errors import SampanError
+from sampan.base.waiting import set_or_done
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
 from sampan.scheduler.devices.binding import failure, is_ready, waits
@@ -138,11 +139,7 @@ class Reserving:
                     name = work.claim.metadata.name
                     raise NotReserved(f"claim {name} did not show within {SHOWN_WITHIN_S:.0f} s")
                 event.clear()
-                woken = asyncio.create_task(event.wait())
-                try:
-                    await asyncio.wait((timer, woken), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    woken.cancel()
+                await set_or_done(event, timer)
         finally:
             timer.cancel()
             self._waiting.discard(event)
@@ -166,11 +163,7 @@ class Reserving:
                 if problem:
                     await self._let_go(work, pod)
                     raise NotReserved(problem)
-                woken = asyncio.create_task(event.wait())
-                try:
-                    await asyncio.wait((timer, woken), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    woken.cancel()
+                await set_or_done(event, timer)
         finally:
             timer.cancel()
             self._waiting.discard(event)

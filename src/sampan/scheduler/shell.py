@@ -16,6 +16,7 @@ import msgspec
 
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
+from sampan.base.waiting import first_done
 from sampan.client.cache import key_of
 from sampan.client.client import Client
 from sampan.client.effects import Emit, Ref
@@ -196,13 +197,8 @@ class Scheduler:
         if due_s is None:
             await self._wake.wait()
             return
-        timer = asyncio.create_task(self._clock.sleep(max(due_s - self._clock.monotonic_s(), 0)))
-        event = asyncio.create_task(self._wake.wait())
-        try:
-            await asyncio.wait((timer, event), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            event.cancel()
+        left_s = max(due_s - self._clock.monotonic_s(), 0)
+        await first_done(self._wake.wait(), self._clock.sleep(left_s))
 
     async def _try(self, waiting: Waiting) -> None:
         pod = self._pods.cache.get(*waiting.key)

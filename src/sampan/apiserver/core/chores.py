@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import Final
 
@@ -12,6 +11,7 @@ from sampan.apiserver.core.ownwrites import OwnWrites
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import StatusError
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.store.backend import Store
 from sampan.store.watchcache import KindCache, WatchCache
 
@@ -34,15 +34,7 @@ async def keep_flow_objects(upkeep: Upkeep, clock: Clock) -> None:
         upkeep.changed.clear()
         with contextlib.suppress(StatusError):  # the store cannot be written just now
             await upkeep.once(clock.now().replace(microsecond=0))
-        waits = {
-            asyncio.ensure_future(clock.sleep(UPKEEP_EVERY_S)),
-            asyncio.ensure_future(upkeep.changed.wait()),
-        }
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await first_done(upkeep.changed.wait(), clock.sleep(UPKEEP_EVERY_S))
 
 
 async def repair_ports(

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.client.client import Client
 from sampan.node.drivers import cdifiles, checkpoint
 from sampan.node.drivers.cdi import CdiError, File, edits_of
@@ -127,13 +128,7 @@ class Claims:
                 except (RuntimeFailure, OSError) as problem:
                     _log.warning("%s", problem)
             self._came.clear()
-            timer = asyncio.create_task(self._clock.sleep(SWEEP_S))
-            came = asyncio.create_task(self._came.wait())
-            try:
-                await asyncio.wait((timer, came), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-                came.cancel()
+            await first_done(self._came.wait(), self._clock.sleep(SWEEP_S))
 
     # --- within ---------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from sampan.base.clock import Clock, kube_time
+from sampan.base.waiting import first_done
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
 from sampan.node.drivers import checkpoint
@@ -254,13 +255,7 @@ class CsiDrivers:
                     _log.warning("%s", problem)
             await self._look_after()
             self._came.clear()
-            timer = asyncio.create_task(self._clock.sleep(SWEEP_S))
-            came = asyncio.create_task(self._came.wait())
-            try:
-                await asyncio.wait((timer, came), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-                came.cancel()
+            await first_done(self._came.wait(), self._clock.sleep(SWEEP_S))
 
     # --- within ---------------------------------------------------------------------------------------
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.node.streaming.crilog import LogDecoder, tail_offset
 from sampan.node.streaming.inotify import DirectoryWatch
 from sampan.node.streaming.query import LogQuery
@@ -120,17 +120,5 @@ async def _follow(
             if last := decoder.finish():
                 yield last
             return
-        await _changed_or_due(changed, clock)
-
-
-async def _changed_or_due(changed: asyncio.Event, clock: Clock) -> None:
-    if changed.is_set():
-        return
-    waits = [asyncio.ensure_future(changed.wait()), asyncio.ensure_future(clock.sleep(LOOK_S))]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*waits, return_exceptions=True)
+        if not changed.is_set():
+            await first_done(changed.wait(), clock.sleep(LOOK_S))

@@ -16,9 +16,10 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.node.runtimes.runtime import RuntimeFailure
 from sampan.node.streaming import channels
-from sampan.node.streaming.idle import Activity, first_done
+from sampan.node.streaming.idle import Activity
 from sampan.node.streaming.session import MAX_WAITING
 from sampan.node.streaming.spdymux import ByteStream, SpdyMux, SpdyStream
 

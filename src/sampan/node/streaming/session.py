@@ -10,9 +10,10 @@ from typing import Final, Protocol
 import msgspec
 
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.node.runtimes.runtime import RuntimeFailure, Session
 from sampan.node.streaming.channels import Size
-from sampan.node.streaming.idle import Activity, first_done
+from sampan.node.streaming.idle import Activity
 from sampan.node.streaming.query import SessionQuery
 
 # Input that waits for a process that does not read: messages, each at most MAX_MESSAGE_BYTES.

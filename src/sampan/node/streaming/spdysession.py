@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.node.runtimes.runtime import RuntimeFailure, Session
 from sampan.node.streaming.channels import Protocol, Size, failure, outcome, terminal_size
-from sampan.node.streaming.idle import Activity, first_done
+from sampan.node.streaming.idle import Activity
 from sampan.node.streaming.query import SessionQuery
 from sampan.node.streaming.session import MAX_WAITING, Input, InputEnd, carry
 from sampan.node.streaming.spdymux import ByteStream, SpdyMux, SpdyStream

@@ -22,6 +22,7 @@ from sampan.apiserver.core.users import User
 from sampan.apiserver.core.webhooks.client import WebhookFailed
 from sampan.apiserver.core.webhooks.services import ServiceAddresses
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.schema import api
 
 # A server is asked again this often, and at once when its Service, endpoints or APIService change.
@@ -147,13 +148,7 @@ class Aggregator:
             self._changed.clear()
             self._turn += 1
             await self.check()
-            timer = asyncio.ensure_future(self._clock.sleep(CHECK_EVERY_S))
-            changed = asyncio.ensure_future(self._changed.wait())
-            try:
-                await asyncio.wait({timer, changed}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-                changed.cancel()
+            await first_done(self._changed.wait(), self._clock.sleep(CHECK_EVERY_S))
 
     async def check(self, *, local: bool = False) -> None:
         """Look at every APIService once; with `local`, only at those that no other server answers."""

@@ -11,6 +11,7 @@ from sampan.apiserver.core.ownwrites import OwnWrites
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import StatusError
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.schema import api, codec
 
 # Looked at so often even where nobody was seen to change it: authorities run out.
@@ -37,13 +38,7 @@ class Trust:
     async def run(self) -> None:
         """Do so until cancelled."""
         while self.objects:
-            timer = asyncio.ensure_future(self._clock.sleep(LOOK_EVERY_S))
-            changed = asyncio.ensure_future(self.changed.wait())
-            try:
-                await asyncio.wait({timer, changed}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-                changed.cancel()
+            await first_done(self.changed.wait(), self._clock.sleep(LOOK_EVERY_S))
             self.changed.clear()
             with contextlib.suppress(StatusError):  # the store cannot be written just now
                 await self.once()

@@ -22,6 +22,7 @@ from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.users import User
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
+from sampan.base.waiting import first_done
 
 # Events that wait for the disk; what comes beyond that is dropped and counted.
 MAX_WAITING: Final = 10_000
@@ -149,13 +150,7 @@ class Auditor:
     async def run(self) -> None:
         """Write what waits, every second or as soon as it is much, until cancelled."""
         while True:
-            timer = asyncio.ensure_future(self._clock.sleep(FLUSH_EVERY_S))
-            full = asyncio.ensure_future(self._full.wait())
-            try:
-                await asyncio.wait({timer, full}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-                full.cancel()
+            await first_done(self._full.wait(), self._clock.sleep(FLUSH_EVERY_S))
             self._full.clear()
             await self.flush()
 
