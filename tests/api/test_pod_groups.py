@@ -39,6 +39,29 @@ def test_a_group_is_made_read_and_told_of() -> None:
         assert changed.spec.schedulingPolicy.gang.minCount == 3
 
 
+def test_composite_groups_come_in_by_no_door() -> None:
+    with bare(runtime_config=[f"{V1BETA1}=true"]) as cluster:
+        client = cluster.client
+        client.create(group("g", parentCompositePodGroupName="above"))
+        parent = {"spec": {"parentCompositePodGroupName": "above"}}
+        assert (
+            client.patch(api.PodGroupV1beta1, "g", "default", parent).spec.parentCompositePodGroupName is None
+        )
+
+        gang = {"gang": {"minCount": 2}}
+        composite = [{"name": "c", "schedulingPolicy": gang}]
+        spec = {
+            "podGroupTemplates": [{"name": "t", "schedulingPolicy": gang}],
+            "compositePodGroupTemplates": composite,
+        }
+        meta = {"name": "w", "namespace": "default"}
+        workload = codec.from_builtins({"metadata": meta, "spec": spec}, api.WorkloadV1beta1)
+        assert client.create(workload).spec.compositePodGroupTemplates == []
+        change = {"spec": {"compositePodGroupTemplates": composite}}
+        changed = client.patch(api.WorkloadV1beta1, "w", "default", change)
+        assert changed.spec.compositePodGroupTemplates == []
+
+
 def test_no_group_is_served_where_nobody_asked_for_them() -> None:
     with bare() as cluster, pytest.raises(ApiError) as refused:
         cluster.client.create(group("g"))

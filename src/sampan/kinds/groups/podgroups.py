@@ -73,6 +73,21 @@ def prepare_group(obj: Any) -> None:
     obj.spec.parentCompositePodGroupName = None
 
 
+def prepare_group_update(new: Any, old: Any) -> None:
+    """Nobody joins a composite group later either; what an older server stored stays."""
+    new.spec.parentCompositePodGroupName = old.spec.parentCompositePodGroupName
+
+
+def prepare_workload(obj: Any) -> None:
+    """Composite groups are not served."""
+    obj.spec.compositePodGroupTemplates = []
+
+
+def prepare_workload_update(new: Any, old: Any) -> None:
+    """The same for what is changed."""
+    new.spec.compositePodGroupTemplates = old.spec.compositePodGroupTemplates
+
+
 def validate_group(obj: Any) -> list[FieldError]:
     """Every error of a PodGroup: ValidatePodGroup."""
     spec = obj.spec
@@ -171,6 +186,7 @@ POD_GROUP: Final = Kind(
     validate=validate_group,
     validate_update=validate_group_update,
     prepare_create=prepare_group,
+    prepare_update=prepare_group_update,
     name_errors=names.dns1123_subdomain,
     columns=(NAME, AGE),
 )
@@ -181,6 +197,8 @@ WORKLOAD: Final = Kind(
     plural="workloads",
     generation=True,
     validate=validate_workload,
+    prepare_create=prepare_workload,
+    prepare_update=prepare_workload_update,
     validate_update=validate_workload_update,
     name_errors=names.dns1123_subdomain,
     columns=(NAME, AGE),
