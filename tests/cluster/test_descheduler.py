@@ -123,13 +123,16 @@ def test_what_the_server_refuses_is_left_alone() -> None:
         one, _two = crowded(cluster, 2)
         client = cluster.async_client
         post = client.post
+        refused: list[str] = []
 
         async def refuse(path: str, obj: Any, answer: Any) -> Any:
             if path.endswith("/eviction"):
+                refused.append(path)
                 raise ApiError.of(429, "TooManyRequests", "not now")
             return await post(path, obj, answer)
 
         client.post = refuse  # type: ignore[method-assign]
         cluster.advance(601)
         client.post = post  # type: ignore[method-assign]
+        assert refused
         assert nodes_of(cluster) == [one, one] and events(cluster, "RemoveDuplicates") == []

@@ -152,12 +152,6 @@ def test_too_many_failed_indexes_end_the_rest(cluster: Cluster) -> None:
 
 
 @pytest.mark.conformance(
-    "Job with successPolicy succeededCount rule should succeeded even when some indexes remain pending"
-)
-@pytest.mark.conformance(
-    "Job with successPolicy succeededIndexes rule should succeeded even when some indexes remain pending"
-)
-@pytest.mark.conformance(
     "Job should execute all indexes despite some failing when using backoffLimitPerIndex"
 )
 def test_indexes_that_fail_for_good_leave_the_others_alone(cluster: Cluster) -> None:
@@ -174,6 +168,12 @@ def test_indexes_that_fail_for_good_leave_the_others_alone(cluster: Cluster) -> 
     assert (status.completedIndexes, status.succeeded, status.failed) == ("0,2", 2, 4)
 
 
+@pytest.mark.conformance(
+    "Job with successPolicy succeededCount rule should succeeded even when some indexes remain pending"
+)
+@pytest.mark.conformance(
+    "Job with successPolicy succeededIndexes rule should succeeded even when some indexes remain pending"
+)
 @pytest.mark.parametrize(
     ("rule", "ends"),
     [
