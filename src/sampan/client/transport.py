@@ -69,6 +69,7 @@ class Bind(msgspec.Struct, frozen=True):
     node: str
 
 
+@runtime_checkable
 class BindsTogether(Protocol):
     """What a Transport may be able to do beside: carry many bindings at once."""
 

@@ -66,11 +66,12 @@ class SchemaNode(Protocol):
         """GRANULAR, or ATOMIC where an object is replaced as a whole."""
 
 
-class _Unknown:
-    """A value without a schema: maps are granular, lists atomic, as structured-merge-diff deduces."""
+class Plain:
+    """A value of which no more than its kind is known, and no fields.
 
-    kind = ANY
-    name = "value"
+    Without a schema at all maps are granular, lists atomic, as structured-merge-diff deduces.
+    """
+
     patch_strategies: tuple[str, ...] = ()
     patch_merge_key = ""
     list_type = ATOMIC
@@ -78,14 +79,18 @@ class _Unknown:
     key_defaults: Mapping[str, Any] = {}
     map_type = GRANULAR
 
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+
     def child(self, field: str) -> SchemaNode | None:
-        return self
+        return UNKNOWN if self.kind == ANY else None
 
     def items(self) -> SchemaNode:
-        return self
+        return UNKNOWN
 
     def is_field(self, field: str) -> bool:
         return False
 
 
-UNKNOWN: Final[SchemaNode] = _Unknown()
+UNKNOWN: Final[SchemaNode] = Plain(ANY, "value")

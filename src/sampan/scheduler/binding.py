@@ -28,7 +28,7 @@ class Binder:
     def __init__(self, client: Client, start: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._client = client
         transport = getattr(client, "transport", None)
-        self._transport: BindsTogether | None = transport if hasattr(transport, "bind_all") else None
+        self._transport = transport if isinstance(transport, BindsTogether) else None
         self._start = start
         self._waiting: list[tuple[Bind, asyncio.Future[Exception | None]]] = []
 

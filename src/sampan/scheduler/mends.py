@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from sampan.kinds.core.node_selection import required, term_matches
-from sampan.machinery.tolerations import tolerated
+from sampan.machinery.tolerations import KEEP_AWAY, tolerated
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.requests import CPU, MEMORY, PODS
 from sampan.scheduler.world import World
@@ -25,7 +25,6 @@ SCHEDULER: Final = "scheduler"
 _EASE: Final = (GATE, SCHEDULER, UNCORDON, LABEL, TOLERATION, PORT, RESOURCE)
 _MI: Final = 1024 * 1024
 _CORDONED: Final = "node.kubernetes.io/unschedulable"
-_HARD: Final = ("NoSchedule", "NoExecute")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -69,7 +68,7 @@ def _tolerate(_world: World, pod: PodInfo, node: api.Node) -> tuple[Change, ...]
             TOLERATION, node.metadata.name or "", f"add a toleration of the taint {_taint(taint)} to the pod"
         )
         for taint in node.spec.taints
-        if taint.effect in _HARD
+        if taint.effect in KEEP_AWAY
         and not tolerated(taint, pod.spec.tolerations)
         and not (node.spec.unschedulable and taint.key == _CORDONED)  # uncordoning takes it away
     )

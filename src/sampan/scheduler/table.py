@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sampan.machinery.tolerations import KEEP_AWAY
 from sampan.scheduler.changes import ChangeLog
 from sampan.scheduler.requests import Demand, HostPort, amount_of
 from sampan.schema import api
@@ -16,7 +17,6 @@ Bools = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 _ROOM: Final = 16  # rows that a table starts with; it doubles when full
-_HARD: Final = ("NoSchedule", "NoExecute")
 _MARKS: Final = ("live", "unschedulable", "tainted", "less_wanted", "ported")
 HOSTNAME: Final = "kubernetes.io/hostname"
 
@@ -122,7 +122,7 @@ class NodeTable:
         self.nodes[row] = node
         self.live[row] = True
         self.unschedulable[row] = bool(node.spec.unschedulable)
-        self.tainted[row] = any(t.effect in _HARD for t in node.spec.taints)
+        self.tainted[row] = any(t.effect in KEEP_AWAY for t in node.spec.taints)
         self.less_wanted[row] = any(t.effect == "PreferNoSchedule" for t in node.spec.taints)
         offered = node.status.allocatable or node.status.capacity
         for resource in self._allocatable.keys() - offered.keys():

@@ -14,7 +14,7 @@ from sampan.schema.compile import decode_custom
 from sampan.schema.definitions import NEWEST, load
 from sampan.schema.walk import Walk, WrongType
 
-_OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 TYPED: Final = frozenset({"apiVersion", "kind", "metadata"})
 
 
@@ -32,7 +32,7 @@ class CustomObject:
     ) -> None:
         self.kind = kind
         self.apiVersion = apiVersion
-        self.metadata = metadata if metadata is not None else object_meta({})[0]
+        self.metadata = metadata if metadata is not None else object_meta({})
         self.content: dict[str, Any] = content if content is not None else {}
 
     @classmethod
@@ -44,7 +44,7 @@ class CustomObject:
         try:
             typed = stored_meta(metadata if metadata is not None else {})
         except msgspec.ValidationError:  # nulls, or what is wrong
-            typed = object_meta(metadata)[0]
+            typed = object_meta(metadata)
         return cls(
             _text(value.get("kind"), "kind"),
             _text(value.get("apiVersion"), "apiVersion"),
@@ -84,18 +84,16 @@ class CustomObject:
         return {k: v for k, v in self.content.items() if not (status and k == "status")}
 
 
-def object_meta(value: Any) -> tuple[Any, list[str]]:
-    """An ObjectMeta struct of parsed JSON, and the paths of fields that it has not. Raises ValueError."""
-    walk = Walk(load(NEWEST))
+def object_meta(value: Any) -> Any:
+    """An ObjectMeta struct of parsed JSON, without what it has not. Raises ValueError."""
     try:
-        pruned = walk.prune(value, _OBJECT_META)
+        pruned = Walk(load(NEWEST)).prune(value, OBJECT_META)
     except WrongType as wrong:
         raise ValueError(str(wrong)) from None
     try:
-        made = msgspec.convert(pruned, _struct(), dec_hook=decode_custom, builtin_types=())
+        return stored_meta(pruned)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
-    return made, walk.unknown
 
 
 def known_meta(value: Any) -> tuple[Any, list[str]]:
@@ -105,7 +103,7 @@ def known_meta(value: Any) -> tuple[Any, list[str]]:
     """
     walk = Walk(load(NEWEST))
     try:
-        return walk.prune(value, _OBJECT_META), walk.unknown
+        return walk.prune(value, OBJECT_META), walk.unknown
     except WrongType:
         return value, []
 

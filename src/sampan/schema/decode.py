@@ -16,6 +16,7 @@ import msgspec
 
 from sampan.schema import codec
 from sampan.schema.compile import Types, decode_custom
+from sampan.schema.custom import OBJECT_META
 from sampan.schema.definitions import NEWEST, GroupVersionKind, load
 from sampan.schema.walk import Walk, WrongType
 
@@ -23,7 +24,6 @@ T = TypeVar("T")
 
 MAX_PROBLEMS: Final = 100
 _DECODERS: Final = 1024
-_OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 class DecodeFailure(ValueError):
@@ -89,7 +89,7 @@ def _unknown_metadata(data: bytes) -> list[str]:
     except msgspec.ValidationError:
         walk = Walk(codec.types().definitions)
         with suppress(WrongType, AttributeError):
-            walk.prune(_parse(data).get("metadata") or {}, _OBJECT_META)
+            walk.prune(_parse(data).get("metadata") or {}, OBJECT_META)
         return [f'unknown field "metadata.{path}"' for path in walk.unknown]
 
 
@@ -148,7 +148,7 @@ def _strict_types(version: str = NEWEST) -> Types:
 
 @lru_cache(maxsize=1)
 def _metadata_decoder() -> msgspec.json.Decoder[Any]:
-    holder = msgspec.defstruct("Holder", [("metadata", _strict_types().of(_OBJECT_META) | None, None)])
+    holder = msgspec.defstruct("Holder", [("metadata", _strict_types().of(OBJECT_META) | None, None)])
     return msgspec.json.Decoder(holder, dec_hook=decode_custom)
 
 

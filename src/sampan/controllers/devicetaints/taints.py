@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from sampan.client.cache import Cache
-from sampan.kinds.groups.resource.taints import NO_EXECUTE, selects
-from sampan.machinery.tolerations import tolerates
+from sampan.kinds.groups.resource.taints import selects
+from sampan.machinery.tolerations import NO_EXECUTE, tolerates
 from sampan.schema import api
 
 # A device by its driver, its pool and its name.

@@ -15,7 +15,8 @@ from sampan.controllers.devicetaints.evicting import USES, pools_of, view_of
 from sampan.controllers.devicetaints.taints import POOL, claim_names, leaving, pool_of, results_of
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.controller import Caches, Controller, Key, cached, mapped
-from sampan.kinds.groups.resource.taints import NO_EXECUTE, selects
+from sampan.kinds.groups.resource.taints import selects
+from sampan.machinery.tolerations import NO_EXECUTE
 from sampan.schema import api, codec
 
 IN_PROGRESS: Final = "EvictionInProgress"

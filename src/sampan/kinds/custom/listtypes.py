@@ -81,7 +81,7 @@ def _resource(value: dict[str, Any], at: str) -> Iterator[FieldError]:
             yield field.invalid(path["kind"], kind, detail)
     if "metadata" in value:
         try:
-            typed = object_meta(value["metadata"])[0]
+            typed = object_meta(value["metadata"])
         except ValueError as problem:
             yield field.invalid(path["metadata"], value["metadata"], str(problem))
             return

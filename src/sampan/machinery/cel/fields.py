@@ -13,7 +13,7 @@ from typing import Final
 from sampan.machinery import schema_node
 from sampan.machinery.cel import ast
 from sampan.machinery.cel.program import Program
-from sampan.machinery.schema_node import UNKNOWN, SchemaNode
+from sampan.machinery.schema_node import UNKNOWN, Plain, SchemaNode
 
 _SCALARS: Final = {schema_node.STRING: "string", schema_node.NUMBER: "int", schema_node.BOOLEAN: "bool"}
 # Text in JSON, but another type to expressions.
@@ -134,32 +134,10 @@ def located(expression: str, at: int, words: str) -> str:
     return f"ERROR: <input>:{len(before)}:{column + 1}: {words}\n | {text}\n | {'.' * column}^"
 
 
-class _Scalar:
-    """The type of a literal, or of what a function gives."""
-
-    patch_strategies: tuple[str, ...] = ()
-    patch_merge_key = ""
-    list_type = schema_node.ATOMIC
-    list_map_keys: tuple[str, ...] = ()
-    key_defaults: Mapping[str, object] = {}
-    map_type = schema_node.ATOMIC
-
-    def __init__(self, kind: str) -> None:
-        self.kind = self.name = kind
-
-    def child(self, field: str) -> SchemaNode | None:
-        return None
-
-    def items(self) -> SchemaNode:
-        return UNKNOWN
-
-    def is_field(self, field: str) -> bool:
-        return False
-
-
-BOOL: Final[SchemaNode] = _Scalar(schema_node.BOOLEAN)
-TEXT: Final[SchemaNode] = _Scalar(schema_node.STRING)
-NUMBER: Final[SchemaNode] = _Scalar(schema_node.NUMBER)
+# The types of literals, and of what functions give.
+BOOL: Final[SchemaNode] = Plain(schema_node.BOOLEAN, schema_node.BOOLEAN)
+TEXT: Final[SchemaNode] = Plain(schema_node.STRING, schema_node.STRING)
+NUMBER: Final[SchemaNode] = Plain(schema_node.NUMBER, schema_node.NUMBER)
 
 
 def _of_constant(value: object) -> SchemaNode:

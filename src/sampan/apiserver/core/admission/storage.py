@@ -7,7 +7,7 @@ from typing import Any, Final
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes
 from sampan.apiserver.core.resource import Resource, Resources
-from sampan.kinds.groups.storage.classes import default_class
+from sampan.kinds.groups.storage.classes import default_class, youngest
 from sampan.schema import api
 
 _INGRESS_DEFAULT: Final = "ingressclass.kubernetes.io/is-default-class"
@@ -41,7 +41,7 @@ class DefaultStorageClass:
 
 
 class DefaultIngressClass:
-    """Gives an ingress that names no class the default one; refuses where there are several."""
+    """Gives an ingress that names no class the default one: the newest where there are several."""
 
     kinds = frozenset({"Ingress"})
     reads: tuple[type[Any], ...] = (api.IngressClass,)
@@ -55,19 +55,13 @@ class DefaultIngressClass:
         ingress: api.Ingress = attributes.obj
         if ingress.spec.ingressClassName is not None or _INGRESS_CLASS in ingress.metadata.annotations:
             return
-        marked = [
+        found = youngest(
             each
             for each in _perhaps_default(self._classes)
             if each.metadata.annotations.get(_INGRESS_DEFAULT) == "true"
-        ]
-        if len(marked) > 1:
-            newest = max(c.metadata.creationTimestamp for c in marked)
-            marked = sorted(
-                (c for c in marked if c.metadata.creationTimestamp == newest),
-                key=lambda c: str(c.metadata.name),
-            )
-        if marked:
-            ingress.spec.ingressClassName = marked[0].metadata.name
+        )
+        if found is not None:
+            ingress.spec.ingressClassName = found.metadata.name
 
     def validate(self, attributes: Attributes) -> None:
         return None

@@ -45,14 +45,17 @@ def checked(policy: Any, find: FindResource, find_kind: FindKind) -> Any:
 
 def _warnings(spec: Any, find: FindResource, find_kind: FindKind) -> Iterator[Any]:
     kinds = _matched(spec, find)
+    if not kinds:
+        return
     param = None
     if spec.paramKind is not None:
         param = find_kind(spec.paramKind.apiVersion or "", spec.paramKind.kind or "")
+    scopes = _scopes(spec, kinds, param)
     for position, validation in enumerate(spec.validations):
         path = SPEC["validations"][position]
         for name in ("expression", "messageExpression"):
             expression = getattr(validation, name)
-            found = _faults(expression, spec, kinds, param) if expression else []
+            found = _faults(expression, spec, scopes) if expression else []
             if found:
                 yield api.ExpressionWarning(fieldRef=str(path[name]), warning="\n".join(found))
 
@@ -73,23 +76,50 @@ def _matched(spec: Any, find: FindResource) -> list[Matched]:
     return sorted(found.values(), key=lambda one: one.words)[:TYPES_MOST]
 
 
-def _faults(expression: str, spec: Any, kinds: list[Matched], param: Matched | None) -> list[str]:
+class _Scope(msgspec.Struct, frozen=True):
+    """What an expression can name where the object is of one kind."""
+
+    kind: Matched
+    types: dict[str, SchemaNode]
+    # The policy's variables.
+    members: dict[str, SchemaNode]
+
+
+def _scopes(spec: Any, kinds: list[Matched], param: Matched | None) -> list[_Scope]:
+    """One for each kind; none where a variable does not compile: that was said of the policy."""
     from sampan.machinery import cel
     from sampan.machinery.cel import fields
 
-    known = {**expressions.policy_variables(spec), "variables": "dyn"}
+    known = _known(spec)
     try:
-        program = cel.compile(expression, known)
         variables = [(each.name, cel.compile(each.expression, known)) for each in spec.variables]
     except cel.CompileError:
-        return []  # said when the policy was written
-    found = []
+        return []
+    scopes = []
     for kind in kinds:
         types = {"object": kind.node, "oldObject": kind.node, "params": param.node if param else UNKNOWN}
         members: dict[str, SchemaNode] = {}
         for name, variable in variables:
             members[name] = fields.errors_of(variable, types, members)[1]
-        errors, _ = fields.errors_of(program, types, members)
+        scopes.append(_Scope(kind, types, members))
+    return scopes
+
+
+def _faults(expression: str, spec: Any, scopes: list[_Scope]) -> list[str]:
+    from sampan.machinery import cel
+    from sampan.machinery.cel import fields
+
+    try:
+        program = cel.compile(expression, _known(spec))
+    except cel.CompileError:
+        return []  # said when the policy was written
+    found = []
+    for scope in scopes:
+        errors, _ = fields.errors_of(program, scope.types, scope.members)
         if errors:
-            found.append(f"{kind.words}: " + "\n".join(errors))
+            found.append(f"{scope.kind.words}: " + "\n".join(errors))
     return found
+
+
+def _known(spec: Any) -> dict[str, str]:
+    return {**expressions.policy_variables(spec), "variables": "dyn"}

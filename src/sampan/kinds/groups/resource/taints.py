@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sampan.schema import api
-
-NO_EXECUTE: Final = "NoExecute"
 
 
 def selects(rule: api.DeviceTaintRule, driver: str, pool: str, device: str) -> bool:

@@ -28,11 +28,16 @@ def is_default(obj: Any) -> bool:
 
 def default_class(classes: Iterable[Any]) -> Any | None:
     """The default class: the youngest where there are several, then by name. None where there is none."""
-    found = [one for one in classes if is_default(one)]
+    return youngest(filter(is_default, classes))
+
+
+def youngest(objects: Iterable[Any]) -> Any | None:
+    """The object created last, of those of one second the first by name. None of none."""
+    found = list(objects)
     if not found:
         return None
-    youngest = max(one.metadata.creationTimestamp or _OLDEST for one in found)
-    same = [one for one in found if (one.metadata.creationTimestamp or _OLDEST) == youngest]
+    last = max(one.metadata.creationTimestamp or _OLDEST for one in found)
+    same = [one for one in found if (one.metadata.creationTimestamp or _OLDEST) == last]
     return min(same, key=lambda one: one.metadata.name or "")
 
 
