@@ -508,6 +508,7 @@ def without(profile: Profile, kind: type[Plugin]) -> Profile:
         profile,
         filters=tuple(p for p in profile.filters if not isinstance(p, kind)),
         scorers=tuple((p, w) for p, w in profile.scorers if not isinstance(p, kind)),
+        hooked=tuple(p for p in profile.hooked if not isinstance(p, kind)),
     )
 
 

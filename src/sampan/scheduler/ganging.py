@@ -191,15 +191,16 @@ class Ganging:
         cycle.undo()
         nodes = {each.pod.key: each.node for each in cycle.taken}
         reasons = {pod.key: decision for pod, decision in cycle.refused}
+        # First: it ends less important promises of the node, and members of the gang may be less important.
+        for victims in cycle.victims:
+            preemptor = next(each.pod for each in cycle.taken if each.node == victims.node)
+            self._hands.preempt(preemptor, victims)
         for own, each in members.items():
             node = nodes.get(own, "")
             if node:
                 self._world.nominate(each.pod, node)
             message = reasons[own].message if own in reasons else PREEMPTING
             self._park(each, cycle.refused_by, message, node or None)
-        for victims in cycle.victims:
-            preemptor = next(each.pod for each in cycle.taken if each.node == victims.node)
-            self._hands.preempt(preemptor, victims)
         self._tell_group(group, False, UNSCHEDULABLE, PREEMPTING)
 
     async def _all(

@@ -130,6 +130,11 @@ class Scheduler:
             self._watching.listen(kind, informer, frees=kind in more)
 
     @property
+    def kinds(self) -> tuple[type[Any], ...]:
+        """What it looks at beside pods and nodes: of that what the server has."""
+        return tuple(self._others)
+
+    @property
     def profiles(self) -> tuple[Profile, ...]:
         """What it decides by."""
         return tuple(engine.profile for engine in self.engines.values())

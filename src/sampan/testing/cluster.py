@@ -252,8 +252,9 @@ class Cluster:
                 from sampan.autoscaler.nodes import running as scaling
 
                 profiles = self.scheduler.profiles if options.scheduler else ()
+                looks_at = self.scheduler.kinds if options.scheduler else ()
                 groups = config.parse(options.autoscaler)
-                work = scaling.scale(self.async_client, informers, self.clock, groups, profiles)
+                work = scaling.scale(self.async_client, informers, self.clock, groups, profiles, looks_at)
                 running.append(tasks.create_task(work))
             if options.descheduler is not None:
                 from sampan.descheduler import policy

@@ -132,6 +132,9 @@ class World:
     async def list(self, kind: type[Any]) -> Any:
         return Listed(list(self.of(kind).truth.values()), "", "")
 
+    async def delete(self, kind: type[Any], name: str, namespace: str, **_: Any) -> None:
+        """A victim that takes its time to go."""
+
     async def create(self, obj: Any) -> Any:
         self.events.append(obj)
         return obj

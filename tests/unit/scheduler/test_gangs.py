@@ -346,6 +346,27 @@ def test_a_restart_in_mid_gang_binds_the_rest() -> None:
     asyncio.run(main())
 
 
+def test_members_that_are_less_important_keep_their_places() -> None:
+    async def main() -> None:
+        told = World(0, pod_groups=True)
+        running = await start(told, "n1")
+        told.add_pod(1, 3, 0)
+        told.deliver_everything()
+        await turns()
+        told.answer("bound")
+        told.deliver_everything()
+        told.put_group("g", 2)
+        told.add_member(2, 1, "g", priority=10)
+        told.add_member(3, 1, "g", priority=5)
+        told.deliver_everything()
+        await turns()
+        promised = told.scheduler.world.nominated["n1"].values()
+        assert sorted(each.key[1] for each in promised) == ["p2", "p3"]
+        await end(running)
+
+    asyncio.run(main())
+
+
 def test_pods_of_one_group_that_want_different_schedulers_are_told() -> None:
     async def main() -> None:
         told = World(0, pod_groups=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from sampan.autoscaler.nodes.config import Config
 from sampan.autoscaler.nodes.providers import Command, Provider, Simulated, SparePool
@@ -26,10 +26,11 @@ async def scale(
     clock: Clock,
     config: Config,
     profiles: Sequence[Profile] = (),
+    kinds: Sequence[type[Any]] = (),
 ) -> None:
     """Scale the groups of the configuration until cancelled; runs a fleet where a group is simulated.
 
-    `profiles` are the scheduler's, which say where pods could go.
+    `profiles` are the scheduler's, which say where pods could go, and `kinds` what it looks at for that.
     """
     ids = RandomIds()
     providers: dict[str, Provider] = {"spare": SparePool(client), "command": Command(client)}
@@ -39,5 +40,5 @@ async def scale(
             providers["simulated"] = Simulated(client, fleet, ids)
             tasks.create_task(fleet.run())
             await fleet.registered()
-        scaler = NodeScaler(client, informers, clock, config, providers, profiles=profiles)
+        scaler = NodeScaler(client, informers, clock, config, providers, profiles=profiles, kinds=kinds)
         tasks.create_task(scaler.run())

@@ -50,8 +50,12 @@ class NodeScaler:
         providers: Mapping[str, Provider],
         choose: Callable[[int], int] = random.randrange,
         profiles: Sequence[Profile] = (),
+        kinds: Sequence[type[Any]] = (),
     ) -> None:
-        """`profiles` are the scheduler's; without any, it is taken to decide as it does unconfigured."""
+        """`profiles` are the scheduler's, and `kinds` what those look at.
+
+        Without any, it is taken to decide as it does unconfigured.
+        """
         self._client = client
         self._clock = clock
         self._config = config
@@ -61,9 +65,8 @@ class NodeScaler:
         self._nodes = informers.of(api.Node)
         self._pods = informers.of(api.Pod)
         self._budgets = informers.of(api.PodDisruptionBudget)
-        more = [kind for profile in profiles for plugin in profile.plugins for kind in plugin.kinds]
-        kinds: tuple[type[Any], ...] = (*KINDS, api.DaemonSet, *more)
-        self._others = {kind: informers.of(kind) for kind in dict.fromkeys(kinds)}
+        seen: tuple[type[Any], ...] = (*KINDS, api.DaemonSet, *kinds)
+        self._others = {kind: informers.of(kind) for kind in dict.fromkeys(seen)}
         self.events = Recorder(client, clock, "cluster-autoscaler")
         self._executor = Executor(client, clock, recorder=self.events)
         self._profiles = tuple(profiles)

@@ -86,7 +86,8 @@ async def run(layout: Layout, settings: Settings) -> None:
 
                 path = Path(settings.autoscaler_config)
                 groups = userfiles.load(path, "autoscaler configuration", config.parse)
-                tasks.create_task(running.scale(leader, informers, clock, groups, scheduler.profiles))
+                profiles, kinds = scheduler.profiles, scheduler.kinds
+                tasks.create_task(running.scale(leader, informers, clock, groups, profiles, kinds))
             if settings.descheduler_config:
                 from sampan.descheduler import policy
                 from sampan.descheduler.running import Descheduler
