@@ -10,9 +10,9 @@ from typing import Final
 
 from sampan.client.cache import controller_of
 from sampan.descheduler.policy import SYSTEM_PRIORITY, Evictor
+from sampan.kinds.core.pod_validation import MIRROR
 from sampan.scheduler.snapshot import is_finished
 from sampan.schema import api
-from sampan.simulation.draining import MIRROR
 
 # Lets a pod be evicted that would not be otherwise; no static one, nor a DaemonSet's, nor one of nobody.
 EVICT: Final = "descheduler.alpha.kubernetes.io/evict"

@@ -13,11 +13,11 @@ from sampan.machinery.selectors import Selector
 from sampan.scheduler.changes import RowIndex
 from sampan.scheduler.cycle import Engine, Profile
 from sampan.scheduler.podinfo import PodInfo
-from sampan.scheduler.registry import default_profile
 from sampan.scheduler.snapshot import Snapshot, is_finished, world_of
 from sampan.schema import api
 from sampan.simulation.budgets import Budgets
 from sampan.simulation.draining import unbound
+from sampan.simulation.placing import engines_of, first_by_name
 
 
 class Eviction(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Trial:
         self.world = world_of(self.snapshot)
         self.now = now
         self.evictions: list[Eviction] = []
-        self._engines = {p.name: Engine(p, self.world) for p in profiles or (default_profile(),)}
+        self._engines = engines_of(profiles, self.world)
         self._budgets = Budgets(snapshot.others.get(api.PodDisruptionBudget, ()))
         self._caps: Caps = policy.caps
         self._wanted: Selector | None = policy.nodes
@@ -121,9 +121,7 @@ class Trial:
         return decision.node
 
     def _first(self, rows: RowIndex) -> int:
-        nodes = self.world.table.nodes
-        best: list[int] = rows.tolist()
-        return min(best, key=lambda row: (nodes[row] or api.Node()).metadata.name or "")
+        return first_by_name(self.world, rows)
 
 
 def _last_to_stay(pod: PodInfo) -> tuple[int, float, str]:

@@ -21,7 +21,7 @@ BUILT_IN: Final = frozenset(
     {"SchedulingGates", "PrioritySort", "DeadlineSort", "DefaultPreemption", "DefaultBinder"}
 )
 # Of upstream, and known, but without effect here.
-INERT: Final = frozenset({"DynamicResources", "NodeDeclaredFeatures", "DeferredPodScheduling"})
+INERT: Final = frozenset({"NodeDeclaredFeatures", "DeferredPodScheduling"})
 # Points between decision and binding. Who is enabled there takes part in all of them.
 _AFTER: Final = ("reserve", "permit", "preBind", "postBind")
 _POINTS: Final = (

@@ -518,8 +518,3 @@ def pod_rows_few(rows: RowIndex) -> bool:
 
 
 FEW_ROWS: Final = 2
-
-
-def by_name(filters: Iterable[Plugin]) -> dict[str, Plugin]:
-    """The plugins by their names."""
-    return {plugin.name: plugin for plugin in filters}

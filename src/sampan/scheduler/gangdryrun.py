@@ -31,7 +31,7 @@ def try_group(
     on = [world.placed[own].node for own in world.gangs.members(key) if own in world.placed]
     least, label = gangs.least_of(group), gangs.topology_of(group)
     if label:
-        cycle, why = groupcycle.run_in_domain(engine, waiting, least, on, len(on), label, choose)
+        cycle, why = groupcycle.run_in_domain(engine, waiting, least, on, label, choose)
     else:
         cycle, why = groupcycle.run(engine, waiting, least, len(on), choose, make_room=make_room), ""
     return cycle, "" if cycle.succeeded else why or cycle.message

@@ -133,7 +133,7 @@ class Ganging:
         choose, unreserve = self._hands.choose, self._hands.unreserve
         label = gangs.topology_of(group)
         if label:
-            return groupcycle.run_in_domain(engine, pods, least, on, len(on), label, choose, unreserve)
+            return groupcycle.run_in_domain(engine, pods, least, on, label, choose, unreserve)
         if any(map(self._hands.is_asked_about, pods)):
             return await self._run_asking(engine, pods, least, len(on)), ""
         preemption = self._hands.preemptions.get(engine.profile.name)

@@ -4,7 +4,7 @@ them keep their places, or none does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -127,33 +127,32 @@ class GroupCycle:
 
     def leave_out_gone(self) -> None:
         """Forget pods that were taken out of the world since they were given a place."""
-        placed = self._world.placed
         for each in self.taken:
-            held = placed.get(each.pod.key)
-            if held is None or held.pod is not each.pod:
-                if self._unreserve is not None:
-                    self._unreserve(each.pod, each.node)
-                self._world.promises.end(each.volumes)
-                for work in each.devices:
-                    self._world.devices.withdraw(work)
-        self.taken = [
-            each for each in self.taken if (held := placed.get(each.pod.key)) and held.pod is each.pod
-        ]
+            if not self._is_there(each):
+                self._release(each)
+        self.taken = [each for each in self.taken if self._is_there(each)]
 
     def undo(self) -> None:
         """Everything is as it was before."""
         for each in reversed(self.taken):
-            placed = self._world.placed.get(each.pod.key)
-            if placed is not None and placed.pod is each.pod:
+            if self._is_there(each):
                 self._world.unplace(each.pod.key)
-            if self._unreserve is not None:
-                self._unreserve(each.pod, each.node)
-            self._world.promises.end(each.volumes)
-            for work in each.devices:
-                self._world.devices.withdraw(work)
+            self._release(each)
         for placed in reversed(self._away):
             self._world.place(placed.pod, placed.node, assumed=placed.assumed)
         self._away.clear()
+
+    def _is_there(self, each: Taken) -> bool:
+        placed = self._world.placed.get(each.pod.key)
+        return placed is not None and placed.pod is each.pod
+
+    def _release(self, each: Taken) -> None:
+        """Give back what was taken together with the place."""
+        if self._unreserve is not None:
+            self._unreserve(each.pod, each.node)
+        self._world.promises.end(each.volumes)
+        for work in each.devices:
+            self._world.devices.withdraw(work)
 
 
 def run(
@@ -189,8 +188,7 @@ def run_in_domain(
     engine: Engine,
     pods: Sequence[PodInfo],
     least: int,
-    placed_on: Iterable[str],
-    scheduled: int,
+    placed_on: Sequence[str],
     label: str,
     choose: Choose,
     unreserve: Unreserve | None = None,
@@ -200,7 +198,7 @@ def run_in_domain(
     The value under which most pods have a place is chosen, the first by name among equals; where the group
     has pods already, theirs. Gives also why no value will do (kube-scheduler's words).
     """
-    table = engine.world.table
+    table, scheduled = engine.world.table, len(placed_on)
     domains = table.domains(label)
     here = {int(domains.ids[table.rows[name]]) for name in placed_on if name in table.rows}
     numbers = [n for _, n in sorted(domains.numbers.items()) if not here or n in here]

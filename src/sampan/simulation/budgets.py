@@ -13,8 +13,9 @@ class Budgets:
     """How many more evictions each PodDisruptionBudget allows, as pods go and others take their place."""
 
     def __init__(self, budgets: Iterable[api.PodDisruptionBudget]) -> None:
-        self._all = list(budgets)
-        self._allowed = {id(b): max(b.status.disruptionsAllowed or 0, 0) for b in self._all}
+        # With their selectors, read once.
+        self._all = [(budget, selector_of(budget.spec.selector)) for budget in budgets]
+        self._allowed = {id(b): max(b.status.disruptionsAllowed or 0, 0) for b, _ in self._all}
 
     def spend(self, pod: api.Pod) -> str:
         """Why the eviction is refused; counts it where it is not."""
@@ -50,9 +51,9 @@ class Budgets:
     def _selecting(self, pod: api.Pod) -> list[api.PodDisruptionBudget]:
         namespace, labels = pod.metadata.namespace, pod.metadata.labels
         return [
-            b
-            for b in self._all
-            if b.metadata.namespace == namespace and selector_of(b.spec.selector).matches(labels)
+            budget
+            for budget, selector in self._all
+            if budget.metadata.namespace == namespace and selector.matches(labels)
         ]
 
     def _counted(self, pod: api.Pod) -> list[api.PodDisruptionBudget]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from sampan.client.cache import controller_of
+from sampan.kinds.core.pod_validation import MIRROR
 from sampan.scheduler.cycle import Profile
 from sampan.scheduler.snapshot import Snapshot, is_finished
 from sampan.schema import api
 from sampan.simulation.budgets import Budgets
 from sampan.simulation.placing import Placement, Placer
 from sampan.simulation.workloads import SimulationError
-
-MIRROR: Final = "kubernetes.io/config.mirror"
 
 
 class Drain(msgspec.Struct, frozen=True):

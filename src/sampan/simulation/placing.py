@@ -20,6 +20,7 @@ from sampan.scheduler.preemption import Preemption
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.reserving import split
 from sampan.scheduler.snapshot import Snapshot, world_of
+from sampan.scheduler.world import World
 from sampan.schema import api
 from sampan.simulation.admitting import admit, checked, with_class
 from sampan.simulation.workloads import expand, has_pods, owned_pods
@@ -62,12 +63,23 @@ def simulate(
     return (*stay, *Placer(snapshot, profiles).place(pods))
 
 
+def engines_of(profiles: Sequence[Profile], world: World) -> dict[str, Engine]:
+    """Who decides, by profile (none given: the usual one)."""
+    return {profile.name: Engine(profile, world) for profile in profiles or (default_profile(),)}
+
+
+def first_by_name(world: World, rows: RowIndex) -> int:
+    """Of nodes that are as good as each other the first by name, so that answers can be repeated."""
+    best: list[int] = rows.tolist()
+    return min(best, key=lambda row: (world.table.nodes[row] or api.Node()).metadata.name or "")
+
+
 class Placer:
     """A world of its own that pods are placed in."""
 
     def __init__(self, snapshot: Snapshot, profiles: Sequence[Profile] = ()) -> None:
         self.world = world_of(snapshot)
-        self._engines = {p.name: Engine(p, self.world) for p in profiles or (default_profile(),)}
+        self._engines = engines_of(profiles, self.world)
         self._preemptions = {n: Preemption(e) for n, e in self._engines.items() if e.profile.preempts}
         self._known_ways: dict[Any, tuple[Way, ...]] = {}
 
@@ -158,9 +170,7 @@ class Placer:
         return self._known_ways[key]
 
     def _first(self, rows: RowIndex) -> int:
-        nodes = self.world.table.nodes
-        best: list[int] = rows.tolist()
-        return min(best, key=lambda row: (nodes[row] or api.Node()).metadata.name or "")
+        return first_by_name(self.world, rows)
 
 
 def _with(snapshot: Snapshot, objects: Iterable[Any]) -> Snapshot:

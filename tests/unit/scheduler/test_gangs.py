@@ -138,14 +138,14 @@ def test_a_topology_constraint_keeps_the_group_in_one_domain() -> None:
     table = world([*nodes, sized("c", 9)], [], group(least=3))
     engine = Engine(default_profile(), table)
     pods = [table.infos.of(member(name)) for name in "wxyz"]
-    cycle, why = groupcycle.run_in_domain(engine, pods, 3, [], 0, "rack", lambda rows: rows[0])
+    cycle, why = groupcycle.run_in_domain(engine, pods, 3, [], "rack", lambda rows: rows[0])
     assert why == "" and {each.node for each in cycle.taken} == {"b1", "b2"} and len(cycle.taken) == 4
     cycle.undo()
-    cycle, why = groupcycle.run_in_domain(engine, pods, 4, ["a1"], 1, "rack", lambda rows: rows[0])
+    cycle, why = groupcycle.run_in_domain(engine, pods, 4, ["a1"], "rack", lambda rows: rows[0])
     assert not cycle.succeeded
     assert why.startswith("0/1 placements are available, first placement status: minCount (4) cannot")
     cycle.undo()
-    cycle, why = groupcycle.run_in_domain(engine, pods, 1, [], 0, "row", lambda rows: rows[0])
+    cycle, why = groupcycle.run_in_domain(engine, pods, 1, [], "row", lambda rows: rows[0])
     assert why.startswith("0/0 placements are available")
 
 

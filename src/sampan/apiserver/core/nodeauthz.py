@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.users import User
+from sampan.kinds.core.pod_validation import MIRROR
 from sampan.store.items import names_of
 
 GROUP: Final = "system:nodes"
 PREFIX: Final = "system:node:"
 PODS_PREFIX: Final = "/registry/core/pods/"
-_MIRROR: Final = "kubernetes.io/config.mirror"
 _LEASES: Final = "kube-node-lease"
 _READ: Final = ("get", "list", "watch")
 _OWN: Final = ("get", "update", "patch", "delete")
@@ -119,7 +119,7 @@ class NodeGraph:
         self._node_by_pod[key] = node
         self._pods.setdefault(node, set()).add(key)
         # What a node says of its own pods must not open anything to it.
-        self._refs[key] = frozenset() if _MIRROR in pod.metadata.annotations else frozenset(refs_of(pod))
+        self._refs[key] = frozenset() if MIRROR in pod.metadata.annotations else frozenset(refs_of(pod))
 
 
 def refs_of(pod: Any) -> Iterator[Ref]:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from sampan.autoscaler.nodes.config import Config
+from sampan.controllers.taints import is_ready
 from sampan.schema import api
 
 # Since when a node is on its way that is so no more: it was Ready once, or was given up.
@@ -68,11 +69,6 @@ def look_out(
                 stuck.append((group, name))
                 kept[name] = SETTLED
     return Coming(kept, upcoming, tuple(late), tuple(stuck), tuple(dict.fromkeys(arrived)))
-
-
-def is_ready(node: api.Node) -> bool:
-    """Whether the node says that it is Ready."""
-    return any(c.type == "Ready" and c.status == "True" for c in node.status.conditions)
 
 
 def _age_s(node: api.Node | None, now: datetime) -> float:

@@ -9,9 +9,10 @@ from typing import Final
 
 import msgspec
 
-from sampan.autoscaler.nodes.coming import is_ready
 from sampan.autoscaler.nodes.config import Config
 from sampan.autoscaler.nodes.room import Room
+from sampan.controllers.taints import is_ready
+from sampan.kinds.core.pod_validation import MIRROR
 from sampan.machinery import selectors
 from sampan.scheduler.cycle import Profile
 from sampan.scheduler.snapshot import Snapshot
@@ -21,7 +22,6 @@ TO_BE_DELETED: Final = "ToBeDeletedByClusterAutoscaler"
 CANDIDATE: Final = "DeletionCandidateOfClusterAutoscaler"
 SAFE: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 DISABLED: Final = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
-_MIRROR: Final = "kubernetes.io/config.mirror"
 
 
 class Shrink(msgspec.Struct, frozen=True):
@@ -164,7 +164,7 @@ def holds(pod: api.Pod, config: Config, budgets: Sequence[Budget]) -> str:
 
 def stays_behind(pod: api.Pod) -> bool:
     """Whether the pod goes with its node: a DaemonSet's, or a static one."""
-    if _MIRROR in pod.metadata.annotations:
+    if MIRROR in pod.metadata.annotations:
         return True
     return any(o.controller and o.kind == "DaemonSet" for o in pod.metadata.ownerReferences)
 

@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from sampan.autoscaler.nodes.coming import is_ready
 from sampan.autoscaler.nodes.config import GROUP_LABEL, SPARE_LABEL, Group
 from sampan.base.ids import Ids
 from sampan.client.client import Client
 from sampan.client.errors import ApiError, is_not_found
+from sampan.controllers.taints import is_ready
 from sampan.node.simulated_fleet import SimulatedNodes
 from sampan.schema import api
 

@@ -11,9 +11,9 @@ from sampan.client.cache import controller_of
 from sampan.controllers.daemonset.placement import Placement
 from sampan.scheduler.cycle import Decision, Engine, Profile
 from sampan.scheduler.podinfo import PodInfo
-from sampan.scheduler.registry import default_profile
 from sampan.scheduler.snapshot import Snapshot, world_of
 from sampan.schema import api
+from sampan.simulation.placing import engines_of
 
 
 class Room:
@@ -25,24 +25,23 @@ class Room:
     def __init__(self, snapshot: Snapshot, profiles: Sequence[Profile] = ()) -> None:
         self.world = world_of(snapshot)
         self._daemons = [(d, Placement(d)) for d in snapshot.others.get(api.DaemonSet, ())]
-        self._engines = {p.name: Engine(p, self.world) for p in profiles or (default_profile(),)}
+        self._engines = engines_of(profiles, self.world)
 
     def engine(self, pod: api.Pod) -> Engine:
         """The engine of the pod's profile; where it names another scheduler, of the first."""
         return self._engines.get(pod.spec.schedulerName or "") or next(iter(self._engines.values()))
 
-    def rows(self, info: PodInfo) -> Sequence[int]:
-        """The rows where the pod could go; empty for none."""
+    def first(self, info: PodInfo) -> str:
+        """The first node where the pod could go; "" for none."""
         found = self.engine(info.pod).feasible(info)
-        return () if isinstance(found, Decision) else found.tolist()
+        if isinstance(found, Decision):
+            return ""
+        node = self.world.table.nodes[int(found[0])]
+        return (node.metadata.name if node is not None else "") or ""
 
     def refusal(self, info: PodInfo, node: str) -> str:
         """Why the pod cannot go to the node; "" where it can."""
         return self.engine(info.pod).refusal(info, self.world.table.rows[node])
-
-    def name(self, row: int) -> str:
-        node = self.world.table.nodes[row]
-        return (node.metadata.name if node is not None else "") or ""
 
     def add(self, node: api.Node, undo: ExitStack) -> None:
         """Add a node, or say what one will become, with the pods that DaemonSets will have there."""
@@ -75,10 +74,10 @@ class Room:
             moving.append(msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, nodeName=None)))
         for pod in moving:
             info = world.infos.of(pod)
-            rows = self.rows(info)
-            if not rows:
+            target = self.first(info)
+            if not target:
                 return pod
-            self.place(info, self.name(rows[0]), undo)
+            self.place(info, target, undo)
         return None
 
     def utilization(self, node: str, pods: Iterable[api.Pod]) -> float:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from sampan.autoscaler.nodes.coming import is_ready, look_out
+from sampan.autoscaler.nodes.coming import look_out
 from sampan.autoscaler.nodes.config import Config, Group
 from sampan.autoscaler.nodes.down import CANDIDATE, TO_BE_DELETED, plan_down, since, stays_behind, taint_of
 from sampan.autoscaler.nodes.providers import Provider, ProviderError, delete_node
@@ -26,6 +26,7 @@ from sampan.client.errors import ApiError
 from sampan.client.events import Recorder
 from sampan.client.executor import Executor
 from sampan.client.informer import SharedInformers
+from sampan.controllers.taints import is_ready
 from sampan.scheduler.cycle import Profile
 from sampan.scheduler.snapshot import Snapshot, is_finished
 from sampan.scheduler.watching import KINDS

@@ -94,12 +94,10 @@ def estimate(
         for pod in pods:
             uid = pod.metadata.uid or ""
             info = room.world.infos.of(pod)
-            rows = room.rows(info)
-            if rows:
-                target = room.name(rows[0])
-            elif len(added) >= most:
+            target = room.first(info)
+            if not target and len(added) >= most:
                 continue
-            else:
+            if not target:
                 target = f"template-node-for-{group.name}-{len(added)}"
                 trial = ExitStack()
                 room.add(group.node(target), trial)

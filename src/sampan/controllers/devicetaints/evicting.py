@@ -19,12 +19,12 @@ from sampan.controllers.devicetaints.taints import (
     leaving,
     pool_key,
     pool_of,
-    results_of,
     taints_of,
 )
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
 from sampan.controllers.runtime.disruption import disrupt
+from sampan.kinds.groups.resource.claims import results_of
 from sampan.schema import api
 
 _MESSAGE: Final = "Device Taint manager: deleting due to NoExecute taint"

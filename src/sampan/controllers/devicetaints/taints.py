@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from sampan.client.cache import Cache
+from sampan.kinds.groups.resource.claims import results_of
 from sampan.kinds.groups.resource.taints import selects
 from sampan.machinery.tolerations import NO_EXECUTE, tolerates
 from sampan.schema import api
@@ -53,12 +54,6 @@ def claims_of(pod: api.Pod, claims: Cache[api.ResourceClaim]) -> list[api.Resour
         and claim.status.allocation is not None
         and any(user.uid == pod.metadata.uid for user in claim.status.reservedFor)
     ]
-
-
-def results_of(claim: api.ResourceClaim) -> Sequence[api.DeviceRequestAllocationResult]:
-    """The devices that a claim has."""
-    allocation = claim.status.allocation
-    return allocation.devices.results if allocation is not None and allocation.devices is not None else ()
 
 
 def pool_key(driver: str, pool: str) -> str:

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from sampan.kinds.groups.resource.claims import results_of
 from sampan.schema import api
-
-
-def results_of(claim: api.ResourceClaim) -> Sequence[api.DeviceRequestAllocationResult]:
-    """The devices that the claim has."""
-    allocation = claim.status.allocation
-    return allocation.devices.results if allocation is not None and allocation.devices is not None else ()
 
 
 def waits(allocation: api.AllocationResult | None) -> bool:

@@ -13,7 +13,6 @@ from sampan.schema import api
 
 # The most steps that one selector may take on one device, as upstream's CELSelectorExpressionMaxCost.
 MOST_COST: Final = 1_000_000
-# Taints of these effects keep new allocations away.
 
 
 class SelectorError(Exception):

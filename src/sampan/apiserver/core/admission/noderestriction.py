@@ -10,9 +10,9 @@ from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes
 from sampan.apiserver.core.nodeauthz import node_of
 from sampan.apiserver.core.resource import Resources
+from sampan.kinds.core.pod_validation import MIRROR
 from sampan.schema import api
 
-_MIRROR: Final = "kubernetes.io/config.mirror"
 # Labels of the kubernetes.io namespaces that a node may put on itself.
 _LABELS: Final = frozenset(
     {
@@ -81,8 +81,8 @@ class NodeRestriction:
 
     def _new_pod(self, node: str, pod: Any) -> str:
         name = f'pod "{pod.metadata.name}"'
-        if _MIRROR not in pod.metadata.annotations:
-            return f'{name} does not have "{_MIRROR}" annotation, node "{node}" can only create mirror pods'
+        if MIRROR not in pod.metadata.annotations:
+            return f'{name} does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
         if pod.spec.nodeName != node:
             return f'node "{node}" can only create pods with spec.nodeName set to itself'
         item = self._nodes.cache.get("", node)

@@ -24,6 +24,12 @@ _RESERVED_FOR_MAX: Final = 256
 _MODES: Final = ("All", "ExactCount")
 
 
+def results_of(claim: api.ResourceClaim) -> Sequence[api.DeviceRequestAllocationResult]:
+    """The devices that a claim has."""
+    allocation = claim.status.allocation
+    return allocation.devices.results if allocation is not None and allocation.devices is not None else ()
+
+
 def default_claim(obj: Any) -> None:
     """A request is for one device where nothing is said."""
     _default_spec(obj.spec)
