@@ -266,6 +266,21 @@ def test_a_driver_of_another_version_is_told(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_an_update_of_a_driver_leaves_the_new_one(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.until(lambda: bench.driver.registrar.told == [(True, "")])
+        assert bench.agent._drivers is not None
+        claims = bench.agent._drivers.claims
+        (old,) = (each.endpoint for each in claims.drivers.values())
+        await claims.register(DRIVER, f"{old}.new", ("v1.DRAPlugin",))
+        await claims.deregister(DRIVER, old)
+        assert claims.drivers[DRIVER].endpoint == f"{old}.new"
+        await claims.deregister(DRIVER, f"{old}.new")
+        assert not claims.drivers
+
+    run(tmp_path, scenario)
+
+
 def test_slices_go_with_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = "/apis/resource.k8s.io/v1/resourceslices/"
 

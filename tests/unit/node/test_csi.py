@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -185,6 +186,44 @@ def test_a_volume_of_two_pods_is_staged_once(tmp_path: Path) -> None:
         bench.api.mark_deleted("api", grace_s=1)
         await bench.until(lambda: pod_path("api") not in bench.api.objects)
         assert disk.calls[-1] == ("unstage", "pv-handle")
+
+    with_csi(tmp_path, scenario)
+
+
+def test_a_pod_that_is_released_twice_at_once_is_unpublished_once(tmp_path: Path) -> None:
+    async def scenario(bench: Bench, disk: CsiDriver) -> None:
+        csi_driver(bench, attachRequired=False)
+        volume(bench)
+        pod(bench, "web")
+        await bench.until(lambda: bench.phase("web") == "Running")
+        assert bench.agent._drivers is not None
+        drivers, uid = bench.agent._drivers.csi, bench.api.objects[pod_path("web")]["metadata"]["uid"]
+        await asyncio.gather(drivers.release(uid), drivers.release(uid))
+        assert disk.calls[2:] == [("unpublish", "pv-handle"), ("unstage", "pv-handle")]
+
+    with_csi(tmp_path, scenario)
+
+
+def test_a_volume_whose_group_could_not_be_given_is_mounted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    give = csi.CsiDrivers._give_to_group
+
+    async def fails_once(drivers: csi.CsiDrivers, *args: Any) -> None:
+        given.append("tried")
+        if len(given) == 1:
+            raise csi.VolumeError("the disk is busy")
+        await give(drivers, *args)
+
+    monkeypatch.setattr(csi.CsiDrivers, "_give_to_group", fails_once)
+
+    async def scenario(bench: Bench, disk: CsiDriver) -> None:
+        csi_driver(bench, attachRequired=False)
+        volume(bench)
+        pod(bench, "web")
+        await bench.until(lambda: bench.phase("web") == "Running")
+        assert given == ["tried", "tried"]
 
     with_csi(tmp_path, scenario)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sampan.base.clock import SimulatedClock
 from sampan.node.drivers.deviceplan import Choice, Held, TooFew, Wanted, choice, chosen, wanted
+from sampan.node.drivers.deviceplugins import STOPPED_S, DevicePlugins
 from tests.fakes.drivers import DevicePlugin
 from tests.unit.node.fakes import container, make_pod, pod_path
 from tests.unit.node.test_claims import Bench, _quick, run
@@ -91,6 +94,26 @@ def test_a_plugin_says_what_it_prefers_and_is_told_of_starts(tmp_path: Path) -> 
         await plugin.stop()
 
     run(tmp_path, scenario)
+
+
+def test_nobody_waits_for_a_plugin_that_goes_and_an_update_leaves_the_new_one(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = SimulatedClock()
+        plugins = DevicePlugins(clock, str(tmp_path), lambda: None)
+        old, new = str(tmp_path / "old.sock"), str(tmp_path / "new.sock")
+        plugins._add(RESOURCE, old, False, False)
+        plugins._add(RESOURCE, new, False, False)
+        await plugins.deregister(RESOURCE, old)
+        await asyncio.sleep(0)
+        assert RESOURCE in plugins._plugins
+        # The clock stands still: its devices count for minutes, and the call returns at once.
+        await asyncio.wait_for(plugins.deregister(RESOURCE, new), 5)
+        while plugins._tasks:
+            await asyncio.sleep(0.01)
+            await clock.advance(STOPPED_S)
+        assert RESOURCE not in plugins._plugins
+
+    asyncio.run(scenario())
 
 
 def test_a_data_directory_may_be_longer_than_a_socket_s_path(tmp_path: Path) -> None:

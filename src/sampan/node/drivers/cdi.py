@@ -39,7 +39,7 @@ class _ContainerEdits(msgspec.Struct, rename="camel", frozen=True):
     mounts: tuple[_Mount, ...] = ()
     hooks: tuple[Any, ...] = ()
     net_devices: tuple[Any, ...] = ()
-    additional_gids: tuple[int, ...] = msgspec.field(default=(), name="additionalGids")
+    additional_gids: tuple[int, ...] = ()
 
 
 class _Device(msgspec.Struct, rename="camel", frozen=True):
@@ -51,7 +51,6 @@ class Spec(msgspec.Struct, rename="camel", frozen=True):
     """One CDI file: devices of one kind (`vendor.com/class`)."""
 
     kind: str
-    cdi_version: str = ""
     devices: tuple[_Device, ...] = ()
     container_edits: _ContainerEdits = _ContainerEdits()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from sampan.kinds.groups.resource.claims import results_of
 from sampan.schema import api
 
 
@@ -55,9 +56,7 @@ def missing_claim(pod: api.Pod) -> str:
 
 def drivers_of(claim: api.ResourceClaim) -> tuple[str, ...]:
     """The drivers whose devices the claim has."""
-    allocation = claim.status.allocation
-    results = allocation.devices.results if allocation is not None and allocation.devices is not None else []
-    return tuple(dict.fromkeys(result.driver for result in results))
+    return tuple(dict.fromkeys(result.driver for result in results_of(claim)))
 
 
 def used_by(pod: api.Pod, container: api.Container) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
@@ -48,6 +48,12 @@ SWEEP_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
+class _Driver(NamedTuple):
+    client: DriverClient
+    service: str
+    endpoint: str
+
+
 class Claims:
     """Implements PodResources for ResourceClaims, and the registry's Handler for their drivers."""
 
@@ -59,7 +65,7 @@ class Claims:
         *,
         cdi: Callable[[], Sequence[File]] = cdifiles.read,
     ) -> None:
-        self.drivers: dict[str, tuple[DriverClient, str]] = {}
+        self.drivers: dict[str, _Driver] = {}
         self._client = client
         self._clock = clock
         self._root_dir = root_dir
@@ -80,15 +86,18 @@ class Claims:
                 f"wants one of {', '.join(VERSIONS)}"
             )
         before = self.drivers.get(name)
-        self.drivers[name] = DriverClient(real_path(endpoint, self._root_dir)), service
+        client = DriverClient(real_path(endpoint, self._root_dir))
+        self.drivers[name] = _Driver(client, service, endpoint)
         self._came.set()
         if before is not None:
-            await before[0].close()
+            await before.client.close()
 
     async def deregister(self, name: str, endpoint: str) -> None:
-        found = self.drivers.pop(name, None)
-        if found is not None:
-            await found[0].close()
+        found = self.drivers.get(name)
+        # An update registers the new driver before the old one's socket goes.
+        if found is not None and found.endpoint == endpoint:
+            del self.drivers[name]
+            await found.client.close()
 
     # --- pods -----------------------------------------------------------------------------------------
 
@@ -121,13 +130,13 @@ class Claims:
     async def run(self, pods: Callable[[], Iterable[api.Pod]]) -> None:
         """Release what pods had that are gone without a trace; until cancelled."""
         while True:
+            self._came.clear()
             known = {pod.metadata.uid for pod in pods()}
             for uid in {pod for each in self._prepared.values() for pod in each.pods} - known:
                 try:
                     await self._release(uid or "")
                 except (RuntimeFailure, OSError) as problem:
                     _log.warning("%s", problem)
-            self._came.clear()
             await first_done(self._came.wait(), self._clock.sleep(SWEEP_S))
 
     # --- within ---------------------------------------------------------------------------------------
@@ -189,10 +198,9 @@ class Claims:
         found = self.drivers.get(driver)
         if found is None:
             raise _failure(f"DRA driver {driver} is not registered", method)
-        client, service = found
         asked = {"namespace": claim.namespace, "uid": claim.uid, "name": claim.name}
         try:
-            answer = await client.call(service, method, timeout_s=CALL_TIMEOUT_S, claims=[asked])
+            answer = await found.client.call(found.service, method, timeout_s=CALL_TIMEOUT_S, claims=[asked])
         except RuntimeFailure as failure:
             raise _failure(f"{method} of driver {driver}: {failure}", method) from failure
         if claim.uid not in answer.claims:

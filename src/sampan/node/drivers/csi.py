@@ -53,7 +53,6 @@ TYPE: Final = "CSIPlugin"
 SERVICE: Final = "csi.v1.Node"
 # As kubelet has it.
 CALL_TIMEOUT_S: Final = 120.0
-MOST_TRIES: Final = 5
 SWEEP_S: Final = 60.0
 
 _log = logging.getLogger(__name__)
@@ -76,6 +75,7 @@ class _Driver(msgspec.Struct, frozen=True):
     client: DriverClient
     capabilities: frozenset[int]
     root: str  # what the driver takes for kubelet's directory
+    endpoint: str
 
 
 class CsiDrivers:
@@ -128,15 +128,19 @@ class CsiDrivers:
             client,
             frozenset(each.rpc.type for each in answer.capabilities),
             KUBELET_DIR if in_pod else self._root_dir,
+            endpoint,
         )
         self._came.set()
         if before is not None:
             await before.client.close()
 
     async def deregister(self, name: str, endpoint: str) -> None:
-        driver = self._drivers.pop(name, None)
-        if driver is not None:
-            await driver.client.close()
+        driver = self._drivers.get(name)
+        # An update registers the new driver before the old one's socket goes.
+        if driver is None or driver.endpoint != endpoint:
+            return
+        del self._drivers[name]
+        await driver.client.close()
         try:
             await self._announcer.withdraw(name)
         except (ApiError, OSError, TimeoutError) as problem:
@@ -186,9 +190,10 @@ class CsiDrivers:
                 await self._stage(driver, volume, staging, asked)
             Path(host_target).parent.mkdir(parents=True, exist_ok=True)
             await self._publish(driver, pod, volume, mounted, asked, spec)
+            # Before it counts as mounted: nobody would do it later.
+            await self._give_to_group(pod, volume, driver, spec, host_target)
             self._note(msgspec.structs.replace(mounted, done=True))
             self._published[uid, name] = pod, volume
-        await self._give_to_group(pod, volume, driver, spec, host_target)
         await self._expand((uid, name))
         return host_target
 
@@ -240,13 +245,18 @@ class CsiDrivers:
         """Unpublish what the pod has, and unstage what nobody else has. Raises VolumeError."""
         self._tokens.forget(pod_uid)
         for key in [key for key in self._mounted if key[0] == pod_uid]:
-            mounted = self._mounted[key]
+            mounted = self._mounted.get(key)
+            if mounted is None:
+                continue
             async with self._lock(f"{mounted.driver}^{mounted.handle}"):
-                await self._unmount(key, mounted)
+                still = self._mounted.get(key)  # somebody else may have been faster
+                if still is not None:
+                    await self._unmount(key, still)
 
     async def run(self, pods: Callable[[], Iterable[api.Pod]]) -> None:
         """Release what pods had that are gone without a trace; until cancelled."""
         while True:
+            self._came.clear()
             known = {pod.metadata.uid for pod in pods()}
             for uid in {pod for pod, _ in self._mounted} - known:
                 try:
@@ -254,7 +264,6 @@ class CsiDrivers:
                 except (VolumeError, OSError) as problem:
                     _log.warning("%s", problem)
             await self._look_after()
-            self._came.clear()
             await first_done(self._came.wait(), self._clock.sleep(SWEEP_S))
 
     # --- within ---------------------------------------------------------------------------------------

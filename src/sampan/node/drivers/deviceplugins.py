@@ -58,8 +58,9 @@ class _State(msgspec.Struct, frozen=True):
 class _Plugin:
     """One plugin that has registered."""
 
-    def __init__(self, client: DriverClient, preferring: bool, pre_start: bool) -> None:
-        self.client = client
+    def __init__(self, endpoint: str, preferring: bool, pre_start: bool) -> None:
+        self.endpoint = endpoint
+        self.client = DriverClient(endpoint)
         self.preferring = preferring
         self.pre_start = pre_start
         self.task: asyncio.Task[None] | None = None
@@ -88,7 +89,8 @@ class DevicePlugins:
         self._held = list(state.held)
         # Devices and whether they are healthy. Those of an earlier run are not known until they register.
         self._devices: dict[str, dict[str, bool]] = {name: {} for name in state.resources}
-        self._stopped: set[str] = set(state.resources)
+        # What has no plugin that lists it, with the plugin that stopped last.
+        self._stopped: dict[str, _Plugin | None] = dict.fromkeys(state.resources)
         self._saved = set(state.resources)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -154,14 +156,15 @@ class DevicePlugins:
 
     async def deregister(self, name: str, endpoint: str) -> None:
         plugin = self._plugins.get(name)
-        if plugin is not None:
-            await self._stop(name, plugin)
+        # An update registers the new one before the old one's socket goes.
+        if plugin is not None and plugin.endpoint == real_path(endpoint, self._root_dir):
+            self._begin(self._stop(name, plugin))
 
     def _add(self, name: str, endpoint: str, preferring: bool, pre_start: bool) -> None:
         if not is_extended(name):
             raise RegistrationError(f'the ResourceName "{name}" is invalid')
         before = self._plugins.get(name)
-        plugin = self._plugins[name] = _Plugin(DriverClient(endpoint), preferring, pre_start)
+        plugin = self._plugins[name] = _Plugin(endpoint, preferring, pre_start)
         if before is not None:
             self._begin(self._end(before))
         plugin.task = asyncio.create_task(self._follow(name, plugin))
@@ -172,7 +175,7 @@ class DevicePlugins:
             await self._connected(plugin)
             async for listed in plugin.client.stream(SERVICE, "ListAndWatch"):
                 self._devices[name] = {each.ID: each.health == HEALTHY for each in listed.devices}
-                self._stopped.discard(name)
+                self._stopped.pop(name, None)
                 if name not in self._saved:
                     self._save()
                 self._changed()
@@ -199,11 +202,11 @@ class DevicePlugins:
         if self._plugins.get(name) is not plugin:
             return
         del self._plugins[name]
-        self._stopped.add(name)
+        self._stopped[name] = plugin
         self._changed()
         await self._end(plugin)
         await self._clock.sleep(STOPPED_S)
-        if name not in self._plugins:
+        if name not in self._plugins and self._stopped.get(name) is plugin:
             self._devices[name] = {}
             self._changed()
 

@@ -49,10 +49,6 @@ AllocateResponse: container_responses 1 *ContainerAllocateResponse
 """
 
 CSI = """
-GetPluginInfoRequest:
-GetPluginInfoResponse: name 1 string, vendor_version 2 string
-ProbeRequest:
-ProbeResponse:
 Topology: segments 1 map
 NodeGetInfoRequest:
 NodeGetInfoResponse: node_id 1 string, max_volumes_per_node 2 int64, accessible_topology 3 Topology

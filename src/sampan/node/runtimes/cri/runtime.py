@@ -189,7 +189,10 @@ class CriRuntime:
         await self.client.call(RUNTIME, "StartContainer", container_id=container_id)
         # StartContainer's answer is empty, and a moment of our own could lie in the next second: the status
         # would change once the container is listed, and again after a restart of the agent.
-        answer = await self.client.call(RUNTIME, "ContainerStatus", container_id=container_id)
+        try:
+            answer = await self.client.call(RUNTIME, "ContainerStatus", container_id=container_id)
+        except RuntimeFailure:  # it runs all the same
+            return self._clock.now()
         return convert.moment(answer.status.started_at)
 
     async def stop_container(self, container_id: str, grace_s: float) -> None:
