@@ -43,7 +43,7 @@ from sampan.node.messages import (
 from sampan.node.model import NodeFacts
 from sampan.node.references import read_all, runtime_handler
 from sampan.node.resources import container_resources, qos_class
-from sampan.node.runtimes.runtime import AnswersAtOnce, Image, Runtime, RuntimeFailure, SandboxSpec
+from sampan.node.runtimes.runtime import Image, Runtime, RuntimeFailure, SandboxSpec
 from sampan.node.service_env import service_env
 from sampan.node.specs import container_spec, sandbox_spec
 from sampan.node.status_writer import StatusWriter
@@ -109,7 +109,7 @@ class CarryOut:
         self._statuses = statuses
         self._services = services
         self._resources = resources
-        self._at_once = isinstance(runtime, AnswersAtOnce) and isinstance(files, NoFiles)
+        self._at_once = getattr(runtime, "answers_at_once", False) and isinstance(files, NoFiles)
         self._slots = asyncio.Semaphore(config.concurrency)
         # A sandbox costs processor time. Where too many are made at once, all of a crowd of pods are up at
         # the very end; this way the first of them run while the last still wait.

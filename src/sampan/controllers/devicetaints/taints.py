@@ -18,7 +18,6 @@ from sampan.schema import api
 Device = tuple[str, str, str]
 # Index of slices by driver and pool, and of claims by who may use them.
 POOL: Final = "device-pool"
-CLAIMS_OF: Final = "device-claims"
 
 
 class Evicting(msgspec.Struct, frozen=True):

@@ -48,16 +48,16 @@ def gather(caches: Caches, key: Key) -> View | None:
     assert evicting.spec.taint is not None
     evicting.spec.taint.effect = NO_EXECUTE
     claims = [claim for claim in caches.of(api.ResourceClaim).items() if _has(claim, rule)]
+    leaving_from = tuple(_leaving_from(caches, evicting, claims))
+    if rule.spec.taint.effect == NO_EXECUTE:
+        return View(rule, leaving_from=leaving_from)
+    # Devices are told of by rules without an effect alone.
+    devices = [(each.driver, each.pool, each.device) for claim in claims for each in results_of(claim)]
     return View(
         rule,
         sum(1 for device in _published(caches) if selects(rule, *device)),
-        sum(
-            1
-            for claim in claims
-            for result in results_of(claim)
-            if selects(rule, result.driver, result.pool, result.device)
-        ),
-        tuple(_leaving_from(caches, evicting, claims)),
+        sum(1 for device in devices if selects(rule, *device)),
+        leaving_from,
     )
 
 

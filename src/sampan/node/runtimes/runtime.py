@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import msgspec
 
@@ -209,13 +209,6 @@ class Session(Protocol):
     async def close(self) -> None:
         """Let go; an exec'd process is not waited for."""
         ...
-
-
-@runtime_checkable
-class AnswersAtOnce(Protocol):
-    """What a runtime may say of itself: that nothing it is asked takes time, unless it was told to."""
-
-    answers_at_once: bool
 
 
 class Runtime(Protocol):
