@@ -37,13 +37,17 @@ async def test_resources_of_a_version_with_their_subresources(api: Api) -> None:
     rows = {row["name"]: row for row in document["resources"]}
     assert rows["deployments"]["shortNames"] == ["deploy"]
     assert "watch" in rows["deployments"]["verbs"]
-    assert rows["deployments"]["storageVersionHash"]
+    # Hashes as kube-apiserver gives them: of the group, version and kind that are stored.
+    assert rows["deployments"]["storageVersionHash"] == "8aSe+NMegvE="
     scale = rows["deployments/scale"]
     assert (scale["kind"], scale["group"], scale["version"]) == ("Scale", "autoscaling", "v1")
     pods = {row["name"]: row for row in (await api.get("/api/v1")).ok()["resources"]}
     assert pods["pods/eviction"]["group"] == "policy"
     assert pods["pods/log"]["verbs"] == ["get"]
+    assert pods["pods"]["storageVersionHash"] == "xPOwRZ+Yhw8="
     assert "storageVersionHash" not in pods["bindings"]
+    both = [(await api.get(f"/apis/autoscaling/{version}")).ok()["resources"][0] for version in ("v1", "v2")]
+    assert both[0]["storageVersionHash"] == both[1]["storageVersionHash"]
 
 
 @pytest.mark.conformance("AggregatedDiscovery should support aggregated discovery interface")

@@ -44,6 +44,26 @@ def test_a_server_that_starts_lives_but_is_not_ready() -> None:
     assert _ask("/readyz", ready=False)[0] == 500
 
 
+def test_checks_have_the_names_that_scripts_ask_kube_apiserver_for() -> None:
+    asked = (
+        "start-apiserver-admission-initializer",
+        "start-apiextensions-controllers",
+        "crd-informer-synced",
+        "storage-readiness",
+        "start-system-namespaces-controller",
+        "start-service-ip-repair-controllers",
+        "start-cluster-authentication-info-controller",
+        "start-kube-aggregator-informers",
+        "apiservice-status-remote-available-controller",
+        "kube-apiserver-autoregistration",
+        "apiservice-openapi-controller",
+    )
+    for root in ("/healthz", "/livez", "/readyz"):
+        lines = _ask(root, verbose="1")[1].splitlines()
+        assert {f"[+]poststarthook/{name} ok" for name in asked} <= set(lines)
+        assert "[+]autoregister-completion ok" in lines
+
+
 @served
 async def test_metrics_count_requests_objects_and_seats(api: Api) -> None:
     (await api.post(CONFIG_MAPS, config_map("a"))).ok(201)

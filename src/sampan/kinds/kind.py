@@ -112,6 +112,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     grace_period_s: Callable[[Any], int] | None = None
     # Other (group/version)s of the same shape, and their kinds where those differ.
     also_served: tuple[str, ...] = ()
+    # The name under which objects are stored, where this is a further version of that kind.
+    stored_as: GroupVersionKind | None = None
     # Subresources beside status and scale, for discovery: ("pods/log", "Pod", ("get",)) …
     subresources: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     # An object that the verbs never store: reviews, bindings, evictions.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from sampan.apiserver.core.request import Request, Response
 from sampan.kinds import registry
 from sampan.kinds.custom.definition import version_rank
 from sampan.kinds.kind import Kind
+from sampan.schema.definitions import GroupVersionKind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _AGGREGATED_PARTS: Final = frozenset(AGGREGATED.split(";"))
@@ -146,9 +148,8 @@ def _resources(kind: Kind) -> list[dict[str, Any]]:
         first["shortNames"] = list(kind.short)
     if kind.categories:
         first["categories"] = list(kind.categories)
-    storage = hashlib.sha256(kind.resource.encode()).hexdigest()[:11]
     if not kind.virtual:
-        first["storageVersionHash"] = storage
+        first["storageVersionHash"] = _storage_version_hash(kind.stored_as or kind.gvk)
     rows = [first]
     for name, gvk, verbs in _subresources(kind):
         row = {
@@ -162,6 +163,12 @@ def _resources(kind: Kind) -> list[dict[str, Any]]:
             row |= {"group": gvk["group"], "version": gvk["version"]}
         rows.append(row)
     return rows
+
+
+def _storage_version_hash(stored: GroupVersionKind) -> str:
+    # kube-apiserver's formula, so that whoever has stored a hash sees a change only where there is one.
+    text = f"{stored.group}/{stored.version}/{stored.kind}"
+    return b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
 def _discovery(kind: Kind) -> dict[str, Any]:

@@ -293,7 +293,8 @@ class Resources:
 def _same_shapes(kind: Kind) -> Iterator[Kind]:
     """The kind in the further versions that it is served in without a change of shape."""
     for gvk in registry.served_as(kind)[1:]:
-        yield msgspec.structs.replace(kind, api_version=gvk.api_version, kind=gvk.kind, also_served=())
+        changed = {"api_version": gvk.api_version, "kind": gvk.kind}
+        yield msgspec.structs.replace(kind, **changed, also_served=(), stored_as=kind.gvk)
 
 
 def _renamed(kind: Kind) -> Convert:

@@ -17,6 +17,7 @@ from sampan.machinery import field, names
 from sampan.machinery.field import FieldError
 from sampan.machinery.schema_node import SchemaNode
 from sampan.schema.custom import CustomObject
+from sampan.schema.definitions import GroupVersionKind
 from sampan.schema.nodes import of_custom
 
 _NO_CREATE: Final = tuple(verb for verb in ALL_VERBS if verb != "create")
@@ -109,6 +110,7 @@ def outline(definition: Definition, version: Version) -> Kind:
         status=version.subresources.status is not None,
         scale=_scale(version),
         generation=True,
+        stored_as=GroupVersionKind(definition.spec.group, definition.storage.name, accepted.kind),
         own_type=CustomObject,
     )
 

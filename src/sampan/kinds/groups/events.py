@@ -145,6 +145,7 @@ KIND: Final = Kind(
     api_version="events.k8s.io/v1",
     kind="Event",
     plural="events",
+    stored_as=CORE_EVENT.gvk,
     short=("ev",),
     default=default,
     validate=validate,

@@ -149,6 +149,7 @@ KIND: Final = Kind(
     api_version="autoscaling/v1",
     kind="HorizontalPodAutoscaler",
     plural="horizontalpodautoscalers",
+    stored_as=v2.KIND.gvk,
     short=("hpa",),
     categories=("all",),
     status=True,
