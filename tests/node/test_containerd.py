@@ -19,6 +19,7 @@ from sampan.node.containerd.config import ContainerdConfig, bridge_name
 from sampan.node.containerd.process import ContainerdFailure, ContainerdProcess
 from sampan.node.images import builtin
 from sampan.node.images.importing import import_image
+from sampan.node.images.oci import ImageConfig, build_image
 from sampan.node.runtimes.cri.runtime import CriRuntime
 from sampan.node.runtimes.runtime import RuntimeFailure, State
 from tests.node.runtime_conformance import DEADLINE_S, Pod, Subject, eventually, pod_of
@@ -88,6 +89,23 @@ def traces(config: ContainerdConfig) -> list[str]:
     found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{config.bridge}")]
     found += [config.data_dir] if Path(config.data_dir).exists() else []
     return found
+
+
+def test_images_that_share_a_layer_are_imported_one_after_the_other(directory: Path) -> None:
+    """containerd answers "already there" to the first message; many that follow must not hide that."""
+    tree = directory / "tree"
+    tree.mkdir()
+    (tree / "large").write_bytes(bytes(8 << 20))
+
+    async def main() -> None:
+        async with running(directory) as process:
+            for turn in range(3):
+                for user in ("", "1234"):
+                    name = f"sampan.local/shared-{user or 'root'}:1"
+                    image = build_image(tree, name, ImageConfig(user=user), directory / f"{turn}{user}.tar")
+                    assert await import_image(process.socket_path, image) == [name]
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])

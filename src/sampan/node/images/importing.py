@@ -25,7 +25,7 @@ from sampan.node.runtimes.cri.client import (
 from sampan.node.runtimes.runtime import RuntimeFailure
 
 _CHUNK_BYTES = 1024 * 1024
-_WRITE, _COMMIT = 1, 2
+_STAT, _WRITE, _COMMIT = 0, 1, 2
 # The lease keeps blobs from the garbage collector until the image names them; it ends by itself if we die.
 _LEASE = timedelta(hours=1)
 # CRI hears of a new image by an event; it follows within milliseconds.
@@ -92,11 +92,20 @@ def _references(content: ImageContent) -> dict[str, str]:
 
 
 async def _write(client: CriClient, blob: Blob, labels: dict[str, str], lease: str) -> None:
+    """Store one blob under the lease; one that is there already (a layer that images share) is only leased.
+
+    Nothing is sent until containerd has answered the first message: it ends the call at once where it has the
+    blob, and what we would send into a call that has ended hides that answer.
+    """
     request = messages.message("containerd.services.content.v1.WriteContentRequest")
     digest, total = blob.digest, len(blob.data)
+    wanted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def requests() -> AsyncIterator[Any]:
         common = {"ref": f"{lease}-{digest}", "total": total, "expected": digest}
+        yield request(action=_STAT, **common)
+        if not await wanted:
+            return
         for offset in range(0, total, _CHUNK_BYTES):
             yield request(
                 action=_WRITE, offset=offset, data=blob.data[offset : offset + _CHUNK_BYTES], **common
@@ -105,9 +114,13 @@ async def _write(client: CriClient, blob: Blob, labels: dict[str, str], lease: s
 
     try:
         async for _ in client.exchange(CONTENT, "Write", requests(), metadata=(("containerd-lease", lease),)):
-            pass
+            if not wanted.done():
+                wanted.set_result(True)
     except AlreadyExists:
         return
+    finally:
+        if not wanted.done():
+            wanted.set_result(False)
 
 
 async def _seen(client: CriClient, name: str, clock: Clock) -> None:
