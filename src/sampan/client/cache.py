@@ -67,6 +67,10 @@ class Cache(Generic[T]):
         self._seen_at: dict[Key, datetime] = {}
         self._functions: dict[str, Index[T]] = {NAMESPACE: _namespaces, CONTROLLER: _controllers}
         self._indexes: dict[str, dict[str, dict[Key, T]]] = {NAMESPACE: {}, CONTROLLER: {}}
+        # Both together, as `put` walks them: each event of each kind does.
+        self._tables: list[tuple[Index[T], dict[str, dict[Key, T]]]] = [
+            (self._functions[name], index) for name, index in self._indexes.items()
+        ]
         # Of indexes that are an Order: the places that are taken in each group, sorted.
         self._orders: dict[str, tuple[Order[T], dict[str, list[tuple[str, ...]]]]] = {}
         for name, function in (indexes or {}).items():
@@ -91,7 +95,8 @@ class Cache(Generic[T]):
 
     def by_index(self, index: str, value: str) -> list[T]:
         """The objects for which the index function gave `value`. Raises KeyError for an unknown index."""
-        return list(self._indexes[index].get(value, {}).values())
+        held = self._indexes[index].get(value)
+        return list(held.values()) if held else []
 
     def count(self, index: str, value: str) -> int:
         """How many objects `by_index` would give."""
@@ -128,10 +133,12 @@ class Cache(Generic[T]):
             return
         self._functions[name] = function
         self._indexes[name] = {}
+        self._tables.append((function, self._indexes[name]))
         if isinstance(function, Order):
             self._orders[name] = function, {}
         for key, obj in self._objects.items():
-            self._enter(name, key, obj)
+            _enter(function, self._indexes[name], key, obj)
+            self._enter_order(name, obj)
 
     def put(self, obj: T, seen_at: datetime | None = None) -> T | None:
         """Hold `obj`; gives what was held under its name before."""
@@ -145,8 +152,10 @@ class Cache(Generic[T]):
         uid = cast(Any, obj).metadata.uid
         if uid:
             self._uids[uid] = obj
-        for name in self._functions:
-            self._enter(name, key, obj)
+        for function, index in self._tables:
+            _enter(function, index, key, obj)
+        for name in self._orders:
+            self._enter_order(name, obj)
         return old
 
     def remove(self, key: Key) -> T | None:
@@ -157,10 +166,7 @@ class Cache(Generic[T]):
             self._leave_all(key, old)
         return old
 
-    def _enter(self, name: str, key: Key, obj: T) -> None:
-        index = self._indexes[name]
-        for value in self._functions[name](obj):
-            index.setdefault(value, {})[key] = obj
+    def _enter_order(self, name: str, obj: T) -> None:
         if name in self._orders:
             order, groups = self._orders[name]
             for group, place in order.places(obj):
@@ -170,8 +176,7 @@ class Cache(Generic[T]):
         uid = cast(Any, old).metadata.uid
         if uid and self._uids.get(uid) is old:
             del self._uids[uid]
-        for name, function in self._functions.items():
-            index = self._indexes[name]
+        for function, index in self._tables:
             for value in function(old):
                 held = index.get(value)
                 if held is not None:
@@ -184,3 +189,12 @@ class Cache(Generic[T]):
                 del taken[bisect_left(taken, place)]
                 if not taken:
                     del groups[group]
+
+
+def _enter(function: Index[T], index: dict[str, dict[Key, T]], key: Key, obj: T) -> None:
+    for value in function(obj):
+        held = index.get(value)
+        if held is None:
+            index[value] = {key: obj}
+        else:
+            held[key] = obj

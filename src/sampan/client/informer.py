@@ -29,6 +29,7 @@ BACKOFF_MOST_S: Final = 30.0
 EVENTS_AT_ONCE: Final = 64
 LIST_PAGE: Final = 0  # one answer: an in-process list is cheap, and pages pin an old revision
 
+_FAILED: Final = "a handler of changes to %s failed"
 _EXPECTED: Final = (ApiError, ConnectionError, TimeoutError)
 
 _log = logging.getLogger(__name__)
@@ -75,7 +76,10 @@ class Informer(Generic[T]):
         """Call `handler(old, new)` from now on; it first gets what is already known, as new."""
         self._handlers.append(handler)
         for obj in self.cache.items():
-            self._call(handler, None, obj)
+            try:
+                handler(None, obj)
+            except Exception:
+                _log.exception(_FAILED, self.resource.plural)
 
     async def synced(self) -> None:
         """Return once the first list is in the cache and its handlers were called."""
@@ -216,7 +220,8 @@ class Informer(Generic[T]):
         if old is not None or new is not None:
             self._tell(old, new)
         self._reached(event.resource_version)
-        self._settle_removal(key)
+        if self._awaiting_removal:
+            self._settle_removal(key)
 
     def _reached(self, version: str) -> None:
         if not version.isdigit():
@@ -235,13 +240,10 @@ class Informer(Generic[T]):
 
     def _tell(self, old: T | None, new: T | None) -> None:
         for handler in self._handlers:
-            self._call(handler, old, new)
-
-    def _call(self, handler: Handler[T], old: T | None, new: T | None) -> None:
-        try:
-            handler(old, new)
-        except Exception:
-            _log.exception("a handler of changes to %s failed", self.resource.plural)
+            try:
+                handler(old, new)
+            except Exception:
+                _log.exception(_FAILED, self.resource.plural)
 
 
 def _version(obj: Any) -> str:

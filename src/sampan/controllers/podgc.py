@@ -159,6 +159,7 @@ UNSCHEDULED: Final = Controller(
     name="unscheduled-pod-gc",
     kind=api.Pod,
     matters=lambda old, new: old.metadata.deletionTimestamp != new.metadata.deletionTimestamp,
+    wants=lambda _caches, pod: pod.metadata.deletionTimestamp is not None and not pod.spec.nodeName,
     gather=gather_unscheduled,
     plan=plan_unscheduled,
     workers=1,

@@ -54,5 +54,11 @@ def _matters(old: Any, new: Any) -> bool:
 
 
 CONTROLLER: Final = Controller(
-    name="stale-disruption", kind=api.Pod, matters=_matters, gather=gather, plan=plan, workers=1
+    name="stale-disruption",
+    kind=api.Pod,
+    matters=_matters,
+    wants=lambda _caches, pod: _is_announced(pod),
+    gather=gather,
+    plan=plan,
+    workers=1,
 )

@@ -30,8 +30,7 @@ def gather(caches: Caches, key: Key) -> View | None:
     pod = caches.of(api.Pod).get(*key)
     if pod is None or not pod.spec.nodeName or pod.metadata.deletionTimestamp is not None:
         return None
-    node = caches.of(api.Node).get("", pod.spec.nodeName)
-    taints = tuple(t for t in node.spec.taints if t.effect == NO_EXECUTE) if node is not None else ()
+    taints = _taints_on(caches, pod.spec.nodeName)
     return View(pod, taints) if taints else None
 
 
@@ -53,6 +52,19 @@ def plan(view: View, now: datetime) -> Plan:
             Remove(msgspec.structs.replace(about, resource_version="")),
         )
     )
+
+
+def _taints_on(caches: Caches, node_name: str) -> tuple[api.Taint, ...]:
+    node = caches.of(api.Node).get("", node_name)
+    if node is None or not node.spec.taints:
+        return ()
+    return tuple(t for t in node.spec.taints if t.effect == NO_EXECUTE)
+
+
+def _is_on_tainted(caches: Caches, pod: api.Pod) -> bool:
+    """Pods on other nodes concern nobody until the node's taints change, which is watched."""
+    node = pod.spec.nodeName
+    return bool(node and _taints_on(caches, node))
 
 
 def _tolerated_until(pod: api.Pod, taint: api.Taint, now: datetime) -> datetime | None:
@@ -90,6 +102,7 @@ CONTROLLER: Final = Controller(
     name="taint-eviction",
     kind=api.Pod,
     matters=_pod_matters,
+    wants=_is_on_tainted,
     watches=(mapped(api.Node, _pods_of, _taints_change),),
     indexes={api.Pod: {podutil.ON_NODE: podutil.on_node}},
     gather=gather,

@@ -141,6 +141,11 @@ class Watching:
         """Let the pods that the event may help try again."""
         if event is None:
             return
+        if not self._queue.parked:
+            self._queue.changed(_nobody)
+            if len(self._queue):
+                self._wake()
+            return
         told: dict[Any, bool] = {}
 
         def frees(waiting: Waiting) -> bool:
@@ -298,6 +303,10 @@ class Watching:
                 return
             self._world.put_node(new)
         self.happened(node_event(old, new))
+
+
+def _nobody(_waiting: Waiting) -> bool:
+    return False
 
 
 def _matters(old: api.Pod, new: api.Pod) -> bool:

@@ -115,6 +115,7 @@ CONTROLLER: Final = Controller(
     name="device-taint-eviction",
     kind=api.Pod,
     matters=_pod_matters,
+    wants=lambda _caches, pod: bool(claim_names(pod)),
     watches=(
         mapped(api.ResourceClaim, _of_claim, lambda old, new: old.status != new.status),
         mapped(api.ResourceSlice, _of_slice, lambda old, new: old.spec != new.spec),

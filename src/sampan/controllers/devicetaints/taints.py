@@ -36,6 +36,8 @@ class Leaving(msgspec.Struct, frozen=True):
 
 def claim_names(pod: api.Pod) -> Sequence[str]:
     """The names of the claims that the pod uses, that for its extended resources among them."""
+    if not pod.spec.resourceClaims and pod.status.extendedResourceClaimStatus is None:
+        return ()  # as nearly every pod
     made = {status.name: status.resourceClaimName for status in pod.status.resourceClaimStatuses}
     names = [claim.resourceClaimName or made.get(claim.name) for claim in pod.spec.resourceClaims]
     if pod.status.extendedResourceClaimStatus is not None:

@@ -122,6 +122,7 @@ CONTROLLER: Final = Controller(
     name="resource-claim",
     kind=api.Pod,
     matters=lambda old, new: bool(new.spec.resourceClaims) and _changed(old, new),
+    wants=lambda _caches, pod: bool(pod.spec.resourceClaims),
     watches=(
         mapped(api.ResourceClaim, _owners, lambda old, new: old.metadata != new.metadata),
         mapped(api.ResourceClaimTemplate, _waiting),

@@ -103,13 +103,13 @@ def _owning_pod(claim: Any) -> Any | None:
 
 
 def _claims(caches: Caches, pod: api.Pod) -> Iterable[Key]:
+    if not pod.spec.resourceClaims and pod.status.extendedResourceClaimStatus is None:
+        return ()  # as nearly every pod
     names = [c.resourceClaimName for c in pod.spec.resourceClaims]
     names += [s.resourceClaimName for s in pod.status.resourceClaimStatuses]
     if pod.status.extendedResourceClaimStatus is not None:
         names.append(pod.status.extendedResourceClaimStatus.resourceClaimName)
-    for name in dict.fromkeys(names):
-        if name:
-            yield Key(pod.metadata.namespace or "", name)
+    return [Key(pod.metadata.namespace or "", name) for name in dict.fromkeys(names) if name]
 
 
 CONTROLLER: Final = Controller(

@@ -75,6 +75,9 @@ class Controller(msgspec.Struct, frozen=True, kw_only=True):
     indexes: Mapping[Any, Mapping[str, Callable[[Any], Iterable[str]]]] = msgspec.field(default_factory=dict)
     # Which changes of the root kind matter.
     matters: Callable[[Any, Any], bool] = lambda _old, _new: True
+    # Whether there can be anything to do for such an object: of a change, for what was or for what is. Says
+    # no early for controllers of pods that hardly any pod concerns; what it reads must be watched too.
+    wants: Callable[[Caches, Any], bool] | None = None
     workers: int = 5
     backoff_first_s: float = BACKOFF_FIRST_S
     backoff_most_s: float = BACKOFF_MOST_S
@@ -95,11 +98,12 @@ def owned(kind: Any, *, adopt: bool = False) -> Watch:
         namespace = obj.metadata.namespace or ""
         if owner is not None:
             if owner.kind == root.kind and owner.apiVersion.rpartition("/")[0] == root.group:
-                yield Key(namespace, owner.name)
-        elif adopt and obj.metadata.deletionTimestamp is None:
-            for candidate in caches.of(root.type).by_namespace(namespace):
-                if _selects(candidate, obj):
-                    yield Key(namespace, candidate.metadata.name)
+                return (Key(namespace, owner.name),)
+            return ()
+        if not adopt or obj.metadata.deletionTimestamp is not None:
+            return ()
+        candidates = caches.of(root.type).by_namespace(namespace)
+        return [Key(namespace, c.metadata.name) for c in candidates if _selects(c, obj)]
 
     return Watch(kind, keys)
 

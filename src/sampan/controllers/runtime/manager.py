@@ -130,16 +130,26 @@ class Running:
                 self._informers.of(watch.kind).on_change(partial(self._changed, watch, root))
 
     def _root_changed(self, old: Any | None, new: Any | None) -> None:
-        if old is None or new is None or self.controller.matters(old, new):
+        controller = self.controller
+        wants = controller.wants
+        if (
+            wants is not None
+            and (new is None or not wants(self, new))
+            and (old is None or not wants(self, old))
+        ):
+            return
+        if old is None or new is None or controller.matters(old, new):
             self.queue.add(Key(*key_of(new if new is not None else old)))
 
     def _changed(self, watch: Watch, root: Resource[Any] | None, old: Any | None, new: Any | None) -> None:
-        if old is not None and new is not None and not watch.matters(old, new):
-            return
-        for obj in (old, new):
-            if obj is not None:
-                for key in watch.keys(root, self, obj):
-                    self.queue.add_after(key, watch.delay_s)
+        if old is not None:
+            if new is not None and not watch.matters(old, new):
+                return
+            for key in watch.keys(root, self, old):
+                self.queue.add_after(key, watch.delay_s)
+        if new is not None:
+            for key in watch.keys(root, self, new):
+                self.queue.add_after(key, watch.delay_s)
 
     def _anything_changed(
         self, watch: Watch, root: Resource[Any] | None, _resource: Resource[Any], old: Any, new: Any

@@ -79,7 +79,8 @@ def _claim(
 
 
 def _has_any(pod: api.Pod) -> bool:
-    return any(volume.ephemeral is not None for volume in pod.spec.volumes)
+    volumes = pod.spec.volumes
+    return bool(volumes) and any(volume.ephemeral is not None for volume in volumes)
 
 
 def _pods(caches: Caches, claim: api.PersistentVolumeClaim) -> Iterable[Key]:
@@ -94,6 +95,7 @@ CONTROLLER: Final = Controller(
     name="ephemeral-volume",
     kind=api.Pod,
     matters=lambda old, new: _has_any(new) and podutil.is_active(old) != podutil.is_active(new),
+    wants=lambda _caches, pod: _has_any(pod),
     watches=(mapped(api.PersistentVolumeClaim, _pods, lambda _old, _new: False),),
     gather=gather,
     plan=plan,
