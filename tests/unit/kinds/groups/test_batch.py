@@ -229,7 +229,27 @@ def test_where_pods_may_run_changes_while_a_job_waits() -> None:
     assert changed(waiting, template=new_template) == []
     assert len(changed(job(), template=new_template)) == 1
     new_template["spec"]["hostNetwork"] = True
-    assert len(changed(waiting, template=new_template)) == 1
+    (found,) = changed(waiting, template=new_template)
+    assert found.startswith("spec.template.spec: Invalid value: {")
+
+
+@pytest.mark.parametrize(
+    ("status", "changes"),
+    [
+        ({}, True),
+        ({"startTime": ago(hours=1)}, False),
+        ({"startTime": ago(hours=1), "conditions": [{"type": "Suspended", "status": "True"}]}, True),
+        # Pods of the older template still run.
+        ({"active": 1}, False),
+    ],
+)
+def test_what_pods_ask_for_changes_while_a_suspended_job_has_none(status: Any, changes: bool) -> None:
+    waiting = job(suspend=True)
+    waiting = codec.from_builtins({**data(waiting), "status": status}, JOB.type)
+    new_template = data(waiting)["spec"]["template"]
+    new_template["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "2"}}
+    new_template["spec"]["nodeSelector"] = {"zone": "a"}
+    assert (changed(waiting, template=new_template) == []) is changes
 
 
 def test_a_status_tells_one_story() -> None:

@@ -37,22 +37,23 @@ def _completions_errors(new: Any, old: Any) -> list[FieldError]:
 
 def _template_errors(new: Any, old: Any) -> list[FieldError]:
     before, after = old.spec.template, new.spec.template
-    if old.spec.suspend:
-        before = codec.copy(before)
-        _take_resources(before.spec.containers, after.spec.containers)
-        _take_resources(before.spec.initContainers, after.spec.initContainers)
-    if _waits_for_a_queue(old):
-        for name in _SCHEDULING:
-            setattr(before.spec, name, getattr(after.spec, name))
-        _take_node_affinity(before.spec, after.spec)
-        before.metadata.labels = after.metadata.labels
-        before.metadata.annotations = after.metadata.annotations
-    return checks.immutable(after, before, SPEC["template"])
+    if not _waits_for_a_queue(old):
+        return checks.immutable(after, before, SPEC["template"])
+    spec = codec.copy(before).spec
+    _take_resources(spec.containers, after.spec.containers)
+    _take_resources(spec.initContainers, after.spec.initContainers)
+    for name in _SCHEDULING:
+        setattr(spec, name, getattr(after.spec, name))
+    _take_node_affinity(spec, after.spec)
+    # Labels and annotations of the template are free, like what queues write into the rest.
+    return checks.immutable(after.spec, spec, SPEC["template"]["spec"])
 
 
 def _waits_for_a_queue(old: Any) -> bool:
+    """Whether it is suspended, and has no pods that an older template made."""
     never_started = old.status.startTime is None
-    return bool(old.spec.suspend) and (never_started or is_true(old.status.conditions, "Suspended"))
+    idle = never_started or is_true(old.status.conditions, "Suspended")
+    return bool(old.spec.suspend) and idle and not old.status.active
 
 
 def _take_resources(before: list[Any], after: list[Any]) -> None:
