@@ -245,6 +245,7 @@ async def test_a_schema_is_published(api: Api) -> None:
         assert described["x-kubernetes-group-version-kind"] == [
             {"group": "stable.example.com", "kind": "CronTab", "version": "v1"}
         ]
+        assert described["properties"]["metadata"]["description"].startswith("Standard object's metadata. ")
         spec = described["properties"]["spec"]
         assert spec["required"] == ["cronSpec"]
         assert spec["properties"]["color"] == {"type": "string", "enum": ["red", "blue"]}
@@ -278,6 +279,23 @@ async def test_an_object_that_keeps_everything_is_published(api: Api) -> None:
         free = described["properties"]["spec"]["properties"]["free"]
         assert (free["type"], free["x-kubernetes-preserve-unknown-fields"]) == ("object", True)
         assert "properties" not in free
+
+
+@served
+async def test_what_every_embedded_object_has_is_published(api: Api) -> None:
+    embedded = {"type": "object", "x-kubernetes-embedded-resource": True}
+    template = {**embedded, "properties": {"spec": {"type": "object"}}, "required": ["kind"]}
+    free = {**embedded, "x-kubernetes-preserve-unknown-fields": True}
+    whole = {"type": "object", "properties": {"template": template, "free": free}}
+    shown_as = {"schema": {"openAPIV3Schema": whole}, "subresources": {}, "selectableFields": []}
+    await define(api, definition(version(**shown_as)))
+    old = (await v2(api))["com.example.stable.v1.CronTab"]["properties"]
+    new = (await v3(api))["com.example.stable.v1.CronTab"]["properties"]
+    for shown in (old["template"], new["template"], new["free"]):
+        assert {"apiVersion", "kind", "metadata"} <= set(shown["properties"])
+        assert sorted(shown["required"]) == ["apiVersion", "kind"]
+    # kubectl validates by version 2, and takes what has properties for closed.
+    assert "properties" not in old["free"]
 
 
 @pytest.mark.conformance("CustomResourcePublishOpenAPI works for multiple CRDs of different groups")

@@ -18,6 +18,18 @@ _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _INT_OR_STRING: Final = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 _GVK: Final = "x-kubernetes-group-version-kind"
+_CONVENTIONS: Final = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+# What custom resources say of the fields that every object has; scripts and kubectl's own tests look for it.
+_STANDARD_METADATA: Final = f"Standard object's metadata. More info: {_CONVENTIONS}#metadata"
+_STANDARD_LIST_METADATA: Final = f"Standard list metadata. More info: {_CONVENTIONS}#types-kinds"
+_EMBEDDED_API_VERSION: Final = (
+    "apiVersion defines the versioned schema of this representation of an object. "
+    f"More info: {_CONVENTIONS}#resources"
+)
+_EMBEDDED_KIND: Final = (
+    "kind is a string value representing the type of this object. In CamelCase. "
+    f"More info: {_CONVENTIONS}#types-kinds"
+)
 # What OpenAPI v2 has no words for; Kubernetes leaves it out of that document.
 _NOT_IN_V2: Final = frozenset({"oneOf", "anyOf", "not", "nullable"})
 
@@ -105,11 +117,11 @@ class Components:
         return {k: v for k, v in shown.items() if not (self._prefix == V2 and k in _NOT_IN_V2)}
 
     def _custom(self, resource: ServedResource) -> Schema:
-        schema: Schema = self._rewritten(resource.custom)
+        schema: Schema = self._with_embedded(self._rewritten(resource.custom))
         properties = {
             "apiVersion": self._text_of("apiVersion"),
             "kind": self._text_of("kind"),
-            "metadata": self.ref(_META + "ObjectMeta"),
+            "metadata": self._described_ref("ObjectMeta", _STANDARD_METADATA),
             **{k: v for k, v in schema.get("properties", {}).items() if k != "metadata"},
         }
         return {**schema, "type": "object", "properties": properties, _GVK: [_shown(resource.gvk)]}
@@ -122,12 +134,47 @@ class Components:
             "required": ["items"],
             "properties": {
                 "apiVersion": self._text_of("apiVersion"),
-                "items": {"type": "array", "items": self.ref(name)},
+                "items": {
+                    "description": f"List of {resource.plural}. More info: {_CONVENTIONS}",
+                    "type": "array",
+                    "items": self.ref(name),
+                },
                 "kind": self._text_of("kind"),
-                "metadata": self.ref(_META + "ListMeta"),
+                "metadata": self._described_ref("ListMeta", _STANDARD_LIST_METADATA),
             },
             _GVK: [_shown(msgspec.structs.replace(resource.gvk, kind=kind))],
         }
+
+    def _with_embedded(self, schema: Any) -> Any:
+        """The schema with what every embedded resource has: its kind and its metadata."""
+        if not isinstance(schema, dict):
+            return schema
+        shown = dict(schema)
+        if isinstance(shown.get("properties"), dict):
+            shown["properties"] = {k: self._with_embedded(v) for k, v in shown["properties"].items()}
+        for key in ("items", "additionalProperties"):
+            if key in shown:
+                shown[key] = self._with_embedded(shown[key])
+        if not shown.get("x-kubernetes-embedded-resource"):
+            return shown
+        if self._prefix == V2 and shown.get("x-kubernetes-preserve-unknown-fields"):
+            # kubectl refuses unknown fields of whatever has properties in this form.
+            return shown
+        shown["properties"] = {
+            **shown.get("properties", {}),
+            "apiVersion": {"type": "string", "description": _EMBEDDED_API_VERSION},
+            "kind": {"type": "string", "description": _EMBEDDED_KIND},
+            "metadata": self._described_ref("ObjectMeta", _STANDARD_METADATA),
+        }
+        required = list(shown.get("required", ()))
+        shown["required"] = [*required, *(name for name in ("kind", "apiVersion") if name not in required)]
+        return shown
+
+    def _described_ref(self, name: str, description: str) -> Schema:
+        ref = self.ref(_META + name)
+        if self._prefix == V2:
+            return {"description": description, **ref}
+        return {"description": description, "allOf": [ref]}
 
     def _text_of(self, field: str) -> Schema:
         namespace = self._definitions.schemas["io.k8s.api.core.v1.Namespace"]["properties"][field]
