@@ -22,6 +22,7 @@ from sampan.node.errors import ConfigError
 from sampan.node.files import NoFiles, PodFiles
 from sampan.node.hooks import run_hook
 from sampan.node.image_credentials import credentials_for
+from sampan.node.image_volumes import volume_name
 from sampan.node.messages import (
     ContainerUp,
     EnsureImage,
@@ -44,6 +45,7 @@ from sampan.node.model import NodeFacts
 from sampan.node.references import read_all, runtime_handler
 from sampan.node.resources import container_resources, qos_class
 from sampan.node.runtimes.runtime import Image, Runtime, RuntimeFailure, SandboxSpec
+from sampan.node.runup import default_pull_policy
 from sampan.node.service_env import service_env
 from sampan.node.specs import container_spec, sandbox_spec
 from sampan.node.status_writer import StatusWriter
@@ -139,7 +141,7 @@ class CarryOut:
         if isinstance(order, StopContainer):
             return not order.pre_stop
         if isinstance(order, EnsureImage):
-            return not pod.spec.imagePullSecrets
+            return not (pod.spec.imagePullSecrets or any(v.image is not None for v in pod.spec.volumes))
         if isinstance(order, StartContainer):
             spec = spec_of(pod, order.container)
             needs = env_needs(spec) if spec is not None else None
@@ -158,20 +160,52 @@ class CarryOut:
     async def _remove_volumes(self, view: PodView, _: RemoveVolumes) -> None:
         await self._resources.release(view.pod)
         await self._files.remove(view.pod)
+        for volume in view.pod.spec.volumes:
+            if volume.image is not None:
+                await self._runtime.release_image(volume_name(view.pod, volume))
 
     # --- images ---------------------------------------------------------------------------------------
 
     async def _ensure_image(self, view: PodView, order: EnsureImage) -> ImageReady:
-        name, image = order.container, order.image
-        if order.pull_policy != "Always":
+        image = await self._have(view, order.container, order.image, order.pull_policy)
+        self._images[image.id] = image
+        self._images.move_to_end(image.id)
+        if len(self._images) > IMAGES_KNOWN:
+            self._images.popitem(last=False)
+        return ImageReady(image.id, await self._image_volumes(view, order.container))
+
+    async def _image_volumes(self, view: PodView, container: str) -> dict[str, str]:
+        """Mount the images that the container has as volumes; their digests by the volume's name.
+
+        As kubelet does here and not with the other volumes: what fails is an image's trouble, and is shown
+        and tried again as one.
+        """
+        wanted = {v.name: v for v in view.pod.spec.volumes if v.image is not None}
+        spec = spec_of(view.pod, container) if wanted else None
+        found = {}
+        for mount in spec.volumeMounts if spec is not None else ():
+            volume = wanted.get(mount.name)
+            if volume is None or volume.image is None or not volume.image.reference:
+                continue
+            reference = volume.image.reference
+            policy = volume.image.pullPolicy or default_pull_policy(reference)
+            image = await self._have(view, container, reference, policy)
+            directory = self._files.image_directory(view.pod, volume)
+            await self._runtime.mount_image(image, volume_name(view.pod, volume), directory)
+            found[volume.name] = image.digests[0] if image.digests else image.id
+        return found
+
+    async def _have(self, view: PodView, name: str, image: str, pull_policy: str) -> Image:
+        """The image, pulled for the container `name` where the policy wants that."""
+        if pull_policy != "Always":
             found = await self._runtime.find_image(image)
             if found is not None:
                 message = (
                     f'Container image "{image}" already present on machine and can be accessed by the pod'
                 )
                 view.note("Normal", "Pulled", message, name)
-                return self._know(found)
-            if order.pull_policy == "Never":
+                return found
+            if pull_policy == "Never":
                 raise RuntimeFailure(
                     "ErrImageNeverPull", f'Container image "{image}" is not present with pull policy of Never'
                 )
@@ -187,7 +221,7 @@ class CarryOut:
             f"({_elapsed(now_s - asked_s)} including waiting). Image size: {pulled.size_bytes} bytes."
         )
         view.note("Normal", "Pulled", message, name)
-        return self._know(pulled)
+        return pulled
 
     async def _pull(self, image: str, secrets: Iterable[api.Secret]) -> Image:
         try:
@@ -202,13 +236,6 @@ class CarryOut:
             return []
         found = await read_all(self._client, api.Secret, pod.metadata.namespace or "", names)
         return list(found.values())
-
-    def _know(self, image: Image) -> ImageReady:
-        self._images[image.id] = image
-        self._images.move_to_end(image.id)
-        if len(self._images) > IMAGES_KNOWN:
-            self._images.popitem(last=False)
-        return ImageReady(image.id)
 
     # --- sandbox --------------------------------------------------------------------------------------
 

@@ -29,6 +29,10 @@ class PodFiles(Protocol):
         """The mounts of one instance, with /etc/hosts and the termination log. Raises ConfigError."""
         ...
 
+    def image_directory(self, pod: api.Pod, volume: api.Volume) -> str:
+        """Where the files of an image volume are to be mounted."""
+        ...
+
     def refresh(self, pod: api.Pod) -> None:
         """The pod's labels, annotations or spec changed: volumes that show them follow soon."""
         ...
@@ -62,6 +66,9 @@ class NoFiles:
         pod_ips: tuple[str, ...],
     ) -> list[Mount]:
         return []
+
+    def image_directory(self, pod: api.Pod, volume: api.Volume) -> str:
+        return ""
 
     def refresh(self, pod: api.Pod) -> None:
         return None

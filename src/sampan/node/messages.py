@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -104,7 +105,7 @@ class RemoveVolumes(Instruction, frozen=True):
 
 
 class EnsureImage(Instruction, frozen=True):
-    """Have the image in the runtime. Done's result is the `ImageReady`."""
+    """Have the image, and those that the container mounts, in the runtime. Done has the `ImageReady`."""
 
     container: str
     image: str
@@ -116,7 +117,10 @@ class EnsureImage(Instruction, frozen=True):
 
 
 class ImageReady(msgspec.Struct, frozen=True):
+    """`volumes`: what the image volumes that the container mounts were resolved to, by the volume's name."""
+
     reference: str
+    volumes: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class RunSandbox(Instruction, frozen=True):

@@ -167,6 +167,8 @@ class PodState(msgspec.Struct, frozen=True, kw_only=True):
     old_containers: tuple[str, ...] = ()
     old_sandboxes: tuple[str, ...] = ()
     volumes: Volumes = Volumes.NONE
+    # The digests that image volumes were resolved to, by the volume's name.
+    image_volumes: Mapping[str, str] = msgspec.field(default_factory=dict)
     doing: frozenset[str] = frozenset()
     retries: Mapping[str, Retry] = msgspec.field(default_factory=dict)
     ending: Ending | None = None

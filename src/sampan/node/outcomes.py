@@ -67,6 +67,8 @@ def _sandbox_up(turn: Turn, rest: str, up: SandboxUp) -> None:
 
 def _image_ready(turn: Turn, name: str, ready: ImageReady) -> None:
     turn.change_container(name, image_ref=ready.reference, pull_retry=None, trouble=None)
+    if ready.volumes:
+        turn.change(image_volumes={**turn.state.image_volumes, **ready.volumes})
 
 
 def _container_up(turn: Turn, name: str, up: ContainerUp) -> None:

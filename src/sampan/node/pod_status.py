@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sampan.base.clock import kube_time
 from sampan.node.conditions import conditions
+from sampan.node.image_volumes import resolved
 from sampan.node.model import (
     ContainerRecord,
     EndKind,
@@ -118,6 +119,7 @@ def _container_status(
     current = record.current
     run, last = _states(state, record, spec, phase, now)
     running = run.running is not None
+    images = resolved(state)
     shown = current if current is not None and (current.id or current.image_ref) else None
     status = api.ContainerStatus(
         name=record.name,
@@ -129,7 +131,7 @@ def _container_status(
         image=(current.image if current and current.image else None) or spec.image or "",
         imageID=shown.image_ref if shown else "",
         containerID=_container_id(state.node, current),
-        volumeMounts=[_mount_status(m) for m in spec.volumeMounts] if current is not None else [],
+        volumeMounts=[_mount_status(m, images.get(m.name)) for m in spec.volumeMounts] if current else [],
     )
     if running and current is not None and current.resources is not None:
         status.resources = current.resources
@@ -137,12 +139,14 @@ def _container_status(
     return status
 
 
-def _mount_status(mount: api.VolumeMount) -> api.VolumeMountStatus:
+def _mount_status(mount: api.VolumeMount, image: str | None) -> api.VolumeMountStatus:
+    shown = api.VolumeStatus(image=api.ImageVolumeStatus(imageRef=image)) if image else None
     return api.VolumeMountStatus(
         name=mount.name,
         mountPath=mount.mountPath,
         readOnly=mount.readOnly or None,
         recursiveReadOnly="Disabled" if mount.readOnly else None,
+        volumeStatus=shown,
     )
 
 

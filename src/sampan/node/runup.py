@@ -198,10 +198,13 @@ def _ensure_image(turn: Turn, record: ContainerRecord, spec: api.Container) -> N
 
 
 def pull_policy(spec: api.Container) -> str:
-    """The container's imagePullPolicy; where absent Always for `:latest` and untagged, else IfNotPresent."""
-    if spec.imagePullPolicy:
-        return spec.imagePullPolicy
-    name = (spec.image or "").rpartition("/")[2]
+    """The container's imagePullPolicy, or the default for its image."""
+    return spec.imagePullPolicy or default_pull_policy(spec.image or "")
+
+
+def default_pull_policy(image: str) -> str:
+    """Always for `:latest` and untagged, else IfNotPresent."""
+    name = image.rpartition("/")[2]
     if "@" in name:
         return "IfNotPresent"
     return "Always" if ":" not in name or name.endswith(":latest") else "IfNotPresent"

@@ -45,7 +45,7 @@ class Cluster:
         return Kubectl(self.root / "kubeconfig")
 
     def up(self) -> None:
-        self._sampan("up", "--port", str(free_port()), "--no-merge")
+        self.sampan("up", "--port", str(free_port()), "--no-merge")
         self._client = Client(load_kubeconfig(self.root / "kubeconfig"))
         self.make(api.Namespace, {"metadata": {"name": NAMESPACE}})
         self.until(lambda: self.has(api.ServiceAccount, "default"), "the service account default is there")
@@ -55,7 +55,7 @@ class Cluster:
         if self._client is not None:
             self.run(self._client.close())
         self._runner.close()
-        self._sampan("down", "--delete")
+        self.sampan("down", "--delete")
 
     def clean(self) -> None:
         """Delete the test's pods at once. Nobody waits for them."""
@@ -63,7 +63,7 @@ class Cluster:
         for pod in made:
             pod.delete(grace_s=0)
 
-    def _sampan(self, *arguments: str) -> None:
+    def sampan(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "sampan.cli.main", *arguments, "--data-dir", str(self.root)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_UP_TIMEOUT_S)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"

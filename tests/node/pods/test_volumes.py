@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sampan.node.images.builtin import BUSYBOX
+from sampan.node.volumes.mounting import mounts_below
 from sampan.schema import api
 from tests.node.pods.cluster import NAMESPACE, Cluster, mounts
 
@@ -322,3 +323,50 @@ def test_mounts_are_shown_in_the_status(cluster: Cluster) -> None:
         True,
         "Disabled",
     )
+
+
+# --- images -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model_image(cluster: Cluster, tmp_path: Path) -> str:
+    """An image of data only, in the cluster."""
+    root = tmp_path / "model"
+    (root / "weights").mkdir(parents=True)
+    (root / "weights" / "layer-1").write_text("w1\n")
+    cluster.sampan("image", "build", str(root), "--tag", "sampan.local/model:1")
+    return "sampan.local/model:1"
+
+
+def image_volume(reference: str) -> dict[str, object]:
+    return {"name": "model", "image": {"reference": reference, "pullPolicy": "Never"}}
+
+
+def test_an_image_is_mounted_read_only_whole_and_in_part(cluster: Cluster, model_image: str) -> None:
+    script = """
+        cat /model/weights/layer-1 /part/layer-1
+        touch /model/new 2>&1 | sed 's/.*: //'
+        sleep 1000
+    """
+    both = [*mounts(model="/model"), {"name": "model", "mountPath": "/part", "subPath": "weights"}]
+    pod = cluster.pod(script, container={"volumeMounts": both}, volumes=[image_volume(model_image)])
+    pod.says("file system")
+    assert pod.log() == "w1\nw1\nRead-only file system"
+    told = pod.running().status.containerStatuses[0].volumeMounts
+    shown = {mount.mountPath: mount.volumeStatus for mount in told}
+    assert shown["/model"] == shown["/part"]
+    assert shown["/model"] is not None and shown["/model"].image is not None
+    assert "sha256:" in (shown["/model"].image.imageRef or "")
+    uid = pod.uid
+    place = cluster.pods_directory / uid / "volumes/kubernetes.io~image/model"
+    assert mounts_below(place) == [place]
+    pod.delete(grace_s=1)
+    cluster.until(lambda: not (cluster.pods_directory / uid).exists(), "the pod's directory is gone")
+
+
+def test_a_volume_whose_image_is_not_there_is_shown_as_an_image_that_is_not_there(cluster: Cluster) -> None:
+    pod = cluster.pod(
+        container={"volumeMounts": mounts(model="/model")}, volumes=[image_volume("sampan.local/none:1")]
+    )
+    message = pod.waits("ErrImageNeverPull")
+    assert 'Container image "sampan.local/none:1" is not present' in message

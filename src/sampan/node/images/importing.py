@@ -113,7 +113,7 @@ async def _write(client: CriClient, blob: Blob, labels: dict[str, str], lease: s
         yield request(action=_COMMIT, offset=total, labels=labels, **common)
 
     try:
-        async for _ in client.exchange(CONTENT, "Write", requests(), metadata=(("containerd-lease", lease),)):
+        async for _ in client.exchange(CONTENT, "Write", requests(), lease):
             if not wanted.done():
                 wanted.set_result(True)
     except AlreadyExists:

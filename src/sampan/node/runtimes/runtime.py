@@ -265,6 +265,17 @@ class Runtime(Protocol):
 
     async def remove_image(self, reference: str) -> None: ...
 
+    async def mount_image(self, image: Image, name: str, directory: str) -> None:
+        """Make the files of an image appear at `directory`, read-only, as the volume `name`.
+
+        What is mounted already stays. Fails where the engine has no images of files.
+        """
+        ...
+
+    async def release_image(self, name: str) -> None:
+        """Give up what `mount_image` made for that name, once its directory is unmounted."""
+        ...
+
     async def image_directory(self) -> str:
         """A directory of the file system that holds the images; empty where images take up no space."""
         ...

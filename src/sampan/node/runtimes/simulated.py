@@ -260,6 +260,12 @@ class SimulatedRuntime:
         for name in [n for n, image in self._images.items() if reference in (n, image.id)]:
             del self._images[name]
 
+    async def mount_image(self, image: Image, name: str, directory: str) -> None:
+        """Nothing: there is no disk."""
+
+    async def release_image(self, name: str) -> None:
+        """Nothing: there is no disk."""
+
     async def image_directory(self) -> str:
         return ""
 

@@ -8,6 +8,7 @@ from typing import Any
 from sampan.base.clock import Clock
 from sampan.client.effects import Ref
 from sampan.node.config import AgentConfig
+from sampan.node.image_volumes import resolved
 from sampan.node.pods import Record
 from sampan.node.runtimes.runtime import Runtime
 from sampan.node.upkeep.image_manager import ImageManager
@@ -37,11 +38,12 @@ def upkeep(
 
 
 def wanted_images(workers: Mapping[str, PodWorker]) -> set[str]:
-    """The images that containers of these pods run from, or will as soon as they are made."""
+    """The images that containers of these pods run from or mount, or will as soon as they are made."""
     found = set()
     for worker in workers.values():
         for container in worker.state.containers.values():
             found.add(container.image_ref)
             if container.current is not None:
                 found.add(container.current.image_ref)
+        found.update(resolved(worker.state).values())
     return found - {""}

@@ -100,7 +100,7 @@ class VolumeManager:
         self, pod: api.Pod, volume: api.Volume, node: NodeFacts, *, objects: ReadObjects | None = None
     ) -> Prepared:
         plugin = plugin_for(volume, self._plugins)
-        directory = self._directory(pod.metadata.uid or "") / "volumes" / plugin.directory / volume.name
+        directory = self._place(pod, volume, plugin)
         task = VolumeTask(
             pod=pod,
             volume=volume,
@@ -176,6 +176,12 @@ class VolumeManager:
                 return
             except (VolumeError, ApiError, OSError, TimeoutError) as error:
                 _log.warning("volume %s of pod %s was not updated: %s", volume.name, key_of(pod), error)
+
+    def image_directory(self, pod: api.Pod, volume: api.Volume) -> str:
+        return str(self._place(pod, volume, plugin_for(volume, self._plugins)))
+
+    def _place(self, pod: api.Pod, volume: api.Volume, plugin: VolumePlugin) -> Path:
+        return self._directory(pod.metadata.uid or "") / "volumes" / plugin.directory / volume.name
 
     # --- mounts ---------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -12,8 +13,11 @@ from typing import Final
 from sampan.base import mountinfo
 
 MS_BIND: Final = 4096
+MS_RDONLY: Final = 1
 MS_NOSUID: Final = 2
 MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_REMOUNT: Final = 32
 MNT_DETACH: Final = 2
 
 
@@ -36,6 +40,20 @@ def mount_tmpfs(path: Path, size_bytes: int, mode: int) -> None:
 def bind(source: str, path: Path) -> None:
     """Make `source` appear at `path`. Raises OSError."""
     _mount(source.encode(), path, b"", MS_BIND, b"")
+
+
+def mount_read_only(kind: str, source: str, path: Path, options: Iterable[str]) -> None:
+    """Mount a file system that nobody may write to or run programs from. Raises OSError.
+
+    `kind` is that of mount(8), `bind` among them; of the `options` those of the file system's own count.
+    """
+    flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+    if kind == "bind":
+        bind(source, path)  # the flags of a bind mount only count when it is mounted again
+        _mount(source.encode(), path, b"", MS_BIND | MS_REMOUNT | flags, b"")
+        return
+    own = ",".join(each for each in options if "=" in each)
+    _mount(source.encode(), path, kind.encode(), flags, own.encode())
 
 
 def _mount(source: bytes, path: Path, kind: bytes, flags: int, options: bytes) -> None:

@@ -94,6 +94,12 @@ async def _written(task: VolumeTask) -> Prepared:
     return Prepared(str(task.directory), readonly=True)
 
 
+async def _image(task: VolumeTask) -> Prepared:
+    # The runtime mounts it once the image is there, before the first container that has it starts.
+    task.directory.mkdir(parents=True, exist_ok=True)
+    return Prepared(str(task.directory), readonly=True)
+
+
 async def _host_path(task: VolumeTask) -> Prepared:
     source = task.volume.hostPath
     assert source is not None
@@ -223,6 +229,7 @@ PLUGINS: Final = (
     VolumePlugin("kubernetes.io~downward-api", lambda v: v.downwardAPI is not None, _written, written=True),
     VolumePlugin("kubernetes.io~projected", lambda v: v.projected is not None, _written, written=True),
     VolumePlugin("kubernetes.io~host-path", lambda v: v.hostPath is not None, _host_path),
+    VolumePlugin("kubernetes.io~image", lambda v: v.image is not None, _image),
     VolumePlugin("kubernetes.io~csi", lambda v: v.csi is not None, _csi),
     VolumePlugin("kubernetes.io~claim", lambda v: v.persistentVolumeClaim is not None, _claim),
     VolumePlugin("kubernetes.io~ephemeral", lambda v: v.ephemeral is not None, _claim),

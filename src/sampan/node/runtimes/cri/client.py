@@ -23,6 +23,8 @@ EVENTS = "containerd.services.events.v1.Events"
 CONTENT = "containerd.services.content.v1.Content"
 IMAGE_STORE = "containerd.services.images.v1.Images"
 LEASES = "containerd.services.leases.v1.Leases"
+SNAPSHOTS = "containerd.services.snapshots.v1.Snapshots"
+DIFF = "containerd.services.diff.v1.Diff"
 NAMESPACE = "k8s.io"
 
 # Kubelet's runtimeRequestTimeout.
@@ -72,9 +74,11 @@ class CriClient:
         self._calls: dict[str, Any] = {}
 
     async def call(
-        self, service: str, method: str, *, timeout_s: float = CALL_TIMEOUT_S, **fields: Any
+        self, service: str, method: str, *, timeout_s: float = CALL_TIMEOUT_S, lease: str = "", **fields: Any
     ) -> Any:
         """Send the request that `fields` make up; returns the response message.
+
+        What containerd makes for it belongs to the `lease`, where one is given.
 
         Raises NotFound, DeadlineExceeded, or RuntimeFailure with kubelet's reason for the method.
         """
@@ -85,7 +89,10 @@ class CriClient:
 
         try:
             return await call(
-                request_type(**fields), timeout=timeout_s, metadata=_metadata(service), wait_for_ready=True
+                request_type(**fields),
+                timeout=timeout_s,
+                metadata=_metadata(service, lease),
+                wait_for_ready=True,
             )
         except grpc.aio.AioRpcError as error:
             raise self._failure(method, error) from None
@@ -111,7 +118,7 @@ class CriClient:
         service: str,
         method: str,
         requests: AsyncIterator[Any],
-        metadata: tuple[tuple[str, str], ...] = (),
+        lease: str = "",
     ) -> AsyncIterator[Any]:
         """The answers to a stream of request messages. Raises as `call` does."""
         import grpc
@@ -120,7 +127,7 @@ class CriClient:
         make = self._open().stream_stream(
             f"/{service}/{method}", request_serializer=write, response_deserializer=read
         )
-        stream = make(requests, metadata=(*_metadata(service), *metadata))
+        stream = make(requests, metadata=_metadata(service, lease))
         try:
             async for response in stream:
                 yield response
@@ -204,5 +211,6 @@ class CriClient:
         return RuntimeFailure(reason, detail)
 
 
-def _metadata(service: str) -> tuple[tuple[str, str], ...]:
-    return (("containerd-namespace", NAMESPACE),) if service.startswith("containerd.") else ()
+def _metadata(service: str, lease: str = "") -> tuple[tuple[str, str], ...]:
+    namespace = (("containerd-namespace", NAMESPACE),) if service.startswith("containerd.") else ()
+    return (*namespace, ("containerd-lease", lease)) if lease else namespace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sampan.base.clock import Clock, SystemClock
@@ -19,6 +20,7 @@ from sampan.node.runtimes.cri.client import (
     DeadlineExceeded,
     NotFound,
 )
+from sampan.node.runtimes.cri.image_mounts import ImageMounts
 from sampan.node.runtimes.runtime import (
     Container,
     ContainerSpec,
@@ -57,6 +59,7 @@ class CriRuntime:
         self._clock = clock or SystemClock()
         self._owner = owner
         self._cgroup_parent = cgroup_parent
+        self._image_mounts = ImageMounts(self.client, self._clock)
         self._containers: dict[str, Container] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._runtime_name = ""
@@ -251,6 +254,12 @@ class CriRuntime:
         except NotFound:
             return
 
+    async def mount_image(self, image: Image, name: str, directory: str) -> None:
+        await self._image_mounts.mount(image, name, Path(directory))
+
+    async def release_image(self, name: str) -> None:
+        await self._image_mounts.release(name)
+
     async def image_directory(self) -> str:
         answer = await self.client.call(IMAGES, "ImageFsInfo")
         return next((each.fs_id.mountpoint for each in answer.image_filesystems), "")
@@ -298,7 +307,7 @@ class CriRuntime:
         input_url = await self._attach_url(container_id, tty=tty, stdin=True) if stdin else ""
         return await attach.connect(output, input_url=input_url)
 
-    async def _attach_url(self, container_id: str, **streams: bool) -> str:
+    async def _attach_url(self, container_id: str, **streams: Any) -> str:
         answer = await self.client.call(RUNTIME, "Attach", container_id=container_id, **streams)
         return str(answer.url)
 

@@ -153,6 +153,8 @@ CONTENT = """
 WriteContentRequest: action 1 int32, ref 2 string, total 3 int64, expected 4 string, offset 5 int64, \
 data 6 bytes, labels 7 map
 WriteContentResponse: action 1 int32, offset 4 int64, total 5 int64, digest 6 string
+ReadContentRequest: digest 1 string, offset 2 int64, size 3 int64
+ReadContentResponse: offset 1 int64, data 2 bytes
 """
 
 IMAGES = """
@@ -162,12 +164,38 @@ CreateRequest: image 1 Image
 CreateResponse: image 1 Image
 UpdateRequest: image 1 Image
 UpdateResponse: image 1 Image
+GetRequest: name 1 string
+GetResponse: image 1 Image
 """
 
 LEASES = """
 CreateRequest: id 1 string, labels 3 map
 CreateResponse:
 DeleteRequest: id 1 string, sync 2 bool
+"""
+
+_MOUNT = "Mount: type 1 string, source 2 string, target 3 string, options 4 *string"
+
+SNAPSHOTS = f"""
+{_MOUNT}
+PrepareSnapshotRequest: snapshotter 1 string, key 2 string, parent 3 string, labels 4 map
+PrepareSnapshotResponse: mounts 1 *Mount
+ViewSnapshotRequest: snapshotter 1 string, key 2 string, parent 3 string, labels 4 map
+ViewSnapshotResponse: mounts 1 *Mount
+MountsRequest: snapshotter 1 string, key 2 string
+MountsResponse: mounts 1 *Mount
+RemoveSnapshotRequest: snapshotter 1 string, key 2 string
+CommitSnapshotRequest: snapshotter 1 string, name 2 string, key 3 string, labels 4 map
+StatSnapshotRequest: snapshotter 1 string, key 2 string
+Info: name 1 string, parent 2 string, kind 3 int32
+StatSnapshotResponse: info 1 Info
+"""
+
+DIFF = f"""
+{_MOUNT}
+Descriptor: media_type 1 string, digest 2 string, size 3 int64
+ApplyRequest: diff 1 Descriptor, mounts 2 *Mount
+ApplyResponse: applied 1 Descriptor
 """
 
 PACKAGES = {
@@ -179,9 +207,12 @@ PACKAGES = {
     "containerd.services.content.v1": CONTENT,
     "containerd.services.images.v1": IMAGES,
     "containerd.services.leases.v1": LEASES,
+    "containerd.services.snapshots.v1": SNAPSHOTS,
+    "containerd.services.diff.v1": DIFF,
 }
 
 _TASKS = "containerd.services.tasks.v1"
+_SNAPSHOTS = "containerd.services.snapshots.v1"
 _EMPTY = "google.protobuf.Empty"
 
 # Methods whose messages are not called <Method>Request and <Method>Response: (request, response).
@@ -195,6 +226,24 @@ METHODS = {
         "containerd.services.content.v1.WriteContentRequest",
         "containerd.services.content.v1.WriteContentResponse",
     ),
+    "containerd.services.content.v1.Content/Read": (
+        "containerd.services.content.v1.ReadContentRequest",
+        "containerd.services.content.v1.ReadContentResponse",
+    ),
+    f"{_SNAPSHOTS}.Snapshots/Prepare": (
+        f"{_SNAPSHOTS}.PrepareSnapshotRequest",
+        f"{_SNAPSHOTS}.PrepareSnapshotResponse",
+    ),
+    f"{_SNAPSHOTS}.Snapshots/View": (
+        f"{_SNAPSHOTS}.ViewSnapshotRequest",
+        f"{_SNAPSHOTS}.ViewSnapshotResponse",
+    ),
+    f"{_SNAPSHOTS}.Snapshots/Stat": (
+        f"{_SNAPSHOTS}.StatSnapshotRequest",
+        f"{_SNAPSHOTS}.StatSnapshotResponse",
+    ),
+    f"{_SNAPSHOTS}.Snapshots/Commit": (f"{_SNAPSHOTS}.CommitSnapshotRequest", _EMPTY),
+    f"{_SNAPSHOTS}.Snapshots/Remove": (f"{_SNAPSHOTS}.RemoveSnapshotRequest", _EMPTY),
     "containerd.services.leases.v1.Leases/Delete": ("containerd.services.leases.v1.DeleteRequest", _EMPTY),
     "containerd.services.events.v1.Events/Subscribe": (
         "containerd.services.events.v1.SubscribeRequest",

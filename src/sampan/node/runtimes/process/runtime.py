@@ -306,6 +306,15 @@ class ProcessRuntime:
     async def remove_image(self, reference: str) -> None:
         """Nothing: the host stays."""
 
+    async def mount_image(self, image: Image, name: str, directory: str) -> None:
+        raise RuntimeFailure(
+            "CreateContainerError",
+            "an image volume needs images, and this node runs the host's own programs; use containerd",
+        )
+
+    async def release_image(self, name: str) -> None:
+        """Nothing: there is none."""
+
     async def image_directory(self) -> str:
         return ""
 
