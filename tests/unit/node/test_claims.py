@@ -101,7 +101,7 @@ class Bench:
         return self.api.pod(name).status.phase or ""
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 - many sides, none of which tells
                 await asyncio.sleep(0.01)
 
