@@ -96,6 +96,26 @@ def test_a_container_without_a_command_is_told_what_to_do(tmp_path: Path) -> Non
     asyncio.run(main())
 
 
+def test_an_exit_is_told_that_came_before_anybody_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        runtime = ProcessRuntime(tmp_path / "state", can_mount=False)
+        spec = SandboxSpec(namespace="n", name="p", uid="u", log_directory=str(tmp_path))
+        sandbox = await runtime.run_sandbox(spec)
+        made = ContainerSpec(name="a", attempt=0, image="host", command=("/bin/true",), log_path="a.log")
+        container = await runtime.create_container(sandbox, spec, made)
+        monkeypatch.setattr(runtime, "_keeper", lambda _: None)  # gone as soon as somebody looks
+        await runtime.start_container(container)
+        async with asyncio.timeout(30):
+            assert await anext(runtime.exits()) == container
+        monkeypatch.undo()
+        await runtime.remove_sandbox(sandbox)
+        await runtime.close()
+
+    asyncio.run(main())
+
+
 def test_without_mounts_a_variable_names_the_hosts_directory(tmp_path: Path) -> None:
     from sampan.node.runtimes.runtime import Mount
 

@@ -139,11 +139,10 @@ class ProcessRuntime:
         if container_id in self._watched:
             return
         keeper = self._keeper(self._containers / container_id)
-        if keeper is None:
-            return
 
         async def tell() -> None:
-            await pids.wait(keeper)
+            if keeper is not None:  # else it has exited already
+                await pids.wait(keeper)
             self._watched.pop(container_id, None)
             if self._exited.qsize() >= _MAX_WAITING:
                 self._exited.get_nowait()
