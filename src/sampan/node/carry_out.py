@@ -111,7 +111,8 @@ class CarryOut:
         self._statuses = statuses
         self._services = services
         self._resources = resources
-        self._at_once = getattr(runtime, "answers_at_once", False) and isinstance(files, NoFiles)
+        # Whether the runtime pretends: it runs nothing, writes nothing, and need not wait.
+        self.pretends = getattr(runtime, "answers_at_once", False) and isinstance(files, NoFiles)
         self._slots = asyncio.Semaphore(config.concurrency)
         # A sandbox costs processor time. Where too many are made at once, all of a crowd of pods are up at
         # the very end; this way the first of them run while the last still wait.
@@ -136,7 +137,7 @@ class CarryOut:
 
     def answers_at_once(self, pod: api.Pod, order: Instruction) -> bool:
         """Whether to carry it out takes no time and asks nobody but a runtime that does not wait either."""
-        if not self._at_once or type(order) not in _RUNTIME_ONLY:
+        if not self.pretends or type(order) not in _RUNTIME_ONLY:
             return False
         if isinstance(order, StopContainer):
             return not order.pre_stop

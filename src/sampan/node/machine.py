@@ -83,6 +83,27 @@ def conclude(state: PodState, wake_at: datetime | None, now: datetime) -> tuple[
     return turn.state, turn.orders
 
 
+def is_echo(state: PodState, pod: api.Pod) -> bool:
+    """Whether the API's version says nothing that is not known: the status reported, and all else as before.
+
+    A step with such a `PodSeen` changes nothing but the pod itself, unless something waits for its time.
+    """
+    before, after = state.pod.metadata, pod.metadata
+    return (
+        state.reported is not None
+        and state.timer_at is None
+        and not state.look_again
+        and not state.doing
+        and after.generation == before.generation
+        and after.deletionTimestamp == before.deletionTimestamp
+        and after.deletionGracePeriodSeconds == before.deletionGracePeriodSeconds
+        and not pod.spec.readinessGates
+        and pod.status == state.reported
+        and after.annotations == before.annotations
+        and pod.spec == state.pod.spec
+    )
+
+
 def _learn(turn: Turn, event: Event) -> None:
     match event:
         case PodSeen(pod):

@@ -6,21 +6,22 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from msgspec.structs import replace
 
 from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.client.effects import Ref
+from sampan.node import shortcut
 from sampan.node.carry_out import CarryOut
 from sampan.node.config import AgentConfig
 from sampan.node.drivers.resources import NoResources, PodResources
+from sampan.node.eager import begin
 from sampan.node.files import NoFiles, PodFiles
 from sampan.node.messages import (
     Observed,
     PodGone,
-    PodSeen,
     Rejected,
 )
 from sampan.node.model import NodeFacts, Trouble
@@ -28,6 +29,7 @@ from sampan.node.names import POD_GRACE, uid_of
 from sampan.node.observe import knows_end
 from sampan.node.probe_runner import ProbeRunner
 from sampan.node.runtimes.runtime import Container, Listing, Runtime, RuntimeFailure, Sandbox, State
+from sampan.node.shortcut import RunsPods
 from sampan.node.status_writer import WRITERS, StatusWriter
 from sampan.node.timers import Timers
 from sampan.node.views import by_pod, listing_of
@@ -83,6 +85,8 @@ class PodHost:
         )
         self.workers: dict[str, PodWorker] = {}
         self.runtime = runtime
+        plain = self.carry_out.pretends and resources is None and isinstance(runtime, RunsPods)
+        self._runs_pods: RunsPods | None = cast(RunsPods, runtime) if plain else None
         self._config = config
         self._clock = clock
         self._nodes = nodes
@@ -113,7 +117,10 @@ class PodHost:
             self._begin(new)
             return
         before = worker.pod
-        worker.handle(PodSeen(new))
+        if new.metadata.finalizers:
+            worker.still_there()
+        if new.metadata.deletionTimestamp is None or not self._end_plainly(worker, new):
+            worker.seen(new)
         if before.metadata.labels != new.metadata.labels or (
             before.metadata.annotations != new.metadata.annotations
         ):
@@ -125,6 +132,7 @@ class PodHost:
             return
         worker = PodWorker(self, pod, node)
         listing = self._listing.pop(worker.uid, Listing((), ()))
+        refusal: Trouble | None = None
         if self._admit is not None and not listing.sandboxes and pod.status.startTime is None:
             others = [w.pod for w in self._by_node.get(node.name, {}).values() if w.state.rejected is None]
             refusal = self._admit(pod, others)
@@ -133,7 +141,30 @@ class PodHost:
         self.workers[worker.uid] = worker
         self._by_node.setdefault(node.name, {})[worker.uid] = worker
         self._learn_owners(worker.uid, listing)
-        worker.handle(self._observed(worker.uid, listing, self._listed_at))
+        if refusal is not None or listing.sandboxes or not self._start_plainly(worker):
+            worker.handle(self._observed(worker.uid, listing, self._listed_at))
+
+    def _start_plainly(self, worker: PodWorker) -> bool:
+        """Have a plain pod run at once; False, and nothing done, where it has to go step by step."""
+        if self._runs_pods is None or not shortcut.starts_plainly(worker.pod):
+            return False
+        made = self._runs_pods.run_pod(*shortcut.specs(worker.pod))
+        if made is None:
+            return False
+        sandbox, containers = made
+        self._learn_owners(worker.uid, Listing((sandbox,), tuple(containers)))
+        worker.leap(*shortcut.started(worker.pod, worker.node, sandbox, containers, self._clock.now()))
+        return True
+
+    def _end_plainly(self, worker: PodWorker, pod: api.Pod) -> bool:
+        """End a pod that just runs at once; False, and nothing done, where it has to go step by step."""
+        state = worker.state
+        if self._runs_pods is None or not worker.rests or not shortcut.ends_plainly(state, pod):
+            return False
+        assert state.sandbox is not None
+        exited = self._runs_pods.end_pod(state.sandbox.id)
+        worker.leap(*shortcut.ended(state, pod, exited, self._clock.now()))
+        return True
 
     def pods(self) -> list[api.Pod]:
         """Every pod with a worker."""
@@ -297,7 +328,10 @@ class PodHost:
                     self._messages.pop(instance.id, None)
         for runtime_id in self._owned.pop(worker.uid, ()):
             self._owners.pop(runtime_id, None)
-        self._spawn(self.files.forget(worker.pod))
+        last = self.files.forget(worker.pod)
+        rest = begin(last) if self.carry_out.pretends else last
+        if rest is not None:
+            self._spawn(rest)
 
     def close(self) -> None:
         """Stop working; the runtime keeps what it has."""

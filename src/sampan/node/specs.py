@@ -18,6 +18,7 @@ from sampan.node.names import (
     MESSAGE_POLICY,
     POD_GRACE,
     RESTART_COUNT,
+    PodKey,
     container_hash,
     key_of,
     log_directory,
@@ -45,8 +46,8 @@ def sandbox_spec(
         uid=key.uid,
         attempt=attempt,
         hostname="" if host_network else sandbox_hostname(pod, node_name, config.cluster_domain),
-        labels={**pod.metadata.labels, **pod_labels(key)},
-        annotations={**pod.metadata.annotations, CONFIG_SOURCE: "api", POD_GRACE: str(_grace_s(pod))},
+        labels=sandbox_labels(pod, key),
+        annotations=sandbox_annotations(pod),
         dns_servers=resolver.servers,
         dns_searches=resolver.searches,
         dns_options=resolver.options,
@@ -65,6 +66,32 @@ def sandbox_spec(
         supplemental_groups=supplemental_groups(pod),
         runtime_handler=runtime_handler,
     )
+
+
+def sandbox_labels(pod: api.Pod, key: PodKey) -> dict[str, str]:
+    """The pod's own labels, and whose sandbox it is."""
+    return {**pod.metadata.labels, **pod_labels(key)}
+
+
+def sandbox_annotations(pod: api.Pod) -> dict[str, str]:
+    """The pod's own annotations, and what its end must know where the API has forgotten it."""
+    return {**pod.metadata.annotations, CONFIG_SOURCE: "api", POD_GRACE: str(_grace_s(pod))}
+
+
+def container_labels(key: PodKey, name: str) -> dict[str, str]:
+    """Whose container it is."""
+    return {**pod_labels(key), CONTAINER_NAME: name}
+
+
+def container_annotations(pod: api.Pod, container: api.Container, attempt: int) -> dict[str, str]:
+    """What an agent that was restarted must know of a container."""
+    return {
+        CONTAINER_HASH: container_hash(container.name, container.image or ""),
+        RESTART_COUNT: str(attempt),
+        MESSAGE_PATH: container.terminationMessagePath or DEFAULT_MESSAGE_PATH,
+        MESSAGE_POLICY: container.terminationMessagePolicy or "File",
+        POD_GRACE: str(_grace_s(pod)),
+    }
 
 
 def _grace_s(pod: api.Pod) -> int:
@@ -95,14 +122,8 @@ def container_spec(
         working_dir=container.workingDir or "",
         env=tuple(env.items()),
         mounts=tuple(mounts),
-        labels={**pod_labels(key_of(pod)), CONTAINER_NAME: container.name},
-        annotations={
-            CONTAINER_HASH: container_hash(container.name, container.image or ""),
-            RESTART_COUNT: str(attempt),
-            MESSAGE_PATH: container.terminationMessagePath or DEFAULT_MESSAGE_PATH,
-            MESSAGE_POLICY: container.terminationMessagePolicy or "File",
-            POD_GRACE: str(_grace_s(pod)),
-        },
+        labels=container_labels(key_of(pod), container.name),
+        annotations=container_annotations(pod, container, attempt),
         log_path=log_path(container.name, attempt),
         stdin=bool(container.stdin),
         stdin_once=bool(container.stdinOnce),

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from sampan.client.errors import ApiError
 from sampan.node.carry_out import CarryOut
 from sampan.node.eager import begin
 from sampan.node.errors import ConfigError, VolumeError
-from sampan.node.machine import advance, conclude, new_state
+from sampan.node.machine import advance, conclude, is_echo, new_state
 from sampan.node.messages import (
     Done,
     Event,
     Failed,
+    FinishDeletion,
     Forget,
     Instruction,
     Note,
+    PodSeen,
     Probed,
     Relist,
     ReportStatus,
@@ -74,6 +78,8 @@ class PodWorker:
         self._inbox: list[Event] = []
         self._busy = False
         self._timer: Timer | None = None
+        # The last status of a pod that was deleted without it.
+        self._unsaid: api.PodStatus | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -105,10 +111,32 @@ class PodWorker:
                     self._start(order)
                 if not self._inbox:
                     self.state, orders = conclude(self.state, wake_at, self._home.now())
-                    for order in orders:
-                        self._start(order)
+                    self._start_all(orders)
         finally:
             self._busy = False
+
+    def seen(self, pod: api.Pod) -> None:
+        """The API has the pod like this."""
+        if not self._busy and is_echo(self.state, pod):
+            self.state = replace(self.state, pod=pod)
+        else:
+            self.handle(PodSeen(pod))
+
+    def leap(self, state: PodState, notes: Iterable[Note]) -> None:
+        """Be in `state` without the steps that lead there, tell what they would have told, and conclude."""
+        self.state, orders = conclude(state, None, self._home.now())
+        self._start_all((*notes, *orders))
+
+    @property
+    def rests(self) -> bool:
+        """Whether no event is being handled."""
+        return not self._busy
+
+    def still_there(self) -> None:
+        """The pod was deleted without a last status, and something holds it after all: say the status."""
+        if self._unsaid is not None:
+            status, self._unsaid = self._unsaid, None
+            self._home.statuses.put(self.state.key, self.pod.status, status)
 
     def note(self, type_: str, reason: str, message: str, container: str = "") -> None:
         self._home.record(self.pod, type_, reason, message, container)
@@ -119,6 +147,24 @@ class PodWorker:
             self._timer.cancel()
         for task in self._tasks:
             task.cancel()
+
+    def _start_all(self, orders: Iterable[Instruction]) -> None:
+        """Start what concludes a step.
+
+        Of a pod that goes at once with its last status nobody would see that, where nothing holds it and its
+        runtime is a pretended one; so it is not written.
+        """
+        orders = list(orders)
+        if any(isinstance(order, FinishDeletion) for order in orders) and self._goes_unseen():
+            for order in orders:
+                if isinstance(order, ReportStatus):
+                    self._unsaid = order.status
+            orders = [order for order in orders if not isinstance(order, ReportStatus)]
+        for order in orders:
+            self._start(order)
+
+    def _goes_unseen(self) -> bool:
+        return self._home.carry_out.pretends and not self.pod.metadata.finalizers
 
     def _start(self, order: Instruction) -> None:
         match order:

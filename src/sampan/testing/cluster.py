@@ -201,8 +201,10 @@ class Cluster:
 
     def _run(self) -> None:
         try:
-            with looked_for_seldom():
-                asyncio.run(self._main())
+            import uvloop
+
+            with looked_for_seldom(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._main())
         except BaseException as error:  # handed to whoever started or closes the cluster
             self._failure = error
         finally:

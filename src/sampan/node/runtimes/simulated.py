@@ -121,6 +121,8 @@ class SimulatedRuntime:
         self._sandbox_delay_s = sandbox_delay_s
         self._start_delay_s = start_delay_s
         self._pull_delay_s = pull_delay_s
+        # Nothing takes any time, unless a pod's annotation says so.
+        self._instant = not (sandbox_delay_s or start_delay_s or pull_delay_s)
         self._timers = Timers(clock)
         self._sandboxes: dict[str, Sandbox] = {}
         self._containers: dict[str, Container] = {}
@@ -153,8 +155,52 @@ class SimulatedRuntime:
         finally:
             self._listeners.remove(queue)
 
+    def run_pod(
+        self, spec: SandboxSpec, containers: Sequence[ContainerSpec]
+    ) -> tuple[Sandbox, Sequence[Container]] | None:
+        """A sandbox with all these containers running, at once; `image` of each is what its pod says.
+
+        None, and nothing done, where something about it takes time or may fail.
+        """
+        if not self._instant or ANNOTATION in spec.annotations or spec.uid in self._by_pod:
+            return None
+        if not all(container.image in self._images for container in containers):
+            return None
+        try:
+            sandbox = self._make_sandbox(spec)
+        except RuntimeFailure:
+            return None
+        now = self._clock.now()
+        made = []
+        for each in containers:
+            image = self._images[each.image].id
+            container = self._make_container(sandbox, each, image, State.RUNNING, now)
+            made.append(container)
+        return sandbox, made
+
+    def end_pod(self, sandbox_id: str) -> Sequence[Container]:
+        """Stop and remove a sandbox and all in it, at once; gives how its containers ended.
+
+        Nobody is told of exits: who calls this knows of them.
+        """
+        sandbox = self._sandboxes.pop(sandbox_id)
+        now = self._clock.now()
+        ended = []
+        for container_id in self._in_sandbox.pop(sandbox_id, ()):
+            container = self._containers.pop(container_id)
+            self._forget_timer(container_id)
+            if container.state is not State.EXITED:
+                container = _exited(container, TERM_CODE, now)
+            ended.append(container)
+        self._by_pod.pop(sandbox.uid, None)
+        self._free_ips.extend(sandbox.ips)
+        return ended
+
     async def run_sandbox(self, spec: SandboxSpec) -> str:
         await self._pass(self._sandbox_delay_s)
+        return self._make_sandbox(spec).id
+
+    def _make_sandbox(self, spec: SandboxSpec) -> Sandbox:
         sandbox = Sandbox(
             id=self._ids.uid().replace("-", ""),
             namespace=spec.namespace,
@@ -169,7 +215,7 @@ class SimulatedRuntime:
         )
         self._sandboxes[sandbox.id] = sandbox
         self._by_pod[spec.uid].add(sandbox.id)
-        return sandbox.id
+        return sandbox
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
         sandbox = self._sandboxes.get(sandbox_id)
@@ -193,22 +239,28 @@ class SimulatedRuntime:
         home = self._sandboxes.get(sandbox_id)
         if home is None or not home.ready:
             raise RuntimeFailure("CreateContainerError", f"sandbox {sandbox_id} is not running")
+        return self._make_container(home, spec, spec.image, State.CREATED, None).id
+
+    def _make_container(
+        self, home: Sandbox, spec: ContainerSpec, image: str, state: State, started_at: datetime | None
+    ) -> Container:
         container = Container(
             id=self._ids.uid().replace("-", ""),
-            sandbox_id=sandbox_id,
+            sandbox_id=home.id,
             name=spec.name,
             attempt=spec.attempt,
-            state=State.CREATED,
-            image=spec.image,
-            image_ref=spec.image,
+            state=state,
+            image=image,
+            image_ref=image,
             created_at=self._clock.now(),
+            started_at=started_at,
             labels=spec.labels,
             annotations=spec.annotations,
         )
         self._containers[container.id] = container
         self._by_pod[home.uid].add(container.id)
-        self._in_sandbox[sandbox_id].add(container.id)
-        return container.id
+        self._in_sandbox[home.id].add(container.id)
+        return container
 
     async def start_container(self, container_id: str) -> datetime:
         await self._pass(self._start_delay_s)
@@ -353,17 +405,14 @@ class SimulatedRuntime:
         container = self._containers.get(container_id)
         if container is None or container.state is State.EXITED:
             return
+        self._forget_timer(container_id)
+        self._containers[container_id] = _exited(container, code, self._clock.now())
+        self._tell(container_id)
+
+    def _forget_timer(self, container_id: str) -> None:
         timer = self._exit_timers.pop(container_id, None)
         if timer is not None:
             timer.cancel()
-        self._containers[container_id] = replace(
-            container,
-            state=State.EXITED,
-            finished_at=self._clock.now(),
-            exit_code=code,
-            reason="Completed" if code == 0 else "Error",
-        )
-        self._tell(container_id)
 
     def _leave_pod(self, uid: str, id_: str) -> None:
         ids = self._by_pod.get(uid)
@@ -375,3 +424,8 @@ class SimulatedRuntime:
     def _tell(self, id_: str) -> None:
         for queue in self._listeners:
             queue.put_nowait(id_)
+
+
+def _exited(container: Container, code: int, now: datetime) -> Container:
+    reason = "Completed" if code == 0 else "Error"
+    return replace(container, state=State.EXITED, finished_at=now, exit_code=code, reason=reason)
