@@ -44,9 +44,9 @@ async def test_json_patch(api: Api) -> None:
         ([{"op": "fly", "path": "/data/k"}], 422, "Invalid"),
         ({"op": "test"}, 400, "BadRequest"),
         (b"[", 400, "BadRequest"),
-        ([{"op": "replace", "path": "/data/k", "value": 5}], 400, "BadRequest"),
-        ([{"op": "replace", "path": "/metadata/name", "value": "b"}], 422, "Invalid"),
-        ([{"op": "replace", "path": "", "value": "text"}], 400, "BadRequest"),
+        ([{"op": "replace", "path": "/data/k", "value": 5}], 422, "Invalid"),
+        ([{"op": "replace", "path": "/metadata/name", "value": "b"}], 400, "BadRequest"),
+        ([{"op": "replace", "path": "", "value": "text"}], 422, "Invalid"),
     ],
 )
 @served
@@ -143,7 +143,7 @@ async def test_apply_creates_what_is_not_there(api: Api) -> None:
 
 @served
 async def test_apply_takes_yaml(api: Api) -> None:
-    body = b"apiVersion: v1\nkind: ConfigMap\ndata:\n  k: 'on'\n"
+    body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: 'on'\n"
     made = (await api.apply(f"{CONFIG_MAPS}/a", body, "alice")).ok(201)
     assert (made["metadata"]["name"], made["data"]) == ("a", {"k": "on"})
 
@@ -219,7 +219,7 @@ async def test_replicas_of_a_deployment_belong_to_who_scales(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "query", "code", "message"),
     [
-        (_config(), {}, 400, "fieldManager: Required value"),
+        (_config(), {}, 422, "fieldManager: Required value"),
         (_config("b"), {"fieldManager": "x"}, 400, "does not match the name on the URL"),
         ({"data": {}}, {"fieldManager": "x"}, 400, "apiVersion v1 and kind ConfigMap"),
         (b"[]", {"fieldManager": "x"}, 400, "object"),

@@ -34,6 +34,10 @@ _WORDS: Final = {
 }
 # Paths that are kept to be handed out again.
 _PATHS: Final = 8192
+_ESCAPES: Final = {
+    **{code: f"\\x{code:02x}" for code in (*range(32), 127)},
+    **{ord(c): f"\\{name}" for c, name in zip('\a\b\f\n\r\t\v"\\', 'abfnrtv"\\', strict=True)},
+}
 _WITHOUT_VALUE: Final = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL})
 
 
@@ -129,4 +133,11 @@ def _shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return str(value)
-    return json.dumps(str(value), ensure_ascii=False)
+    return quoted(str(value))
+
+
+def quoted(text: str) -> str:
+    """A string as Go quotes it."""
+    if not text.isprintable() or '"' in text or "\\" in text:
+        text = text.translate(_ESCAPES)
+    return f'"{text}"'

@@ -238,7 +238,7 @@ def regex_error(words: str, pattern: str, *examples: str) -> str:
     """`words` with examples and the pattern, as apimachinery joins them."""
     if not examples:
         return f"{words} (regex used for validation is '{pattern}')"
-    shown = " or ".join(f"'{example}'," for example in examples)
+    shown = "  or ".join(f"'{example}'," for example in examples)  # two spaces, as apimachinery has them
     return f"{words} (e.g. {shown} regex used for validation is '{pattern}')"
 
 

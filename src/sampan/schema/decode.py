@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from sampan.schema import codec
+from sampan.schema import codec, goerrors
 from sampan.schema.compile import Types, decode_custom
 from sampan.schema.custom import OBJECT_META
 from sampan.schema.definitions import NEWEST, GroupVersionKind, load
@@ -24,10 +24,18 @@ T = TypeVar("T")
 
 MAX_PROBLEMS: Final = 100
 _DECODERS: Final = 1024
+_NO_TYPE: Final = "couldn't get version/kind; json parse error: "
 
 
 class DecodeFailure(ValueError):
     """A body that is no object of its type; the text is what kube-apiserver says."""
+
+    # What was found wrong in which field, where it was that.
+    wrong: WrongType | None = None
+
+
+class NotAnObject(DecodeFailure):
+    """A body that does not even say of which type it is."""
 
 
 def decode_object(
@@ -51,8 +59,8 @@ def decode_object(
         raise DecodeFailure("exceeded max depth") from None
     except msgspec.ValidationError:
         obj = _decode_slowly(data, kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DecodeFailure(f"couldn't get version/kind; json parse error: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise NotAnObject(f"{_NO_TYPE}{goerrors.syntax(data)}") from None
     if gvk is not None:
         _fill(obj, kind, gvk)
     return obj, problems(data, kind, repeats=repeats) if strict else []
@@ -107,13 +115,19 @@ class _Repeated(dict[str, Any]):
 
 def _decode_slowly(data: bytes, kind: type[T]) -> T:
     value = _parse(data)
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise NotAnObject(f"{_NO_TYPE}{goerrors.not_typed(value)}")
     full = _full_name(kind)
     if full is None:
         return _convert(value, kind)
     try:
         pruned = Walk(codec.types().definitions).prune(value, full)
     except WrongType as wrong:
-        raise DecodeFailure(str(wrong)) from None
+        failure = DecodeFailure(str(wrong))
+        failure.wrong = wrong
+        raise failure from None
     return _convert(pruned, kind)
 
 
@@ -129,8 +143,8 @@ def _parse(data: bytes) -> Any:
         return msgspec.json.decode(data)
     except RecursionError:
         raise DecodeFailure("exceeded max depth") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DecodeFailure(f"couldn't get version/kind; json parse error: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise NotAnObject(f"{_NO_TYPE}{goerrors.syntax(data)}") from None
 
 
 def _full_name(kind: Any) -> str | None:

@@ -25,6 +25,12 @@ _LIMITS: Final[Mapping[str, int]] = {"int32": 2**31, "int64": 2**63}
 class WrongType(ValueError):
     """A value of another type than its field has, in the words of Go's encoding/json."""
 
+    def __init__(self, message: str, value: Any = None, wanted: str = "") -> None:
+        super().__init__(message)
+        self.value = value
+        # The Go type of the field; "" where the value is of the type, but not one of its values.
+        self.wanted = wanted
+
 
 class _Place:
     """Where the walk stands, twice: as strict errors name it (`a[0].b`) and as Go's errors do (`a.b`)."""
@@ -205,10 +211,10 @@ def _checked_int_or_string(value: Any, at: _Place) -> Any:
 def _wrong(value: Any, at: _Place, wanted: str) -> WrongType:
     found = _json_type(value)
     if not at.fields:
-        return WrongType(f"json: cannot unmarshal {found} into Go value of type {wanted}")
-    return WrongType(
-        f"json: cannot unmarshal {found} into Go struct field {at.struct}.{at.fields} of type {wanted}"
-    )
+        return WrongType(f"json: cannot unmarshal {found} into Go value of type {wanted}", value, wanted)
+    where = f"{at.struct}.{at.fields}"
+    message = f"json: cannot unmarshal {found} into Go struct field {where} of type {wanted}"
+    return WrongType(message, value, wanted)
 
 
 def _json_type(value: Any) -> str:

@@ -27,6 +27,11 @@ def splice(value: bytes, revision: int) -> bytes:
     return b"%b%d%b" % (value[:at], revision, value[at:])
 
 
+def unrevised(value: bytes) -> bytes:
+    """The object of a create that was tried and not made: it has no revision."""
+    return value.replace(_VERSION_FIELD + b'",', b"", 1)
+
+
 def respliced(data: bytes, revision: int) -> bytes:
     """An object's bytes with another revision put in."""
     start = data.index(_VERSION_FIELD) + len(_VERSION_FIELD)

@@ -8,7 +8,7 @@ from sampan.machinery import names
 
 DNS_LABEL = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
-    "and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is "
+    "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 
@@ -51,7 +51,8 @@ def test_valid_names_have_no_errors(check: Callable[[str], list[str]], good: str
             "1a",
             [
                 "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
-                "alphabetic character, and end with an alphanumeric character (e.g. 'my-name', or 'abc-123', "
+                "alphabetic character, and end with an alphanumeric character "
+                "(e.g. 'my-name',  or 'abc-123', "
                 "regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
             ],
         ),

@@ -19,7 +19,7 @@ from sampan.apiserver.core.bodies import Bodies, by_the_cluster
 from sampan.apiserver.core.context import Context
 from sampan.machinery.patch.apply import engine, fieldset, managers
 from sampan.machinery.patch.apply.conflicts import ApplyConflict
-from sampan.machinery.patch.errors import PatchError
+from sampan.machinery.patch.errors import PatchError, PatchFailed, PatchTooLarge
 from sampan.schema import api, codec
 
 _STATUS_ONLY = fieldset.of((fieldset.field("status"),))
@@ -124,10 +124,11 @@ def refusal(problem: PatchError) -> status.StatusError:
     Where kube-apiserver answers 500 to a configuration that does not fit its type, the fault is the client's
     all the same, so it gets a 400.
     """
-    reasons = {409: "Conflict", 422: "Invalid"}
-    if problem.code not in reasons:
-        return status.bad_request(str(problem))
-    return status.StatusError(problem.code, reasons[problem.code], str(problem))
+    if isinstance(problem, PatchFailed):
+        return status.unfit_patch()
+    if isinstance(problem, PatchTooLarge):
+        return status.too_large(str(problem))
+    return status.bad_request(str(problem))
 
 
 def _ignored(context: Context) -> fieldset.FieldSet:

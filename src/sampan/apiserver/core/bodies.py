@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.request import JSON, Request
 from sampan.apiserver.core.resource import Resource
 from sampan.kinds.kind import Kind
-from sampan.machinery import field
-from sampan.machinery.field import Path
-from sampan.schema import protobuf
-from sampan.schema.decode import DecodeFailure, decode_object
+from sampan.machinery.patch import go
+from sampan.schema import goerrors, protobuf
+from sampan.schema.decode import DecodeFailure, NotAnObject, decode_object
+from sampan.schema.definitions import GroupVersionKind, load
+from sampan.schema.walk import WrongType
 
 # kube-apiserver's limit for JSON bodies and patches.
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
@@ -22,7 +25,29 @@ YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 # The users of the cluster's own parts.
 _PARTS: Final = ("system:kube-", "system:node:")
 
+# Where Go's sources make kube-apiserver's registry of types: its errors name it.
+_SCHEME: Final = "pkg/runtime/scheme.go:111"
+_YAML_ERRORS: Final = "yaml: unmarshal errors:\n  "
+_MEDIA: Final = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+
 T = TypeVar("T")
+
+
+class Patched(msgspec.Struct, frozen=True):
+    """What is told of a patch where what it makes of an object is none of the kind."""
+
+    # A strategic merge patch, which is quoted itself; of all others it is what they made.
+    strategic: Any = None
+    # What a strict reader finds wrong with the patch.
+    problems: Sequence[str] = ()
+
+    def shown(self, made: bytes) -> str:
+        if self.strategic is not None:
+            return go.shown(self.strategic)
+        return msgspec.json.encode(dict(sorted(msgspec.json.decode(made).items()))).decode(errors="replace")
+
+    def why(self, failure: DecodeFailure) -> str:
+        return (_restored(failure.wrong) if self.strategic is not None else "") or str(failure)
 
 
 class Bodies:
@@ -45,7 +70,7 @@ class Bodies:
         resource: Resource,
         *,
         repeats: Sequence[str] = (),
-        patch: bytes | None = None,
+        patch: Patched | None = None,
     ) -> Any:
         """The object in JSON that is a body, or what a `patch` has made."""
         kind, strict = resource.kind, context.field_validation != "Ignore"
@@ -55,22 +80,61 @@ class Bodies:
                 data, resource.struct, kind.gvk, strict=strict, repeats=strict and patch is None
             )
         except DecodeFailure as failure:
-            what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
-            raise status.bad_request(f"{what}: {failure}") from None
+            if patch is not None:
+                raise status.invalid_patch(patch.shown(data), patch.why(failure)) from None
+            raise status.bad_request(_undecodable(failure, kind, data)) from None
+        self._check_type(obj, resource, data, patch)
         if kind.prune is not None:
             unknown = [f'unknown field "{path}"' for path in kind.prune(obj)]
             problems = problems + unknown if strict else problems
         if resource.newer is not None and not by_the_cluster(context):
             newer = [f'unknown field "{path}"' for path in resource.newer.take(obj)]
             problems = problems + newer if strict else problems
-        problems = [*repeats, *problems]
+        problems = [*repeats, *(patch.problems if patch is not None else ()), *problems]
         if problems and context.field_validation == "Strict":
-            raise _strict_refusal(kind, ", ".join(problems), patch)
+            text = f"strict decoding error: {', '.join(problems)}"
+            if patch is not None:
+                raise status.invalid_patch(patch.shown(data), text)
+            what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+            raise status.bad_request(f"{what}: {text}")
         if context.field_validation == "Warn":
             for problem in problems:
-                context.warn(problem)
-        _check_type(obj, resource)
+                context.warn(problem.removeprefix(_YAML_ERRORS))
         return obj
+
+    def _check_type(self, obj: Any, resource: Resource, data: bytes, patch: Patched | None) -> None:
+        """Refuse what says that it is another kind. Raises 400, or 422 for what a patch has made."""
+        kind = resource.kind
+        version, named = obj.apiVersion or kind.api_version, obj.kind or kind.kind
+        if version == kind.api_version and named == kind.kind:
+            return
+        group, _, short = version.rpartition("/")
+        is_built_in = GroupVersionKind(group, short, named) in load().by_gvk
+        if patch is not None:
+            why = f'no kind "{named}" is registered for version "{version}" in scheme "{_SCHEME}"'
+            if version.count("/") > 1:
+                why = f"unexpected GroupVersion string: {version}"
+            elif is_built_in:
+                why = f"unable to convert {version}, Kind={named} to {kind.api_version}, Kind={kind.kind}"
+            raise status.invalid_patch(patch.shown(data), why)
+        if version.count("/") > 1:
+            failure = NotAnObject(f"unexpected GroupVersion string: {version}")
+            raise status.bad_request(_undecodable(failure, kind, data))
+        if kind.own_type is not None and named != kind.kind:
+            raise status.bad_request(
+                f"the kind in the data ({named}) does not match the expected {kind.kind}"
+            )
+        if kind.own_type is not None or (named == kind.kind and is_built_in and group == kind.group):
+            raise status.bad_request(
+                f"the API version in the data ({version}) does not match "
+                f"the expected API version ({kind.api_version})"
+            )
+        if is_built_in:
+            inner = kind.group.partition(".")[0] or "core"
+            why = f"converting ({short}.{named}) to ({inner}.{kind.kind}): unknown conversion"
+        else:
+            why = f'no kind "{named}" is registered for version "{version}" in scheme "{_SCHEME}"'
+        raise status.bad_request(f'{named} in version "{short}" cannot be handled as a {kind.kind}: {why}')
 
     def options(self, request: Request, kind: type[T]) -> T:
         """The options object in a DELETE body, or an empty one."""
@@ -84,7 +148,7 @@ class Bodies:
     def json(self, request: Request) -> bytes:
         """The body as JSON. Raises 413 and 415."""
         if len(request.body) > MAX_BODY_BYTES:
-            raise status.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+            raise status.too_large(f"limit is {MAX_BODY_BYTES}")
         media = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
         if media in YAML:
             try:
@@ -92,7 +156,8 @@ class Bodies:
 
                 return yaml_to_json(request.body)
             except ValueError as problem:
-                raise status.bad_request(f"error converting YAML to JSON: {problem}") from None
+                failure = f"the object provided is unrecognized: {problem}"
+                raise status.bad_request(f"{failure} ({goerrors.summary(request.body)})") from None
         if media == protobuf.MEDIA_TYPE:
             try:
                 return protobuf.to_json(request.body)
@@ -101,7 +166,7 @@ class Bodies:
                     media, f"application/json, application/yaml ({problem})"
                 ) from None
         if media not in (JSON, ""):
-            raise status.unsupported_media(media, "application/json, application/yaml")
+            raise status.unsupported_media(media, _MEDIA)
         return request.body
 
 
@@ -129,22 +194,24 @@ def repeated_keys(data: bytes) -> list[str]:
     return [f"yaml: unmarshal errors:\n  {line}" for line in repeats]
 
 
-def _strict_refusal(kind: Kind, problems: str, patch: bytes | None) -> status.StatusError:
-    text = f"strict decoding error: {problems}"
-    if patch is None:
-        what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
-        return status.bad_request(f"{what}: {text}")
-    error = field.invalid(Path("patch"), patch.decode(errors="replace"), text)
-    cause = {"reason": error.type, "message": error.body(), "field": error.field}
-    return status.StatusError(422, "Invalid", f' "" is invalid: {error}', {"causes": [cause]})
+def _undecodable(failure: DecodeFailure, kind: Kind, data: bytes) -> str:
+    if isinstance(failure, NotAnObject):
+        quoted = goerrors.summary(data)
+        return f"the object provided is unrecognized (must be of type {kind.kind}): {failure} ({quoted})"
+    return f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {failure}'
 
 
-def _check_type(obj: Any, resource: Resource) -> None:
-    kind = resource.kind
-    if obj.apiVersion and obj.apiVersion != kind.api_version:
-        raise status.bad_request(
-            f"the API version in the data ({obj.apiVersion}) does not match "
-            f"the expected API version ({kind.api_version})"
-        )
-    if obj.kind and obj.kind != kind.kind:
-        raise status.bad_request(f"the kind in the data ({obj.kind}) does not match the expected {kind.kind}")
+def _restored(wrong: WrongType | None) -> str:
+    """How kube-apiserver, which makes a strategic merge patch's outcome of a map, tells of a type."""
+    if wrong is None or not wrong.wanted:
+        return ""
+    found, wanted = go.reflect_kind(wrong.value), wrong.wanted
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {found}"
+    if wanted.startswith("map["):
+        return f"cannot restore map from {found}"
+    if "." in wanted:
+        return f"cannot restore struct from: {found}"
+    if found in ("int64", "float64") and wanted != "bool":
+        return f"cannot convert {found} to {wanted}"
+    return f"unrecognized type: {wanted}"

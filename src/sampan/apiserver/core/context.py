@@ -7,15 +7,15 @@ from typing import Any, Final
 
 import msgspec
 
+from sampan.apiserver.core import write_options
 from sampan.apiserver.core.fencing import Fence, fence_of
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
-from sampan.apiserver.core.status import bad_request
 from sampan.apiserver.core.users import User
 from sampan.store.backend import Guard, Op
 
-FIELD_VALIDATION: Final = frozenset({"", "Ignore", "Warn", "Strict"})
+APPLY: Final = "application/apply-patch+yaml"
 
 
 def quoted_warning(text: str) -> str:
@@ -66,23 +66,19 @@ class Context(msgspec.Struct, kw_only=True):
 
 
 def context(request: Request, user: User, target: Target, resource: Resource, now: datetime) -> Context:
-    """The context of a write. Raises 400 for parameters that are not understood."""
-    dry_run = request.query.get("dryRun", "")
-    if dry_run not in ("", "All"):
-        raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
+    """The context of a write. Raises 422 for parameters that are not understood."""
+    applies = target.verb == "patch" and is_apply(request)
+    if applies or request.query:
+        write_options.check(request, target.verb, applies=applies)
+    dry_run = "dryRun" in request.query
     validation = request.query.get("fieldValidation", "")
-    if validation not in FIELD_VALIDATION:
-        raise bad_request(
-            f'fieldValidation: Unsupported value: "{validation}": '
-            'supported values: "Ignore", "Strict", "Warn"'
-        )
     return Context(
         user=user,
         target=target,
         resource=resource.hub,
         served=resource,
         now=now.replace(microsecond=0),
-        dry_run=bool(dry_run),
+        dry_run=dry_run,
         manager=manager_of(request),
         field_validation=validation or "Warn",
         fence=fence_of(request.query),
@@ -90,12 +86,17 @@ def context(request: Request, user: User, target: Target, resource: Resource, no
     )
 
 
+def is_apply(request: Request) -> bool:
+    """Whether the body is a configuration to apply."""
+    return request.headers.get("content-type", "").split(";")[0].strip() == APPLY
+
+
 def manager_of(request: Request) -> str:
     """The field manager: the parameter, else the first word of the user agent."""
-    named = request.query.get("fieldManager", "")
-    if len(named) > 128:
-        raise bad_request("fieldManager: Invalid value: may not be longer than 128 characters")
-    return named or request.headers.get("user-agent", "unknown").split("/", 1)[0][:128]
+    return (
+        request.query.get("fieldManager")
+        or request.headers.get("user-agent", "unknown").split("/", 1)[0][:128]
+    )
 
 
 class Attributes(msgspec.Struct, frozen=True):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
-from sampan.apiserver.core.status import StatusError, bad_request
+from sampan.apiserver.core.status import bad_request, invalid_options
 from sampan.machinery import field, field_selectors, selectors
 from sampan.machinery.field import FieldError, Path
 from sampan.machinery.field_selectors import FieldSelector
@@ -88,11 +88,7 @@ def check(request: Request, *, watch: bool) -> None:
         return
     errors = _watch_errors(request) if watch else _list_errors(request)
     if errors:
-        texts = [str(error) for error in errors]
-        joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-        causes = [{"reason": e.type, "message": e.body(), "field": e.field} for e in errors]
-        details: dict[str, Any] = {"group": "meta.k8s.io", "kind": "ListOptions", "causes": causes}
-        raise StatusError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {joined}', details)
+        raise invalid_options("ListOptions", errors)
 
 
 def _list_errors(request: Request) -> list[FieldError]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from sampan.apiserver.core import formats, status
 from sampan.apiserver.core.bodies import Bodies
-from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.context import APPLY, Context
 from sampan.apiserver.core.formats import Tables
 from sampan.apiserver.core.list_options import Selection
-from sampan.apiserver.core.patches import APPLY, media_of, patched
+from sampan.apiserver.core.patches import media_of, patched
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.stamps import Stamps
+from sampan.apiserver.core.updating import Change
 from sampan.apiserver.core.write import Writer, Written
 from sampan.schema import api, codec
 
@@ -31,7 +32,7 @@ class _Named(msgspec.Struct):
     metadata: _Names
 
 
-_named: Final = msgspec.json.Decoder(_Named)
+_names: Final = msgspec.json.Decoder(_Named)
 
 
 class Modifier:
@@ -60,15 +61,7 @@ class Modifier:
     async def update(self, request: Request, context: Context, tables: Tables) -> Response:
         target = context.target
         obj = context.served.to_hub(self._bodies.decode(request, context, context.served))
-        named = obj.metadata.name
-        if named and named != target.name:
-            raise status.bad_request(
-                f"the name of the object ({named}) does not match the name on the URL ({target.name})"
-            )
-        if obj.metadata.namespace and target.namespace and obj.metadata.namespace != target.namespace:
-            raise status.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
+        check_name(obj.metadata, context)
         written = await self._writer.update(
             context, lambda _old: codec.copy(obj), subresource=target.subresource
         )
@@ -76,7 +69,7 @@ class Modifier:
 
     async def patch(self, request: Request, context: Context, tables: Tables) -> Response:
         resource, target = context.resource, context.target
-        change = request.change or patched(request, context, media_of(request), self._bodies)
+        change = request.change or _named(patched(request, context, media_of(request), self._bodies), context)
         if creates(request, context):
             fresh = resource.struct(kind=resource.kind.kind, apiVersion=resource.api_version)
             fresh.metadata.name = target.name
@@ -106,7 +99,7 @@ class Modifier:
         )
         kind = context.served.kind
         if written.deleted and (kind.group or kind.kind not in _RETURNS_DELETED):
-            named = _named.decode(written.data).metadata
+            named = _names.decode(written.data).metadata
             details = {"name": named.name, "group": kind.group, "kind": kind.plural, "uid": named.uid}
             answer = status.success({k: v for k, v in details.items() if v})
             answer.headers.update(context.warning_headers())
@@ -180,6 +173,34 @@ def creates(request: Request, context: Context) -> bool:
     if media_of(request) != APPLY or target.subresource:
         return False
     return context.resource.cache.get(target.namespace, target.name) is None
+
+
+def check_name(metadata: Any, context: Context) -> None:
+    """Refuse an object that says it is another than the URL names. Raises 400."""
+    target, name, namespace = context.target, metadata.name, metadata.namespace
+    if not name:
+        raise status.bad_request(
+            f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+        )
+    if name != target.name:
+        raise status.bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({target.name})"
+        )
+    if namespace and target.namespace and namespace != target.namespace:
+        raise status.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def _named(change: Change, context: Context) -> Change:
+    """The change, whose outcome must be the object that the URL names."""
+
+    def checked(old: Any) -> Any:
+        new = change(old)
+        check_name(new.metadata, context)
+        return new
+
+    return checked
 
 
 # What DELETE answers with the object itself rather than a Status, as their REST storage does.

@@ -9,20 +9,18 @@ import msgspec
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.applying import apply_change, refusal
-from sampan.apiserver.core.bodies import MAX_BODY_BYTES, Bodies, repeated_keys
-from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.bodies import MAX_BODY_BYTES, Bodies, Patched, repeated_keys
+from sampan.apiserver.core.context import APPLY, Context
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
 from sampan.machinery.patch import json_patch, merge_patch, strategic
 from sampan.machinery.patch.errors import PatchError
 from sampan.schema import codec
-from sampan.schema.decode import may_repeat_keys
+from sampan.schema.decode import duplicate_fields, may_repeat_keys
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
-APPLY: Final = "application/apply-patch+yaml"
-_SUPPORTED: Final = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY))
 
 # What a patch of the status holds at its top.
 _PARTS_OF_STATUS: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
@@ -33,11 +31,12 @@ Change = Callable[[Any], Any]
 def patched(request: Request, context: Context, content_type: str, bodies: Bodies) -> Change:
     """What the patch in the body does to an object. Raises 400, 413, 415, 422."""
     if len(request.body) > MAX_BODY_BYTES:
-        raise status.too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+        raise status.too_large(f"limit is {MAX_BODY_BYTES}")
     if content_type == APPLY:
         return _apply(request, context, bodies)
     served = context.served
     edit = edit_of(request, content_type, served)
+    about = _about(request, content_type, context)
     in_part = _leaves_spec_alone(request, context, content_type)
 
     def change(old: Any) -> Any:
@@ -46,7 +45,7 @@ def patched(request: Request, context: Context, content_type: str, bodies: Bodie
             shown = msgspec.structs.replace(shown, spec=type(shown.spec)())
         document = edit(codec.to_builtins(shown))
         data = msgspec.json.encode(document)
-        return served.to_hub(bodies.decode_data(data, context, served, patch=request.body))
+        return served.to_hub(bodies.decode_data(data, context, served, patch=about))
 
     return change
 
@@ -62,7 +61,7 @@ def _leaves_spec_alone(request: Request, context: Context, content_type: str) ->
         return False
     if served.converts or served.kind.own_type is not None or "spec" not in served.struct.__struct_fields__:
         return False
-    return _PARTS_OF_STATUS.issuperset(msgspec.json.decode(request.body, type=dict[str, msgspec.Raw]))
+    return _PARTS_OF_STATUS.issuperset(msgspec.json.decode(request.body) or ())
 
 
 def media_of(request: Request) -> str:
@@ -92,12 +91,25 @@ def _edit(request: Request, content_type: str, resource: Resource | None) -> Cha
             patch = merge_patch.decode(request.body)
             return lambda document: merge_patch.apply(document, patch)
         if content_type == STRATEGIC and resource is not None and resource.kind.own_type is None:
-            patch = merge_patch.decode(request.body)
+            patch = strategic.decode(request.body)
             node = resource.node
             return lambda document: strategic.apply(document, patch, node)
     except PatchError as problem:
         raise refusal(problem) from None
-    raise status.unsupported_media(content_type, _SUPPORTED)
+    raise status.unsupported_patch()
+
+
+def _about(request: Request, content_type: str, context: Context) -> Patched:
+    """What is told of the patch where it does not fit, and what a strict reader finds wrong with it."""
+    patch = (msgspec.json.decode(request.body) or {}) if content_type == STRATEGIC else None
+    problems: list[str] = []
+    if context.field_validation != "Ignore":
+        if may_repeat_keys(request.body):
+            problems = duplicate_fields(request.body)
+        if content_type == JSON_PATCH:
+            unknown = [f'unknown field "{name}"' for name in json_patch.unknown_fields(request.body)]
+            problems = [f"json patch {problem}" for problem in (*problems, *unknown)]
+    return Patched(patch, problems)
 
 
 def _tell_of_repeats(request: Request, context: Context) -> None:
@@ -108,11 +120,6 @@ def _tell_of_repeats(request: Request, context: Context) -> None:
 
 
 def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
-    if not request.query.get("fieldManager"):
-        raise status.bad_request(
-            'PatchOptions.meta.k8s.io "" is invalid: fieldManager: '
-            "Required value: is required for apply patch"
-        )
     try:
         from sampan.schema.yaml import yaml_to_json  # late: few clients send it
 

@@ -41,7 +41,7 @@ from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Authorizer
 from sampan.apiserver.core.bindings import Together
 from sampan.apiserver.core.bodies import Bodies
-from sampan.apiserver.core.context import context, quoted_warning
+from sampan.apiserver.core.context import Context, context, quoted_warning
 from sampan.apiserver.core.custom.follower import Follower
 from sampan.apiserver.core.custom.registry import CustomKinds
 from sampan.apiserver.core.discovery import Discovery
@@ -315,7 +315,7 @@ class ApiServer:
         try:
             response = await self._answer(request, user, target, resource)
         except StatusError as refused:
-            refused.headers = permit.flow.headers
+            refused.headers.update(permit.flow.headers)
             raise
         finally:
             if permit.ticket is not None:
@@ -410,6 +410,15 @@ class ApiServer:
         if verb == "list":
             return await self._reader.list_objects(request, target, resource)
         made = context(request, user, target, resource, self.clock.now())
+        try:
+            return await self._write(request, made)
+        except StatusError as refused:
+            refused.headers.update(made.warning_headers())
+            raise
+
+    async def _write(self, request: Request, made: Context) -> Response:
+        target, resource, user = made.target, made.served, made.user
+        kind, verb = resource.kind, target.verb
         if kind.virtual and self._reviews.answers(kind.kind):
             formats.negotiate_whole(request.accept)
             return self._reviews.review(self._bodies.decode(request, made, resource), made)

@@ -9,6 +9,7 @@ import msgspec
 
 from sampan.apiserver.core.request import Response
 from sampan.kinds.kind import Kind
+from sampan.machinery import field
 from sampan.machinery.field import FieldError
 
 _PREFIX: Final = {"kind": "Status", "apiVersion": "v1", "metadata": {}}
@@ -31,6 +32,8 @@ class StatusError(Exception):
         self.code = code
         self.reason = reason
         self.message = message
+        # Kubernetes' answers of a general kind have details that hold nothing.
+        self._bare = details is None
         self.details = details or {}
         # What the answer's headers hold beside those of every refusal.
         self.headers: dict[str, str] = {}
@@ -41,7 +44,7 @@ class StatusError(Exception):
             body["metadata"] = self.metadata
         if self.reason:
             body["reason"] = self.reason
-        if self.details:
+        if self.details or not self._bare:
             body["details"] = self.details
         body["code"] = self.code
         headers = dict(self.headers)
@@ -67,7 +70,7 @@ def not_found(kind: Kind, name: str) -> StatusError:
 
 
 def no_such_path() -> StatusError:
-    return StatusError(404, "NotFound", "the server could not find the requested resource")
+    return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def already_exists(kind: Kind, name: str) -> StatusError:
@@ -117,7 +120,7 @@ def unauthorized() -> StatusError:
 
 def method_not_allowed(method: str) -> StatusError:
     message = "the server does not allow this method on the requested resource"
-    return StatusError(405, "MethodNotAllowed", message)
+    return StatusError(405, "MethodNotAllowed", message, {})
 
 
 def terminating() -> StatusError:
@@ -152,8 +155,35 @@ def too_large_revision(revision: int, current: int) -> StatusError:
     return StatusError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
 
 
+def unsupported_patch() -> StatusError:
+    """A PATCH in a media type that is none of a patch."""
+    return StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+
+
+def unfit_patch() -> StatusError:
+    """A JSON patch that does not fit its object. Which step it was, kube-apiserver does not tell."""
+    message = "the server rejected our request due to an error in our request"
+    return StatusError(422, "Invalid", message, {})
+
+
+def invalid_patch(shown: str, why: str) -> StatusError:
+    """A patch that makes of an object what is none of its kind; `shown` is the patch or its outcome."""
+    error = field.invalid(field.Path("patch"), shown, why)
+    causes = [{"reason": error.type, "message": error.body(), "field": error.field}]
+    return StatusError(422, "Invalid", f' "" is invalid: {error}', {"causes": causes})
+
+
+def invalid_options(kind: str, errors: Sequence[FieldError]) -> StatusError:
+    """Parameters of a request that do not go together; `kind` is PatchOptions, ListOptions and so on."""
+    texts = [str(error) for error in errors]
+    joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    causes = [{"reason": e.type, "message": e.body(), "field": e.field} for e in errors]
+    details = {"group": "meta.k8s.io", "kind": kind, "causes": causes}
+    return StatusError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {joined}', details)
+
+
 def too_large(message: str) -> StatusError:
-    return StatusError(413, "RequestEntityTooLarge", message)
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {message}")
 
 
 def internal(message: str) -> StatusError:

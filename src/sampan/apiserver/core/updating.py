@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -11,10 +11,11 @@ from sampan.apiserver.core import applying, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.kinds.kind import Kind
-from sampan.machinery import meta
+from sampan.machinery import field, meta
 from sampan.schema.custom import CustomObject
 
 Change = Callable[[Any], Any]
+_UID: Final = field.Path("metadata.uid")
 
 
 class Edit(msgspec.Struct, kw_only=True, eq=False):
@@ -37,9 +38,12 @@ async def edited(edit: Edit, old: Any, admission: Chain) -> Any:
     context.ops.clear()
     check_preconditions(kind, old, edit.uid, "")
     new = edit.change(old)
+    if context.target.verb == "patch" and new.metadata.uid and new.metadata.uid != old.metadata.uid:
+        error = field.invalid(_UID, new.metadata.uid, "field is immutable")
+        raise status.invalid(kind, old.metadata.name, [error])
+    check_preconditions(kind, old, new.metadata.uid or "", "")
     if (new.metadata.resourceVersion or "") not in ("", "0", old.metadata.resourceVersion):
         raise status.modified(kind, old.metadata.name)
-    check_preconditions(kind, old, new.metadata.uid or "", "")
     carry_metadata(new, old)
     await _prepare(context, new, old, edit.subresource, admission)
     return new
@@ -116,9 +120,9 @@ def same_intent(new: Any, old: Any, kind: Kind) -> bool:
     if isinstance(new, CustomObject):
         return bool(new.intent(status=kind.status) == old.intent(status=kind.status))
     return all(
-        getattr(new, field) == getattr(old, field)
-        for field in new.__struct_fields__
-        if field not in ("metadata", "status", "kind", "apiVersion")
+        getattr(new, name) == getattr(old, name)
+        for name in new.__struct_fields__
+        if name not in ("metadata", "status", "kind", "apiVersion")
     )
 
 
@@ -129,6 +133,6 @@ def keep_all_but_status(new: Any, old: Any) -> None:
         new.content = dict(old.content)
         new.status = status
         return
-    for field in new.__struct_fields__:
-        if field not in ("status", "metadata"):
-            setattr(new, field, getattr(old, field))
+    for name in new.__struct_fields__:
+        if name not in ("status", "metadata"):
+            setattr(new, name, getattr(old, name))

@@ -31,7 +31,7 @@ from sampan.base.ids import Ids
 from sampan.machinery import meta, names
 from sampan.schema import codec
 from sampan.store.backend import Committed, Conflict, Delete, Guard, Op, Put, Store
-from sampan.store.items import Item, splice
+from sampan.store.items import Item, splice, unrevised
 from sampan.store.watchcache import WatchCache
 
 # Lost races against other writers before a write without a resourceVersion gives up with 409.
@@ -161,7 +161,7 @@ class Writer:
             if self._quotas is not None and self._charges(context, obj):
                 self._quotas.charge(context, obj.metadata.namespace, key, None, obj)
             taken = resource.cache.get(obj.metadata.namespace or "", obj.metadata.name)
-            return None if taken is not None else Written(value, self._cache.revision)
+            return None if taken is not None else Written(unrevised(value), self._cache.revision)
         guards, ops = [Guard(key, 0), *context.guards], [Put(key, value), *context.ops]
         outcome = await self._commit_charged(context, guards, ops, None, obj)
         if isinstance(outcome, Conflict):

@@ -168,7 +168,7 @@ class HttpServer:
             try:
                 body = await http.read()
             except web.HTTPRequestEntityTooLarge:
-                message = f"Request entity too large: limit is {MAX_BODY_BYTES}"
+                message = f"limit is {MAX_BODY_BYTES}"
                 return status.too_large(message).response()
         headers: Mapping[str, str] = http.headers
         if "impersonate-group" in headers:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import msgspec
 
+from sampan.machinery.patch import go
 from sampan.machinery.patch.errors import PatchFailed, PatchMalformed, PatchTooLarge
 from sampan.machinery.patch.values import Json, copy, equal
 
@@ -15,20 +16,23 @@ MAX_OPERATIONS: Final = 10_000
 # The size that all `copy` operations of one patch may add to a document; Kubernetes' request limit.
 MAX_COPIED_BYTES: Final = 3 * 1024 * 1024
 
-_INDEX: Final = re.compile(r"0|[1-9][0-9]*")
-_TILDE: Final = re.compile(r"~(?![01])")
+_INDEX: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_FIELDS: Final = frozenset({"op", "path", "from", "value"})
 
 
 class _Missing(Exception):
     """A place that is not there; the text says which."""
 
 
+Place: TypeAlias = tuple[str, ...] | None
+
+
 class Operation(msgspec.Struct, frozen=True):
     """One checked step of a patch; pointers are split into their unescaped parts."""
 
     op: str
-    path: tuple[str, ...]
-    source: tuple[str, ...] = ()
+    path: Place
+    source: Place = ()
     value: Json = None
 
 
@@ -36,20 +40,34 @@ def decode(data: bytes) -> list[Operation]:
     """The operations that `data` writes. Raises PatchMalformed or PatchTooLarge."""
     try:
         patch = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PatchMalformed(f"error decoding patch: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise PatchMalformed("invalid JSON patch") from None
     return check(patch)
 
 
 def check(patch: Json) -> list[Operation]:
     """The operations of a patch in plain JSON. Raises PatchMalformed or PatchTooLarge."""
+    if patch is None:
+        return []
     if not isinstance(patch, list):
-        raise PatchMalformed("json: cannot unmarshal a value that is not an array into a JSON patch")
+        raise PatchMalformed(_wrong(patch, "value of type []handlers.jsonPatchOp"))
     if len(patch) > MAX_OPERATIONS:
         raise PatchTooLarge(
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
         )
     return [_operation(entry) for entry in patch]
+
+
+def unknown_fields(data: bytes) -> list[str]:
+    """The members of a patch's operations that are none of an operation's: `[0].zz`."""
+    patch = msgspec.json.decode(data)
+    return [
+        f"[{position}].{name}"
+        for position, entry in enumerate(patch or ())
+        if entry and not _FIELDS.issuperset(entry)
+        for name in entry
+        if name not in _FIELDS
+    ]
 
 
 def apply(document: Json, operations: list[Operation]) -> Json:
@@ -64,54 +82,64 @@ def apply(document: Json, operations: list[Operation]) -> Json:
                     "Unable to complete the copy, the accumulated size increase of copy is "
                     f"{copied_bytes}, exceeding the limit {MAX_COPIED_BYTES}"
                 )
-        _DO[operation.op](root, operation)
+        do = _DO.get(operation.op)
+        if do is None:
+            raise PatchFailed(f"Unexpected kind: {operation.op}")
+        do(root, operation)
     return root[0]
 
 
-def pointer(text: str) -> tuple[str, ...]:
-    """The parts of a JSON pointer (RFC 6901). Raises ValueError for what is not one."""
+def pointer(text: str) -> Place:
+    """The parts of a JSON pointer; () is the whole document, None nothing that can be there.
+
+    As Kubernetes' library reads them, what stands before the first slash is passed over, and a `~` may stand
+    for itself.
+    """
     if text == "":
         return ()
-    if not text.startswith("/"):
-        raise ValueError(f"JSON pointer must be empty or start with '/', got {text!r}")
-    if _TILDE.search(text):
-        raise ValueError(f"JSON pointer {text!r} holds '~' followed by neither 0 nor 1")
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
+    _, slash, rest = text.partition("/")
+    if not slash:
+        return None
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in rest.split("/"))
 
 
 def _operation(entry: Json) -> Operation:
+    if entry is None:
+        entry = {}
     if not isinstance(entry, Mapping):
-        raise PatchMalformed(
-            "json: cannot unmarshal a value that is not an object into a JSON patch operation"
-        )
-    op = entry.get("op")
-    if not isinstance(op, str) or op not in _DO:
-        raise PatchFailed(f"Unexpected kind: {op if isinstance(op, str) else 'unknown'}")
-    path = _pointer_of(entry, "path", op)
-    source = _pointer_of(entry, "from", op) if op in ("move", "copy") else ()
-    if op in ("add", "replace", "test") and "value" not in entry:
-        raise PatchFailed(f"{op} operation of path '{entry['path']}' is missing value")
-    return Operation(op, path, source, entry.get("value"))
+        raise PatchMalformed(_wrong(entry, "value of type handlers.jsonPatchOp"))
+    texts: dict[str, str] = {}
+    for name in ("op", "path", "from"):
+        text = entry.get(name)
+        if text is not None and not isinstance(text, str):
+            raise PatchMalformed(_wrong(text, f"struct field jsonPatchOp.{name} of type string"))
+        if text is not None:
+            texts[name] = text
+    op = texts.get("op", "unknown")
+    if op not in _DO:
+        # Refused when its turn comes.
+        return Operation(op, ())
+    for name in ("path", "from") if op in ("move", "copy") else ("path",):
+        if name not in texts:
+            return Operation(f"{op} without {name}", ())
+    return Operation(op, pointer(texts["path"]), pointer(texts.get("from", "")), entry.get("value"))
 
 
-def _pointer_of(entry: Mapping[str, Any], name: str, op: str) -> tuple[str, ...]:
-    text = entry.get(name)
-    if not isinstance(text, str):
-        raise PatchFailed(f"{op} operation failed to decode {name}: missing value")
-    try:
-        return pointer(text)
-    except ValueError as error:
-        raise PatchFailed(f"{op} operation failed to decode {name}: {error}") from None
+def _wrong(value: Json, where: str) -> str:
+    return f"error decoding patch: json: cannot unmarshal {go.json_kind(value)} into Go {where}"
 
 
-def _written(parts: tuple[str, ...]) -> str:
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+def _written(parts: Place) -> str:
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts or ())
 
 
-def _container(root: list[Json], parts: tuple[str, ...]) -> tuple[Json, str] | None:
-    """What holds the place `parts`, and the place's name in it; None where a part on the way is missing."""
+def _container(root: list[Json], parts: Place) -> tuple[Json, str] | None:
+    """What holds the place `parts`, and the place's name in it; None where a part on the way is missing.
+
+    Nothing holds the whole document: it can be tested and replaced, and that is all.
+    """
     if not parts:
-        return root, "0"
+        return None
     value = root[0]
     for part in parts[:-1]:
         try:
@@ -122,22 +150,18 @@ def _container(root: list[Json], parts: tuple[str, ...]) -> tuple[Json, str] | N
 
 
 def _position(items: list[Json], part: str, *, end: int) -> int:
-    if not _INDEX.fullmatch(part):
+    """The place in a list; from its end where it is negative, as Kubernetes' library takes it."""
+    position = int(part) if _INDEX.fullmatch(part) else end
+    if not -end <= position < end:
         raise _Missing(f"Unable to access invalid index: {part}: invalid index referenced")
-    position = int(part) if len(part) < 19 else end
-    if position >= end:
-        raise _Missing(f"Unable to access invalid index: {part}: invalid index referenced")
-    return position
+    return position % end
 
 
 def _get(holder: Json, part: str) -> Json:
-    if isinstance(holder, dict):
-        if part not in holder:
-            raise _Missing(f"unable to get nonexistent key: {part}: missing value")
-        return holder[part]
+    """What is there; null for a key that is not."""
     if isinstance(holder, list):
         return holder[_position(holder, part, end=len(holder))]
-    raise _Missing(f"unable to get nonexistent key: {part}: missing value")
+    return holder.get(part) if isinstance(holder, dict) else None
 
 
 def _insert(holder: Json, part: str, value: Json) -> None:
@@ -159,9 +183,6 @@ def _delete(holder: Json, part: str) -> None:
 
 
 def _put(root: list[Json], operation: Operation, value: Json, missing: str, failed: str) -> None:
-    if not operation.path:
-        root[0] = value
-        return
     place = _container(root, operation.path)
     if place is None:
         raise PatchFailed(missing)
@@ -187,9 +208,6 @@ def _remove(root: list[Json], operation: Operation) -> None:
     place = _container(root, operation.path)
     if place is None:
         raise PatchFailed(f'remove operation does not apply: doc is missing path: "{path}": missing value')
-    if not operation.path:
-        root[0] = None
-        return
     try:
         _delete(*place)
     except _Missing as error:
@@ -198,17 +216,24 @@ def _remove(root: list[Json], operation: Operation) -> None:
 
 def _replace(root: list[Json], operation: Operation) -> None:
     path = _written(operation.path)
+    if operation.path == ():
+        if not isinstance(operation.value, (dict, list)):
+            raise PatchFailed("replace operation value must be object or array")
+        root[0] = copy(operation.value)
+        return
     place = _container(root, operation.path)
     if place is None:
         raise PatchFailed(f"replace operation does not apply: doc is missing path: {path}: missing value")
     holder, part = place
+    if isinstance(holder, dict):  # Kubernetes' library takes an absent key for null, and that can be replaced
+        holder[part] = copy(operation.value)
+        return
     try:
-        _get(holder, part)
+        holder[_position(holder, part, end=len(holder))] = copy(operation.value)
     except _Missing:
         raise PatchFailed(
             f"replace operation does not apply: doc is missing key: {path}: missing value"
         ) from None
-    holder[part if isinstance(holder, dict) else int(part)] = copy(operation.value)
 
 
 def _read(root: list[Json], operation: Operation) -> Json:
@@ -224,14 +249,12 @@ def _read(root: list[Json], operation: Operation) -> Json:
 
 def _move(root: list[Json], operation: Operation) -> None:
     value = _read(root, operation)
-    source, path = operation.source, operation.path
-    if path == source:
-        return
-    if path[: len(source)] == source:
-        raise PatchFailed(f"error in move for path: '{_written(path)}': a value cannot move into itself")
-    place = _container(root, source)
-    assert place is not None
-    _delete(*place)
+    place = _container(root, operation.source)
+    assert place is not None, "it has been read from"
+    try:
+        _delete(*place)
+    except _Missing as error:
+        raise PatchFailed(f"error in move for path: '{place[1]}': {error}") from None
     _put_at_destination(root, operation, value)
 
 
@@ -248,15 +271,16 @@ def _put_at_destination(root: list[Json], operation: Operation, value: Json) -> 
 
 def _test(root: list[Json], operation: Operation) -> None:
     path = _written(operation.path)
-    place = _container(root, operation.path)
-    if place is None:
-        raise PatchFailed(f"test operation does not apply: is missing path: {path}: missing value")
-    try:
-        found = _get(*place)
-    except _Missing as error:
-        if isinstance(place[0], list):
+    if operation.path == ():
+        found = root[0]
+    else:
+        place = _container(root, operation.path)
+        if place is None:
+            raise PatchFailed(f"test operation does not apply: is missing path: {path}: missing value")
+        try:
+            found = _get(*place)
+        except _Missing as error:
             raise PatchFailed(f"error in test for path: '{path}': {error}") from None
-        found = None  # Kubernetes' library takes an absent key for null
     if not equal(found, operation.value):
         raise PatchFailed(f"testing value {path} failed: test failed")
 

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import msgspec
 
+from sampan.machinery.patch import go
 from sampan.machinery.patch.errors import PatchMalformed
 from sampan.machinery.patch.values import Json, JsonObject, copy, equal
 
 
 def decode(data: bytes) -> JsonObject:
     """The patch that `data` writes. Raises PatchMalformed where it is not a JSON object."""
-    try:
-        patch = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PatchMalformed(f"error decoding patch: {error}") from None
-    if not isinstance(patch, dict):
+    patch = parse(data)
+    if patch is None:
         raise PatchMalformed("Invalid JSON Patch")
+    if not isinstance(patch, dict):
+        raise PatchMalformed(f"error decoding patch: {not_an_object(patch)}")
     return patch
+
+
+def parse(data: bytes) -> Json:
+    """The JSON of a patch. Raises PatchMalformed where it is none."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise PatchMalformed("invalid JSON patch") from None
+
+
+def not_an_object(patch: Json) -> str:
+    """Go's words for a patch that is something else than an object."""
+    return f"json: cannot unmarshal {go.json_kind(patch)} into Go value of type map[string]interface {{}}"
 
 
 def apply(document: Json, patch: Json) -> Json:

@@ -6,10 +6,10 @@ Follows k8s.io/apimachinery/pkg/util/strategicpatch with its directives: `$patch
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
+from sampan.machinery.patch import go, merge_patch
 from sampan.machinery.patch.errors import PatchError, PatchFailed, PatchMalformed
 from sampan.machinery.patch.ordering import merge_order
 from sampan.machinery.patch.values import Json, JsonObject, copy, equal
@@ -24,11 +24,21 @@ _DELETE: Final = "delete"
 _MERGE: Final = "merge"
 
 
+def decode(data: bytes) -> JsonObject:
+    """The patch that `data` writes; null changes nothing. Raises PatchMalformed."""
+    patch = merge_patch.parse(data)
+    if patch is None:
+        return {}
+    if not isinstance(patch, dict):
+        raise PatchMalformed(merge_patch.not_an_object(patch))
+    return patch
+
+
 def apply(document: JsonObject, patch: JsonObject, schema: SchemaNode) -> JsonObject:
     """A new document: `document` with `patch` merged in, guided by `schema`.
 
     Neither argument is changed; what did not change is shared with `document`. Raises PatchMalformed where
-    the patch contradicts itself and PatchFailed where it does not fit the type.
+    the patch contradicts itself or does not fit the type, PatchFailed where Kubernetes answers 422.
     """
     return _merge_map(document, patch, schema)
 
@@ -182,8 +192,8 @@ def _check_order(change: Sequence[Json], order: list[Json], key: str) -> None:
         wanted = _merge_value(element, key) if key else element
         if not any(equal(_merge_value(item, key) if key else item, wanted) for item in left):
             raise PatchMalformed(
-                f"The order in patch list:\n{_shown(change)}\n doesn't match {_ELEMENT_ORDER} list:\n"
-                f"{_shown(order)}\n"
+                f"The order in patch list:\n{go.shown(change)}\n doesn't match {_ELEMENT_ORDER} list:\n"
+                f"{go.shown(order)}\n"
             )
 
 
@@ -235,7 +245,7 @@ def _lookup(schema: SchemaNode | None, field: str) -> SchemaNode:
     node = schema.child(field) if schema is not None else None
     if node is None:
         owner = schema.name if schema is not None else "object"
-        raise PatchFailed(f'unable to find api field in struct {owner} for the json field "{field}"')
+        raise PatchMalformed(f'unable to find api field in struct {owner} for the json field "{field}"')
     return node
 
 
@@ -249,7 +259,7 @@ def _field_of(key: str, prefix: str, what: str) -> str:
 def _are_maps(current: list[Json], patch: list[Json]) -> bool:
     kinds = set(map(_type_name, (*current, *patch)))
     if "slice" in kinds:
-        raise PatchMalformed("lists of lists are not supported")
+        raise PatchFailed("lists of lists are not supported")
     if len(kinds) > 1:
         raise PatchMalformed(f"list element types are not identical: {', '.join(sorted(kinds))}")
     return kinds == {"map"}
@@ -267,7 +277,7 @@ def _merge_value(item: Json, key: str) -> Json:
     if not isinstance(item, dict):
         raise PatchMalformed("expected a map, but received another type in a list that merges by key")
     if key not in item:
-        raise PatchMalformed(f"map: {_shown(item)} does not contain declared merge key: {key}")
+        raise PatchMalformed(f"map: {go.shown(item)} does not contain declared merge key: {key}")
     return item[key]
 
 
@@ -288,8 +298,4 @@ def _unique(items: list[Json]) -> list[Json]:
 
 
 def _bad_patch_type(patch: JsonObject) -> PatchError:
-    return PatchMalformed(f"unknown patch type: {patch[_PATCH]} in map: {_shown(patch)}")
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return PatchMalformed(f"unknown patch type: {patch[_PATCH]} in map: {go.shown(patch)}")
