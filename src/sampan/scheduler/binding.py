@@ -8,11 +8,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sampan.base.clock import Clock, kube_time
-from sampan.client.client import STRATEGIC, Client
+from sampan.client.client import Client
 from sampan.client.errors import ApiError
 from sampan.client.transport import Bind, BindsTogether
 from sampan.kinds import registry
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.podstatus import write_status
 from sampan.scheduler.queue import FIRST_BACKOFF_S, MAX_BACKOFF_S, Key
 from sampan.schema import api
 
@@ -80,16 +81,15 @@ async def post_binding(client: Client, key: Key, uid: str, node: str) -> Excepti
 async def preempt(client: Client, clock: Clock, victim: PodInfo, scheduler: str) -> None:
     """Mark a victim as preempted and delete it. One that is gone already is no error. Raises ApiError."""
     namespace, name = victim.key
-    condition = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "PreemptionByScheduler",
-        "message": f"{scheduler}: preempting to accommodate a higher priority pod",
-        "lastTransitionTime": kube_time(clock.now()).isoformat().replace("+00:00", "Z"),
-    }
-    patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
+    condition = api.PodCondition(
+        type="DisruptionTarget",
+        status="True",
+        reason="PreemptionByScheduler",
+        message=f"{scheduler}: preempting to accommodate a higher priority pod",
+        lastTransitionTime=kube_time(clock.now()),
+    )
     try:
-        await client.patch(api.Pod, name, namespace, patch, patch_type=STRATEGIC, subresource="status")
+        await write_status(client, victim.pod, [condition])
         await client.delete(api.Pod, name, namespace, uid=victim.uid)
     except ApiError as problem:
         if problem.code not in (404, 409):

@@ -13,9 +13,12 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from sampan.scheduler.amounts import ByAmounts
+from sampan.scheduler.beside import Beside, Diagnosis
 from sampan.scheduler.changes import ALL, RowIndex
 from sampan.scheduler.framework import CLUSTER, Plugin, Reason, Refused, Rejected, Verdict, scaled
 from sampan.scheduler.kept import OUT, Kept, best_rows
+from sampan.scheduler.plugins.node_resources import NodeResourcesFit, lack_of
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.promised import Promised
 from sampan.scheduler.table import Bools, Numbers
@@ -60,15 +63,6 @@ class Decision(msgspec.Struct, frozen=True):
         if self.after:
             parts.append(self.after)
         return " ".join(parts)
-
-
-class Diagnosis(msgspec.Struct):
-    """Why each row is out: counts by reason, plugins, and which rows evicting pods could open."""
-
-    reasons: dict[str, int]
-    refused_by: set[str]
-    resolvable: Bools
-    rejection: str = ""
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -119,7 +113,7 @@ class Engine:
 
     def decide(self, pod: PodInfo, choose: Choose, extra: Mapping[int, int] | None = None) -> Decision:
         """Decide for one pod. `choose` picks among rows of the same best score."""
-        if not self.world.nominated and not extra and not self.profile.percentage_scored:
+        if not self.world.nominations and not extra and not self.profile.percentage_scored:
             return self._decide_at_once(pod, choose)
         found = self.feasible(pod)
         if isinstance(found, Decision):
@@ -157,7 +151,7 @@ class Engine:
                 return self.explain_failure(pod)
             best = found
         row = int(best[0]) if len(best) == 1 else int(choose(best))
-        return Decision(self._name(row), row, self.world.table.count)
+        return Decision(self.name_of(row), row, self.world.table.count)
 
     def sampled(self, rows: RowIndex) -> RowIndex:
         """As many of the rows as the profile wants to score, from another place on each time."""
@@ -196,8 +190,11 @@ class Engine:
         """
         world = self.world
         totals: Numbers | None = None
-        if world.nominated and not extra and len(rows) > 1:
-            rows, totals = self._unpromised(pod, rows)
+        beside: Beside | None = None
+        if world.nominations:
+            beside = self._beside(pod)
+            if not extra and len(rows) > 1:
+                rows, totals = beside.unpromised(rows)
         while len(rows):
             if len(rows) == 1:
                 row = int(rows[0])
@@ -208,8 +205,8 @@ class Engine:
                         totals = totals + np.array([extra.get(int(r), 0) for r in rows], dtype=np.int64)
                 best = rows[totals == totals.max()]
                 row = int(best[0]) if len(best) == 1 else int(choose(best))
-            if not world.nominated or self._leaves_room(pod, row):
-                return Decision(self._name(row), row, world.table.count)
+            if beside is None or not beside(row)[0]:
+                return Decision(self.name_of(row), row, world.table.count)
             keep = rows != row
             rows, totals = rows[keep], totals[keep] if totals is not None else None
         return self.explain_failure(pod)
@@ -253,9 +250,22 @@ class Engine:
         """Whether what is on other rows has a say on where the pod can run."""
         return any(plugin.prepare(pod, self.world) is not None for plugin in self._wide)
 
+    def by_amounts(self, pod: PodInfo) -> ByAmounts | None:
+        """The pod's amounts, where what runs on a node matters to it by nothing else; else None."""
+        if pod.demand is not pod.shape.demand or self.world.nominations.repelling or self.looks_around(pod):
+            return None
+        kept = self._shape(pod)
+        if len(kept.room_filters) != 1:
+            return None
+        plugin, asked = kept.room_filters[0]
+        by_claim = self.world.devices.extended
+        if type(plugin) is not NodeResourcesFit or any(name in by_claim for name, _ in asked):
+            return None
+        return ByAmounts(self.world, kept.node_mask, asked, lack_of)
+
     def refusal(self, pod: PodInfo, row: int) -> str:
         """Why the first filter keeps the pod off one row, as the world is now; "" if none does."""
-        plugin, texts = self._first_refusal(pod, row)
+        plugin, texts = self.first_refusal(pod, row)
         return texts[0] if plugin else ""
 
     # -- saying why ----------------------------------------------------------------------------------
@@ -285,7 +295,7 @@ class Engine:
                 self._tell(found, plugin, verdict, left)
                 left &= ~verdict.refused
         if left.any():  # only promises to others are in the way
-            self._tell_promised(found, pod, left)
+            self._beside(pod).tell(found, left)
         return found
 
     def explain_failure(self, pod: PodInfo, found: Diagnosis | None = None) -> Decision:
@@ -413,49 +423,17 @@ class Engine:
 
     def _leaves_room(self, pod: PodInfo, row: int) -> bool:
         """Whether the pod fits beside those that the row was promised to."""
-        name = self._name(row)
-        rivals = self.world.rivals(pod, name)
-        return not rivals or not self._beside(pod, row, rivals, self.looks_around(pod))[0]
+        return not self.world.nominations or not self._beside(pod)(row)[0]
 
-    def _unpromised(self, pod: PodInfo, rows: RowIndex) -> tuple[RowIndex, Numbers | None]:
-        """The rows without those that are promised and leave no room, with the scores among all of them.
+    def _beside(self, pod: PodInfo) -> Beside:
+        """Tells whether the pod fits beside those that rows were promised to, as the world is now."""
+        amounts = self.by_amounts(pod)
+        if amounts is not None:
+            return Beside(self, pod, amounts)
+        looks_around = self.looks_around(pod)
+        return Beside(self, pod, None, None if looks_around else self._promises.of(pod), looks_around)
 
-        Where what is on other rows has a say, each would have to be tried: that is left to the choice.
-        """
-        if self.looks_around(pod):
-            return rows, None
-        out = []
-        for name in self.world.nominated:
-            row = self.world.table.rows.get(name)
-            rivals = self.world.rivals(pod, name) if row is not None else None
-            if row is not None and rivals and self._beside(pod, row, rivals, False)[0]:
-                out.append(row)
-        if not out:
-            return rows, None
-        totals = self.totals(pod, rows)
-        keep = ~np.isin(rows, np.array(out, dtype=np.intp))
-        return rows[keep], totals[keep]
-
-    def _beside(
-        self, pod: PodInfo, row: int, rivals: Sequence[PodInfo], looks_around: bool
-    ) -> tuple[str, tuple[str, ...]]:
-        """The plugin that keeps the pod off the row once its rivals are there, and why; "" for none.
-
-        Where it `looks_around`, its answer holds for this moment alone; else until the row changes.
-        """
-        known = None if looks_around else self._promises.of(pod)
-        if known is not None and row in known:
-            return known[row]
-        with self.world.without(self._name(row), ()) as trial:
-            for rival in rivals:
-                trial.add(rival)
-            found = self._first_refusal(pod, row)
-            lasts = known is not None and not self.looks_around(pod)
-        if lasts and known is not None:
-            known[row] = found
-        return found
-
-    def _first_refusal(self, pod: PodInfo, row: int) -> tuple[str, tuple[str, ...]]:
+    def first_refusal(self, pod: PodInfo, row: int) -> tuple[str, tuple[str, ...]]:
         rows = np.array([row], dtype=np.intp)
         for plugin in self.profile.filters:
             state = plugin.prepare(pod, self.world) if plugin.overrides("filter") else None
@@ -479,24 +457,13 @@ class Engine:
             if not reason.resolvable:  # one reason that nothing helps against outweighs the others
                 found.resolvable &= ~(left & reason.where)
 
-    def _tell_promised(self, found: Diagnosis, pod: PodInfo, left: Bools) -> None:
-        """Rows that pass by themselves: say what is short once those they were promised to are counted."""
-        looks_around = self.looks_around(pod)
-        for row in np.flatnonzero(left).tolist():
-            plugin, texts = self._beside(pod, row, self.world.rivals(pod, self._name(row)), looks_around)
-            if plugin:
-                for text in texts:
-                    found.reasons[text] = found.reasons.get(text, 0) + 1
-                found.refused_by.add(plugin)
-                found.resolvable[row] = True
-
     def _rejected(self, plugin: Plugin, word: Rejected) -> Diagnosis:
         resolvable = self.world.table.live.copy()
         if not word.resolvable:
             resolvable[:] = False
         return Diagnosis({}, {plugin.name}, resolvable, word.text)
 
-    def _name(self, row: int) -> str:
+    def name_of(self, row: int) -> str:
         node: api.Node | None = self.world.table.nodes[row]
         assert node is not None
         return node.metadata.name or ""

@@ -46,10 +46,10 @@ class Kept:
         self.mask: Bools = np.zeros(size, dtype=np.bool_)
         self.ranks: Numbers = np.full(size, OUT, dtype=np.int64)
         self._node_filters = tuple(f for f in filters if f[0].reach == NODE)
-        self._room_filters = tuple(f for f in filters if f[0].reach != NODE)
+        self.room_filters = tuple(f for f in filters if f[0].reach != NODE)
         self._node_scorers = tuple(s for s in summed if s[0].reach == NODE)
         self._room_scorers = tuple(s for s in summed if s[0].reach != NODE)
-        self._node_mask: Bools = np.zeros(size, dtype=np.bool_)
+        self.node_mask: Bools = np.zeros(size, dtype=np.bool_)
         self._node_scores = np.zeros(size if self._node_scorers else 0, dtype=np.int64)
         self._at = self._specs_at = -1
 
@@ -76,7 +76,7 @@ class Kept:
         self._at, self._specs_at = table.usage.position, table.specs.position
 
     def _look_at_nodes(self, world: World, rows: Rows) -> None:
-        self._node_mask[rows] = _passing(self._node_filters, world, rows, world.table.live[rows])
+        self.node_mask[rows] = _passing(self._node_filters, world, rows, world.table.live[rows])
         if self._node_scorers:
             self._node_scores[rows] = _sum(self._node_scorers, world, rows, 0)
         for at, (plugin, _, state) in enumerate(self.scaling):
@@ -87,7 +87,7 @@ class Kept:
             for row in rows.tolist():
                 self._look_at_room(world, row)
             return
-        mask = _passing(self._room_filters, world, rows, self._node_mask[rows])
+        mask = _passing(self.room_filters, world, rows, self.node_mask[rows])
         scores = _sum(self._room_scorers, world, rows, self._node_scores[rows] if self._node_scorers else 0)
         self.mask[rows] = mask
         self.ranks[rows] = np.where(mask, scores, OUT)
@@ -96,7 +96,7 @@ class Kept:
         """The same for one row, without arrays."""
         self.mask[row] = False
         self.ranks[row] = OUT
-        if not self._node_mask[row] or not all(p.passes(s, world, row) for p, s in self._room_filters):
+        if not self.node_mask[row] or not all(p.passes(s, world, row) for p, s in self.room_filters):
             return
         score = self._node_scores.item(row) if self._node_scorers else 0
         for plugin, weight, state in self._room_scorers:

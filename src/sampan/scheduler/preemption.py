@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Final
 
 import msgspec
 import numpy as np
 
 from sampan.machinery.selectors import Selector
+from sampan.scheduler.amounts import ByAmounts
+from sampan.scheduler.beside import Diagnosis
 from sampan.scheduler.changes import ALL
-from sampan.scheduler.cycle import Diagnosis, Engine
+from sampan.scheduler.cycle import Engine
 from sampan.scheduler.gangs import goes_whole, group_of
 from sampan.scheduler.groups import selector_of
 from sampan.scheduler.podinfo import PodInfo, Template
@@ -34,14 +37,14 @@ MOST_REMEMBERED: Final = 64
 _PRIORITY_BASE: Final = 2**31
 
 
-class Victims(msgspec.Struct, frozen=True):
+class Victims(msgspec.Struct, frozen=True, dict=True):
     """Who would have to leave a node, the most important first; how many budgets that would violate."""
 
     node: str
     pods: tuple[PodInfo, ...]
     violations: int = 0
 
-    @property
+    @cached_property
     def cost(self) -> tuple[float, ...]:
         """The lower the better, in kube-scheduler's order."""
         priorities = [p.priority for p in self.pods]
@@ -121,20 +124,23 @@ class Preemption:
         begin = offset(len(rows)) if rows else 0
         found: list[Victims] = []
         budgets: list[_Budget] | None = None
+        amounts = self._engine.by_amounts(pod)
         for row in [*rows[begin:], *rows[:begin]]:
             outcome = memory.tried.get(row)
             if outcome is None:
-                if len(found) >= most:
-                    continue
                 budgets = self._budgets() if budgets is None else budgets
-                outcome = memory.tried[row] = self._try(pod, row, budgets)
+                outcome = memory.tried[row] = self._try(pod, row, budgets, amounts)
             if isinstance(outcome, str):
                 reasons[outcome] += 1
                 continue
             found.append(outcome)
+            if len(found) >= most:
+                break
         return found
 
-    def _try(self, pod: PodInfo, row: int, budgets: Sequence[_Budget]) -> Victims | str:
+    def _try(
+        self, pod: PodInfo, row: int, budgets: Sequence[_Budget], amounts: ByAmounts | None
+    ) -> Victims | str:
         world = self._world
         node = world.table.nodes[row]
         assert node is not None
@@ -143,6 +149,8 @@ class Preemption:
         if not lower:
             return NO_VICTIMS
         lower.sort(key=_importance)
+        if amounts is not None and amounts.rows.item(row):
+            return self._tell_apart(pod, row, name, lower, budgets, amounts)
         with world.without(name, lower) as trial:
             for rival in world.rivals(pod, name):
                 trial.add(rival)
@@ -153,6 +161,28 @@ class Preemption:
             victims = self._reprieve(pod, row, trial, protected)
             violations = len(victims)
             victims += self._reprieve(pod, row, trial, others)
+        if not victims:
+            return NO_VICTIMS
+        return Victims(name, tuple(sorted(victims, key=_importance)), violations)
+
+    def _tell_apart(
+        self,
+        pod: PodInfo,
+        row: int,
+        name: str,
+        lower: Sequence[PodInfo],
+        budgets: Sequence[_Budget],
+        amounts: ByAmounts,
+    ) -> Victims | str:
+        """The same as a trial, by sums."""
+        free = amounts.free(row, self._world.rivals(pod, name), lower)
+        short = amounts.short(free)
+        if short:
+            return short[0]
+        protected, others = _split(lower, budgets) if budgets else ((), lower)
+        victims = amounts.displaced(free, protected)
+        violations = len(victims)
+        victims += amounts.displaced(free, others)
         if not victims:
             return NO_VICTIMS
         return Victims(name, tuple(sorted(victims, key=_importance)), violations)

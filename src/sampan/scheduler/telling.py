@@ -11,11 +11,12 @@ import msgspec
 
 from sampan.base.clock import Clock, kube_time
 from sampan.client.cache import Cache, key_of
-from sampan.client.client import STRATEGIC, Client
+from sampan.client.client import Client
 from sampan.client.effects import Emit, Ref
 from sampan.client.errors import ApiError
 from sampan.client.events import Recorder
 from sampan.scheduler.podinfo import Key
+from sampan.scheduler.podstatus import write_status
 from sampan.schema import api
 
 UNSCHEDULABLE = "Unschedulable"
@@ -87,22 +88,18 @@ class Teller:
 
     async def _write(self, word: Word) -> None:
         metadata = word.pod.metadata
-        name, namespace = metadata.name or "", metadata.namespace or ""
-        held = self._pods.get(namespace, name)
+        held = self._pods.get(metadata.namespace or "", metadata.name or "")
         if held is None or held.metadata.uid != metadata.uid or held.spec.nodeName:
             return
-        status: dict[str, Any] = {}
-        condition = None
+        conditions = []
         if word.message:
             condition = why_condition(held, word.message, kube_time(self._clock.now()), word.reason)
-        if condition is not None:
-            status["conditions"] = [condition]
-        if word.nominated is not None and (held.status.nominatedNodeName or "") != word.nominated:
-            status["nominatedNodeName"] = word.nominated or None
-        if not status:
-            return
-        patch = {"metadata": {"uid": metadata.uid}, "status": status}
-        await self._client.patch(api.Pod, name, namespace, patch, patch_type=STRATEGIC, subresource="status")
+            conditions = [condition] if condition is not None else []
+        nominated = word.nominated
+        if nominated is not None and (held.status.nominatedNodeName or "") == nominated:
+            nominated = None
+        if conditions or nominated is not None:
+            await write_status(self._client, word.pod, conditions, nominated)
 
 
 def _joined(before: Word, word: Word) -> Word:
@@ -118,8 +115,8 @@ def _joined(before: Word, word: Word) -> Word:
 
 def why_condition(
     pod: api.Pod, message: str, now: datetime, reason: str = UNSCHEDULABLE
-) -> dict[str, Any] | None:
-    """PodScheduled=False with the reason Unschedulable, as a patch; None where the pod says so already.
+) -> api.PodCondition | None:
+    """PodScheduled=False with the reason Unschedulable; None where the pod says so already.
 
     lastTransitionTime stays where the status was False before (as with SchedulingGated).
     """
@@ -128,16 +125,14 @@ def why_condition(
     if known is not None and was_false and (known.reason, known.message) == (reason, message):
         return None
     since = known.lastTransitionTime if known is not None and was_false else None
-    condition: dict[str, Any] = {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": reason,
-        "message": message,
-        "lastTransitionTime": (since or now).isoformat().replace("+00:00", "Z"),
-    }
-    if pod.metadata.generation:
-        condition["observedGeneration"] = pod.metadata.generation
-    return condition
+    return api.PodCondition(
+        type="PodScheduled",
+        status="False",
+        reason=reason,
+        message=message,
+        lastTransitionTime=since or now,
+        observedGeneration=pod.metadata.generation or None,
+    )
 
 
 def ref(pod: api.Pod) -> Ref:

@@ -109,7 +109,7 @@ class Watching:
         self._queue.start_over()
         for key in list(self._world.placed):
             self._world.unplace(key)
-        for waiting in [p for pods in self._world.nominated.values() for p in pods.values()]:
+        for waiting in self._world.nominations.all():
             self._world.nominate(waiting, "")
         self._world.gangs.clear()
         self._group_words.clear()

@@ -18,6 +18,7 @@ from sampan.scheduler.devices.ledger import Devices
 from sampan.scheduler.gangs import Gangs
 from sampan.scheduler.groups import Counter, Groups, Selects
 from sampan.scheduler.holders import Holders
+from sampan.scheduler.nominations import Nominations
 from sampan.scheduler.podinfo import Key, PodInfo, PodInfos
 from sampan.scheduler.table import NodeTable
 from sampan.scheduler.volume_use import VolumeUse
@@ -42,9 +43,8 @@ class World:
         self.devices = Devices()
         self.groups = Groups(self.namespace_labels)
         self.holders = Holders()
-        # Pods that wait for their victims to go, by the node that they were promised.
-        self.nominated: dict[str, dict[Key, PodInfo]] = {}
-        self._nominations: dict[Key, str] = {}
+        # Pods that wait for their victims to go.
+        self.nominations = Nominations(self.table, self.placed.__contains__)
         # What was chosen for the claims of pods that are about to be bound.
         self.promises = Promises()
         self._objects = objects or {}
@@ -80,6 +80,8 @@ class World:
         row = self.table.rows.get(node)
         if row is not None:
             self._count(pod, row, 1)
+        if self.nominations:
+            self.nominations.recount(pod.key)
 
     def unplace(self, key: Key) -> Placed | None:
         """Count a pod no longer; gives where it was."""
@@ -98,6 +100,8 @@ class World:
         row = self.table.rows.get(placed.node)
         if row is not None:
             self._count(placed.pod, row, -1)
+        if self.nominations:
+            self.nominations.recount(key)
         return placed
 
     @property
@@ -122,6 +126,7 @@ class World:
             row = self.table.rows[name]
             for placed in self._by_node.get(name, {}).values():
                 self._count(placed.pod, row, 1)
+            self.nominations.recount_node(name)
 
     def remove_node(self, name: str) -> None:
         """A node went. Its pods are remembered: it may come back before they are gone."""
@@ -131,6 +136,7 @@ class World:
         for placed in self._by_node.get(name, {}).values():
             self._count(placed.pod, row, -1)
         self.table.remove(name)
+        self.nominations.recount_node(name)
 
     def namespaces_changed(self) -> None:
         """Labels of namespaces changed: what was counted by them is counted anew."""
@@ -141,35 +147,25 @@ class World:
 
     def nominate(self, pod: PodInfo, node: str) -> None:
         """Promise a node to a pod; an empty name takes the promise back."""
-        before = self._nominations.pop(pod.key, "")
-        if before:
-            waiting = self.nominated[before]
-            waiting.pop(pod.key, None)
-            if not waiting:
-                del self.nominated[before]
+        before = self.nominations.set(pod, node)
         for name in {before, node}:
             if name in self.table.rows:  # what the row leaves to others has changed
                 self.table.touch(self.table.rows[name])
-        if node:
-            self._nominations[pod.key] = node
-            self.nominated.setdefault(node, {})[pod.key] = pod
+
+    @property
+    def nominated(self) -> Mapping[str, Mapping[Key, PodInfo]]:
+        """The pods that were promised a node, by its name."""
+        return self.nominations.by_node
 
     def nomination(self, key: Key) -> str:
-        return self._nominations.get(key, "")
+        return self.nominations.of(key)
 
     def rivals(self, pod: PodInfo, node: str) -> list[PodInfo]:
         """Pods that were promised the node and come before this one: of its priority or higher.
 
         Those that were decided for meanwhile count where they are.
         """
-        waiting = self.nominated.get(node)
-        if not waiting:
-            return []
-        return [
-            p
-            for p in waiting.values()
-            if p.priority >= pod.priority and p.uid != pod.uid and p.key not in self.placed
-        ]
+        return self.nominations.rivals(pod, node)
 
     # -- what if -------------------------------------------------------------------------------------
 

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sampan.scheduler.beside import Beside
 from sampan.scheduler.cycle import Decision, Engine, Profile
 from sampan.scheduler.framework import CLUSTER, Rejected
 from sampan.scheduler.kept import ONE_BY_ONE
 from sampan.scheduler.plugins import node_resources
+from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.registry import PLUGINS, default_profile
 from sampan.scheduler.world import World
 from sampan.schema import api
@@ -92,7 +94,15 @@ def a_node(name: str, zone: str, taint: str, cpu: str, images: bool) -> api.Node
 def slow(engine: Engine, wanting: api.Pod, world: World) -> Decision:
     """The decision by way of all rows that will do, with nothing kept."""
     fresh = Engine(engine.profile, world)
-    fresh._unpromised = lambda pod, rows: (rows, None)  # type: ignore[method-assign]
+    fresh.by_amounts = lambda pod: None  # type: ignore[method-assign]
+    whole = fresh._beside
+
+    def one_by_one(pod: PodInfo) -> Beside:
+        beside = whole(pod)
+        beside.unpromised = lambda rows: (rows, None)  # type: ignore[method-assign]
+        return beside
+
+    fresh._beside = one_by_one  # type: ignore[method-assign]
     info = world.infos.of(wanting)
     rows = fresh.feasible(info)
     return rows if isinstance(rows, Decision) else fresh.pick(info, rows, lambda best: best[-1])

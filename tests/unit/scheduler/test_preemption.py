@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sampan.client.cache import Cache
 from sampan.scheduler.configuration import ConfigurationError, configuration
@@ -25,8 +27,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def world_of(*nodes: api.Node, budgets: tuple[dict[str, Any], ...] = ()) -> World:
     cache: Cache[Any] = Cache()
-    for number, given in enumerate(budgets):
-        whole = {"metadata": {"name": f"b{number}", "namespace": "default"}, **given}
+    for number, each in enumerate(budgets):
+        whole = {"metadata": {"name": f"b{number}", "namespace": "default"}, **each}
         cache.put(codec.from_builtins(whole, api.PodDisruptionBudget))
     made = World({api.PodDisruptionBudget: cache})
     for each in nodes:
@@ -51,6 +53,51 @@ def find(world: World, wanting: api.Pod) -> Outcome:
 def victims(world: World, cpu: str = "4", priority: int = 10, **spec: Any) -> tuple[str, list[str]]:
     found = find(world, pod("high", priority=priority, containers=[container(cpu=cpu)], **spec)).victims
     return ("", []) if found is None else (found.node, [p.key[1] for p in found.pods])
+
+
+PODS = st.tuples(
+    st.sampled_from(["a", "b"]),
+    st.integers(0, 12),
+    st.sampled_from(["0", "500m", "1", "3"]),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    placed=st.lists(PODS, max_size=9),
+    promised=st.lists(PODS, max_size=3),
+    cpu=st.sampled_from(["1", "2", "4", "9"]),
+    allowed=st.integers(0, 1),
+)
+def test_sums_lead_to_the_victims_of_trials(
+    placed: list[tuple[Any, ...]], promised: list[tuple[Any, ...]], cpu: str, allowed: int
+) -> None:
+    selects = {"spec": {"selector": {"matchLabels": {"app": "guarded"}}}}
+    budget = {**selects, "status": {"disruptionsAllowed": allowed}}
+    nodes = (node("a", allocatable={"cpu": "4", "pods": "4"}), node("b", allocatable={"cpu": "5"}))
+    world = world_of(*nodes, budgets=(budget,))
+    for number, (on, priority, amount, guarded, _) in enumerate(placed):
+        put(world, f"p{number}", on, priority, cpu=amount, app="guarded" if guarded else "")
+    for number, (on, priority, amount, _, is_placed) in enumerate(promised):
+        waiting = world.infos.of(pod(f"w{number}", priority=priority, containers=[container(cpu=amount)]))
+        world.nominate(waiting, on)
+        if is_placed:  # decided for meanwhile: it counts where it is
+            world.place(waiting, on)
+    info = world.infos.of(pod("high", priority=10, containers=[container(cpu=cpu)]))
+    summing, trying = Engine(default_profile(), world), Engine(default_profile(), world)
+    assert summing.by_amounts(info) is not None
+    trying.by_amounts = lambda pod: None  # type: ignore[method-assign]
+    told, expected = summing.diagnose(info), trying.diagnose(info)
+    assert (told.reasons, told.refused_by) == (expected.reasons, expected.refused_by)
+    assert told.resolvable.tolist() == expected.resolvable.tolist()
+    both = [Preemption(e).candidates(info, told, lambda count: 0) for e in (summing, trying)]
+    assert both[0][0] == both[1][0]
+    shapes = [[(v.node, [p.key for p in v.pods], v.violations) for v in found] for _, found in both]
+    assert shapes[0] == shapes[1]
+    last = [e.decide(info, lambda rows: rows[-1]).node for e in (summing, trying)]
+    assert last[0] == last[1]
 
 
 def test_no_more_victims_than_needed_and_the_least_important_ones() -> None:

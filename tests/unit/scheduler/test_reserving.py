@@ -67,6 +67,9 @@ class Server:
 
     update_status = update
 
+    async def change(self, *_: Any, **__: Any) -> bool:
+        return False  # as where the server is elsewhere
+
     async def patch(self, kind: Any, name: str, namespace: str, change: Any, **_: Any) -> Any:
         return await self._write(lambda: self.pods.update({name: change}))
 

@@ -9,6 +9,7 @@ import pytest
 
 from sampan.base.clock import SimulatedClock
 from sampan.client.cache import Cache
+from sampan.scheduler.podstatus import with_words
 from sampan.scheduler.telling import Teller, Word
 from sampan.schema import api
 from tests.unit.scheduler.objects import pod
@@ -19,6 +20,9 @@ class Written:
 
     def __init__(self) -> None:
         self.patches: list[dict[str, Any]] = []
+
+    async def change(self, *_: Any, **__: Any) -> bool:
+        return False  # as where the server is elsewhere
 
     async def patch(self, kind: Any, name: str, namespace: str, change: Any, **_: Any) -> None:
         self.patches.append(change["status"])
@@ -57,3 +61,18 @@ def test_words_that_were_not_written_yet_are_joined(
         assert written.patches[0]["conditions"][0]["message"] == message
 
     asyncio.run(main())
+
+
+def test_a_word_in_place_is_what_its_patch_makes() -> None:
+    old = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    other = {"type": "Ready", "status": "False"}
+    held = pod(status={"conditions": [other, old], "nominatedNodeName": "n0"})
+    said = api.PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="no room")
+    gone = api.PodCondition(type="DisruptionTarget", status="True")
+    made = with_words("u1", [said, gone], "", held)
+    assert [c.type for c in made.status.conditions] == ["Ready", "PodScheduled", "DisruptionTarget"]
+    assert made.status.conditions[1].message == "no room"
+    assert made.status.nominatedNodeName is None
+    assert made.metadata.uid == "u1"  # the server compares it with the stored pod's
+    assert held.status.nominatedNodeName == "n0" and held.status.conditions[1].message is None
+    assert with_words("u1", [], None, held).status.nominatedNodeName == "n0"

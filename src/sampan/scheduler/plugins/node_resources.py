@@ -80,8 +80,7 @@ class NodeResourcesFit(Plugin):
             if resource in world.devices.extended:
                 short &= offered > 0  # where the node has none, a claim for devices does
             if short.any():
-                text = TOO_MANY_PODS if resource == PODS else f"Insufficient {resource}"
-                reasons += _split(text, short, amount > offered)
+                reasons += _split(lack_of(resource), short, amount > offered)
                 refused = short if refused is None else refused | short
         return Verdict(refused, tuple(reasons)) if refused is not None else None
 
@@ -162,6 +161,11 @@ class NodeResourcesFit(Plugin):
         if resource in _NATIVE or "/" not in resource:
             return False
         return resource in self._ignored or resource.partition("/")[0] in self._ignored_groups
+
+
+def lack_of(resource: str) -> str:
+    """What is said of a node that has too little of it."""
+    return TOO_MANY_PODS if resource == PODS else f"Insufficient {resource}"
 
 
 def _split(text: str, short: Any, never: Any) -> list[Reason]:
