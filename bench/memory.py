@@ -9,78 +9,25 @@ lists them, and reads the process's PSS after each step: what the machine would 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import re
-import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import uvloop
 
-from api import TOKEN, Server, _pod, call, running
+from api import Server, _pod, call, running
+from channel import request, send
 
 PATH = "/api/v1/namespaces/many/pods"
-CONNECTIONS = 32
 ASKED_MB = 330
-_LENGTH = re.compile(rb"Content-Length: (\d+)")
-
-
-class Sender(asyncio.Protocol):
-    """Sends one request after the other, until there are none left."""
-
-    def __init__(self, requests: Iterator[bytes]) -> None:
-        self._requests = requests
-        self._data = b""
-        self.done = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-        self._next()
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        head, end, body = self._data.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        if end and length is not None and len(body) >= int(length[1]):
-            if head[9:12] not in (b"200", b"201"):
-                self.done.set_exception(RuntimeError(self._data[:500].decode()))
-                return
-            self._data = b""
-            self._next()
-
-    def _next(self) -> None:
-        request = next(self._requests, None)
-        if request is None:
-            self.done.set_result(None)
-            self._transport.close()
-        else:
-            self._transport.write(request)
-
-
-async def send(port: int, requests: Iterator[bytes]) -> None:
-    context = ssl._create_unverified_context()
-    loop = asyncio.get_running_loop()
-    senders = []
-    for _ in range(CONNECTIONS):
-        _, sender = await loop.create_connection(lambda: Sender(requests), "127.0.0.1", port, ssl=context)
-        senders.append(sender.done)
-    await asyncio.gather(*senders)
-
-
-def request(method: str, path: str, body: Any, content_type: str) -> bytes:
-    data = json.dumps(body).encode()
-    head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {TOKEN}\r\n"
-    return f"{head}Content-Type: {content_type}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
 
 
 def creates(pods: int) -> Iterator[bytes]:
     for number in range(pods):
         metadata = {"name": f"p-{number:06}", "labels": {"app": "load", "tier": "web"}}
-        yield request("POST", PATH, _pod() | {"metadata": metadata}, "application/json")
+        yield request("POST", PATH, _pod() | {"metadata": metadata})
 
 
 def updates(pods: int) -> Iterator[bytes]:

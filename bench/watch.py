@@ -3,9 +3,10 @@
 usage: python bench/watch.py [--watchers 1000] [--changes 200 100 50] [--seconds 5]
 
 Starts an API server process on SQLite over TLS. A second process holds one TLS connection for each watcher of
-the ConfigMaps of one namespace and notes when it reads what; this one makes so many changes a second, with
-the time of its request in each. A delivery is counted from the request of the change until its line was read.
-With few cores the readers' share of the machine is as large as the server's, so both are printed.
+the ConfigMaps of one namespace and notes when bytes come on which; this one makes so many changes a second, with
+the time of its request in each. A delivery is counted from the request of the change until the last byte of its
+line was read from the socket; what was read is decrypted when all of it has come, so that the readers, which
+elsewhere would be other machines, take little of this one's few cores.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ from typing import Any, NamedTuple
 import uvloop
 
 from api import TOKEN, Server, call, running
+from channel import Channel, channels, request
 
 PATH = "/api/v1/namespaces/watched/configmaps"
-HEAD = f"Host: bench\r\nAuthorization: Bearer {TOKEN}\r\n"
 OBJECTS = 200
 CONNECTIONS = 16
 # How long after the last change deliveries are waited for.
 SETTLE_S = 20.0
+# When nothing has come for so long, it is looked whether all is there.
+QUIET_S = 0.5
 ASKED_MS = 50.0
 READ_BYTES = 65_536
 _STAMP = re.compile(rb'"at":"(\d+)"')
@@ -43,7 +46,45 @@ class Told(NamedTuple):
     """What the readers found out."""
 
     late_ns: list[int]
+    # When the last watcher had the change with this time.
+    last_ns: dict[int, int]
     cpu_s: float
+
+
+class Watch:
+    """One watch, whose bytes are kept as they come."""
+
+    def __init__(self, port: int, since: str, context: ssl.SSLContext) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out)
+        self._waiting_for(self._tls.do_handshake)
+        head = f"Host: bench\r\nAuthorization: Bearer {TOKEN}\r\n"
+        self._tls.write(f"GET {PATH}?watch=1&resourceVersion={since} HTTP/1.1\r\n{head}\r\n".encode())
+        answer = self._waiting_for(lambda: self._tls.read(READ_BYTES))
+        assert answer.startswith(b"HTTP/1.1 200"), "the watch was refused"
+        self.socket.setblocking(False)
+
+    def _waiting_for(self, step: Any) -> Any:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                self.socket.sendall(self._out.read())
+                self._in.write(self.socket.recv(READ_BYTES))
+            finally:
+                if self._out.pending:
+                    self.socket.sendall(self._out.read())
+
+    def decrypted(self, data: bytes) -> bytes:
+        """The records that are whole with these further bytes."""
+        self._in.write(data)
+        parts = []
+        while True:
+            try:
+                parts.append(self._tls.read(READ_BYTES))
+            except ssl.SSLWantReadError:
+                return b"".join(parts)
 
 
 class Readers:
@@ -53,116 +94,104 @@ class Readers:
         context = ssl._create_unverified_context()
         self._pipe = pipe
         self._poll = select.epoll()
-        self._by_fd: dict[int, Any] = {}
-        self._rest: dict[int, bytes] = {}
-        self._sockets = [self._open(port, since, context) for _ in range(watchers)]
-
-    def _open(self, port: int, since: str, context: ssl.SSLContext) -> ssl.SSLSocket:
-        made = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
-        made.sendall(f"GET {PATH}?watch=1&resourceVersion={since} HTTP/1.1\r\n{HEAD}\r\n".encode())
-        assert made.recv(64).startswith(b"HTTP/1.1 200"), "the watch was refused"
-        made.setblocking(False)
-        self._poll.register(made.fileno(), select.EPOLLIN)
-        # The object below the socket: one call less for each read.
-        self._by_fd[made.fileno()] = made._sslobj  # type: ignore[attr-defined]
-        return made
+        self._watches: dict[int, Watch] = {}
+        for _ in range(watchers):
+            made = Watch(port, since, context)
+            self._watches[made.socket.fileno()] = made
+            self._poll.register(made.socket.fileno(), select.EPOLLIN)
+        self._receivers = {fd: watch.socket.recv for fd, watch in self._watches.items()}
 
     def serve(self) -> None:
-        """Answer each number of changes with their lateness, once all of them have come."""
-        self._read(0.5)
+        """Answer each number of changes with what came of them, once all of it has."""
         self._pipe.send(None)
-        while (wanted := self._pipe.recv()) is not None:
-            began_s, read = time.process_time(), []
+        while (seconds := self._pipe.recv()) is not None:
+            began_s = time.process_time()
             self._pipe.send(None)
-            until_s = time.monotonic() + wanted
+            read: list[tuple[int, int, bytes]] = []
+            until_s = time.monotonic() + seconds
             while time.monotonic() < until_s and not self._pipe.poll():
-                read += self._read(0.1)
-            made = self._pipe.recv() * len(self._sockets)
+                self._read(0.1, read)
+            wanted = self._pipe.recv() * len(self._watches)
+            while self._read(QUIET_S, read):
+                pass
+            cpu_s = time.process_time() - began_s
+            late_ns, last_ns = self._looked_at(read)
             until_s = time.monotonic() + SETTLE_S
-            count = sum(len(_STAMP.findall(data)) for _, data in read)
-            while count < made and time.monotonic() < until_s:
-                more = self._read(0.1)
-                count += sum(len(_STAMP.findall(data)) for _, data in more)
-                read += more
-            self._pipe.send(Told(lateness(read), time.process_time() - began_s))
+            while len(late_ns) < wanted and time.monotonic() < until_s:
+                read = []
+                self._read(QUIET_S, read)
+                more_ns, last = self._looked_at(read)
+                late_ns, last_ns = late_ns + more_ns, last_ns | last
+            self._pipe.send(Told(late_ns, last_ns, cpu_s))
 
-    def _read(self, wait_s: float) -> list[tuple[int, bytes]]:
-        """What is there to be read, with the times when it was."""
-        found = []
-        for fd, _ in self._poll.poll(wait_s):
-            while True:
-                try:
-                    data = self._by_fd[fd].read(READ_BYTES)
-                except ssl.SSLWantReadError:
-                    break
-                assert data, "a watch has ended"
-                if fd in self._rest:
-                    data = self._rest.pop(fd) + data
-                if not data.endswith(b"\r\n"):
-                    self._rest[fd] = data
-                    continue
-                found.append((time.monotonic_ns(), data))
-                break
-        return found
+    def _read(self, wait_s: float, read: list[tuple[int, int, bytes]]) -> bool:
+        """Take what is there to be read, and note when it was; False where there was nothing."""
+        found = self._poll.poll(wait_s)
+        for fd, _ in found:
+            read.append((time.monotonic_ns(), fd, self._receivers[fd](READ_BYTES)))
+        return bool(found)
 
-
-def lateness(read: list[tuple[int, bytes]]) -> list[int]:
-    stamps: dict[bytes, list[int]] = {}
-    late_ns: list[int] = []
-    for now_ns, data in read:
-        known = stamps.get(data)
-        if known is None:
-            known = stamps[data] = [int(at) for at in _STAMP.findall(data)]
-        late_ns.extend(now_ns - at for at in known)
-    return late_ns
+    def _looked_at(self, read: list[tuple[int, int, bytes]]) -> tuple[list[int], dict[int, int]]:
+        """How late each change was for each watcher, and when the last of them had it."""
+        known: dict[bytes, list[int]] = {}
+        rest: dict[int, bytes] = {}
+        late_ns, last_ns = [], {}
+        for now_ns, fd, data in read:
+            assert data, "a watch has ended"
+            lines = rest.pop(fd, b"") + self._watches[fd].decrypted(data)
+            if not lines.endswith(b"\r\n"):
+                rest[fd] = lines
+                continue
+            stamps = known.get(lines)
+            if stamps is None:
+                stamps = known[lines] = [int(at) for at in _STAMP.findall(lines)]
+            for at in stamps:
+                late_ns.append(now_ns - at)
+                last_ns[at] = now_ns
+        assert not rest, "the last line of a watch is not whole"
+        return late_ns, last_ns
 
 
 def read_all(port: int, watchers: int, since: str, pipe: Connection) -> None:
     Readers(port, watchers, since, pipe).serve()
 
 
-class Patcher(asyncio.Protocol):
-    """A connection that makes one change after the other."""
+class Made(NamedTuple):
+    """The changes that were made."""
 
-    def __init__(self, idle: asyncio.Queue[Patcher]) -> None:
-        self._idle = idle
-        self._data = b""
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-        self._idle.put_nowait(self)
-
-    def patch(self, name: str) -> None:
-        body = json.dumps({"data": {"at": str(time.monotonic_ns())}})
-        head = f"PATCH {PATH}/{name} HTTP/1.1\r\n{HEAD}Content-Type: application/merge-patch+json\r\n"
-        self._transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        head, end, body = self._data.partition(b"\r\n\r\n")
-        length = re.search(rb"Content-Length: (\d+)", head)
-        if end and length is not None and len(body) >= int(length[1]):
-            assert head.startswith(b"HTTP/1.1 200"), self._data[:300]
-            self._data = b""
-            self._idle.put_nowait(self)
+    seconds: float
+    # When each was asked for, and when its answer came.
+    answered_ns: dict[int, int]
 
 
-async def change(port: int, changes: int, seconds: float) -> tuple[int, float]:
-    """Patch ConfigMaps `changes` times a second; returns how often, and how many seconds it took."""
+async def change(port: int, changes: int, seconds: float) -> Made:
+    """Patch ConfigMaps `changes` times a second."""
     loop = asyncio.get_running_loop()
-    context = ssl._create_unverified_context()
-    idle: asyncio.Queue[Patcher] = asyncio.Queue()
-    for _ in range(CONNECTIONS):
-        await loop.create_connection(lambda: Patcher(idle), "127.0.0.1", port, ssl=context)
+    idle: asyncio.Queue[Channel] = asyncio.Queue()
+    for channel in await channels(port, CONNECTIONS):
+        idle.put_nowait(channel)
+    answered_ns: dict[int, int] = {}
+
+    async def patch(channel: Channel, name: str) -> None:
+        at = time.monotonic_ns()
+        body = {"data": {"at": str(at)}}
+        await channel.ask(request("PATCH", f"{PATH}/{name}", body, "application/merge-patch+json"))
+        answered_ns[at] = time.monotonic_ns()
+        idle.put_nowait(channel)
+
     began_s = loop.time()
-    made = int(changes * seconds)
-    for number in range(made):
-        await asyncio.sleep(max(0.0, began_s + number / changes - loop.time()))
-        # Different objects: patches of one object that wait for each other are committed as one change.
-        (await idle.get()).patch(f"c{number % OBJECTS}")
-    for _ in range(CONNECTIONS):
-        await idle.get()
-    return made, loop.time() - began_s
+    async with asyncio.TaskGroup() as group:
+        for number in range(int(changes * seconds)):
+            await asyncio.sleep(max(0.0, began_s + number / changes - loop.time()))
+            # Different objects: patches of one object that wait for each other are committed as one change.
+            group.create_task(patch(await idle.get(), f"c{number % OBJECTS}"))
+    return Made(loop.time() - began_s, answered_ns)
+
+
+def parts_of(values_ns: list[int]) -> str:
+    values_ns.sort()
+    p50, p99, most = (values_ns[int((len(values_ns) - 1) * part)] / 1e6 for part in (0.5, 0.99, 1.0))
+    return f"p50 {p50:.1f}, p99 {p99:.1f}, most {most:.1f} ms"
 
 
 def measure(server: Server, pipe: Connection, watchers: int, changes: int, seconds: float) -> None:
@@ -170,20 +199,21 @@ def measure(server: Server, pipe: Connection, watchers: int, changes: int, secon
     pipe.send(seconds + SETTLE_S)
     pipe.recv()
     began_cpu_s = server.cpu_s()
-    made, took_s = uvloop.run(change(port, changes, seconds))
-    pipe.send(made)
+    made = uvloop.run(change(port, changes, seconds))
+    count = len(made.answered_ns)
+    pipe.send(count)
     told: Told = pipe.recv()
     used_s = server.cpu_s() - began_cpu_s
-    late_ns = sorted(told.late_ns)
-    count = len(late_ns)
-    parts = [late_ns[int((count - 1) * part)] / 1e6 for part in (0.5, 0.99, 1.0)]
+    delivered = len(told.late_ns)
+    answers = parts_of([done - at for at, done in made.answered_ns.items()])
+    last = parts_of([max(0, told.last_ns[at] - done) for at, done in made.answered_ns.items()])
     print(
-        f"{watchers} watchers, {made / took_s:.0f} changes/s of {changes} asked: "
-        f"{count} of {made * watchers} delivered, p50 {parts[0]:.1f} ms, p99 {parts[1]:.1f} ms, "
-        f"most {parts[2]:.1f} ms ({ASKED_MS:.0f} asked for p99); "
-        f"server {used_s / max(1, count) * 1e6:.1f} us of CPU a delivery, "
-        f"{used_s / took_s * 100:.0f} % of a core; "
-        f"readers {told.cpu_s / took_s * 100:.0f} %",
+        f"{watchers} watchers, {count / made.seconds:.0f} changes/s of {changes} asked, "
+        f"{delivered} of {count * watchers} delivered\n"
+        f"  from the request until a watcher has it: {parts_of(told.late_ns)} ({ASKED_MS:.0f} asked for p99)\n"
+        f"  from the request until its answer: {answers}; from there until the last watcher has it: {last}\n"
+        f"  server {used_s / max(1, delivered) * 1e6:.1f} us of CPU a delivery, "
+        f"{used_s / made.seconds * 100:.0f} % of a core; readers {told.cpu_s / made.seconds * 100:.0f} %",
         flush=True,
     )
 
