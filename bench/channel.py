@@ -1,4 +1,4 @@
-"""A connection that asks the API server one thing after the other, at little cost: what benches load it with."""
+"""A connection that asks the API server one thing after the other, at little cost."""
 
 from __future__ import annotations
 

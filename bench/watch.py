@@ -2,11 +2,12 @@
 
 usage: python bench/watch.py [--watchers 1000] [--changes 200 100 50] [--seconds 5]
 
-Starts an API server process on SQLite over TLS. A second process holds one TLS connection for each watcher of
-the ConfigMaps of one namespace and notes when bytes come on which; this one makes so many changes a second, with
-the time of its request in each. A delivery is counted from the request of the change until the last byte of its
-line was read from the socket; what was read is decrypted when all of it has come, so that the readers, which
-elsewhere would be other machines, take little of this one's few cores.
+Starts an API server process on SQLite over TLS. A second process holds one TLS connection for each
+watcher of the ConfigMaps of one namespace and notes when bytes come on which; this one makes so many
+changes a second, with the time of its request in each. A delivery is counted from the request of the
+change until the last byte of its line was read from the socket; what was read is decrypted when all of
+it has come, so that the readers, which elsewhere would be other machines, take little of this one's few
+cores.
 """
 
 from __future__ import annotations
@@ -210,7 +211,8 @@ def measure(server: Server, pipe: Connection, watchers: int, changes: int, secon
     print(
         f"{watchers} watchers, {count / made.seconds:.0f} changes/s of {changes} asked, "
         f"{delivered} of {count * watchers} delivered\n"
-        f"  from the request until a watcher has it: {parts_of(told.late_ns)} ({ASKED_MS:.0f} asked for p99)\n"
+        f"  from the request until a watcher has it: {parts_of(told.late_ns)} "
+        f"({ASKED_MS:.0f} asked for p99)\n"
         f"  from the request until its answer: {answers}; from there until the last watcher has it: {last}\n"
         f"  server {used_s / max(1, delivered) * 1e6:.1f} us of CPU a delivery, "
         f"{used_s / made.seconds * 100:.0f} % of a core; readers {told.cpu_s / made.seconds * 100:.0f} %",

@@ -12,6 +12,7 @@ import pytest
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.http import connection
 from sampan.apiserver.http.connection import Connection
+from sampan.apiserver.http.heads import Heads
 from sampan.store.audience import Lines
 
 LIMIT_S = 20
@@ -62,6 +63,7 @@ class Server:
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.seen: list[Request] = []
+        self.answered: list[str] = []
         self.cancelled: list[str] = []
         self.open: set[Connection] = set()
         self.others: list[Other] = []
@@ -76,6 +78,7 @@ class Server:
             except asyncio.CancelledError:
                 self.cancelled.append(request.path)
                 raise
+        self.answered.append(request.path)
         if request.path == "/gone":
             raise ConnectionResetError
         if request.path == "/watch":
@@ -92,6 +95,7 @@ class Server:
             self.other,
             lambda _: (None, self.is_proxy),
             self.open,
+            Heads(),
         )
 
     def other(self) -> Other:
@@ -150,6 +154,10 @@ def post(path: str, body: str, *lines: str) -> bytes:
     return ("\r\n".join(head) + "\r\n\r\n" + body).encode()
 
 
+def get(path: str, *lines: str) -> bytes:
+    return ("\r\n".join([f"GET {path} HTTP/1.1", "Host: here", *lines]) + "\r\n\r\n").encode()
+
+
 def test_requests_one_after_the_other() -> None:
     async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for number in range(3):
@@ -205,6 +213,8 @@ def test_a_request_may_come_in_pieces(step: int) -> None:
         b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
         b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n",
+        b"GET /x HTTP/1.1\nHost: h\n\nGET /y HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: h\r\nA: b\n c\r\n\r\n",
         b"not HTTP at all\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\n",
         b"\x16\x03\x01\r\n\r\n",
@@ -246,13 +256,40 @@ def test_a_head_without_end_is_handed_over() -> None:
 
 def test_a_client_that_goes_ends_what_it_waited_for() -> None:
     async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(post("/wait", ""))
+        writer.write(get("/wait"))
         while not server.seen:  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0)
         writer.close()
         while server.cancelled != ["/wait"]:  # noqa: ASYNC110 - nor for this
             await asyncio.sleep(0)
         assert not server.open
+
+    serve(work)
+
+
+def test_a_write_goes_on_when_its_client_has_gone() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post("/wait", ""))
+        while not server.seen:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0)
+        writer.close()
+        while server.open:  # noqa: ASYNC110 - nor for this
+            await asyncio.sleep(0)
+        assert not server.answered
+        server.go.set()
+        while server.answered != ["/wait"]:  # noqa: ASYNC110 - nor for this
+            await asyncio.sleep(0)
+        assert not server.cancelled
+
+    serve(work)
+
+
+def test_what_follows_a_request_that_closes_is_not_answered() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(get("/a", "Connection: close") + get("/b"))
+        assert (await reply(reader))[2] == "/a "
+        assert await reader.read() == b""
+        assert [request.path for request in server.seen] == ["/a"]
 
     serve(work)
 

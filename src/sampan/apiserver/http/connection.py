@@ -1,10 +1,10 @@
-"""One connection, from its first byte. Small requests are answered here, at a third of what aiohttp takes.
+"""One connection, from its first byte. Small requests are answered here, at half of what aiohttp takes.
 
-Most requests of clients are a head, a short body or none, and one answer: httptools parses them, and one task
-answers each. A watch is answered in chunks, which the store writes to many connections with the same bytes.
-Everything else - upgrades, relayed requests, chunked or large bodies, whatever is
-malformed - is handed to aiohttp with all bytes that were not answered yet, and the connection stays with it
-from then on. In doubt a request is aiohttp's.
+Most requests of clients are a head, a short body or none, and one answer, for which there is one task. A
+watch is answered in chunks, which the store writes to many connections with the same bytes. Everything else -
+upgrades, relayed requests, chunked or large bodies, whatever is malformed - is handed to aiohttp with all
+bytes that were not answered yet, and the connection stays with it from then on. In doubt a request is
+aiohttp's.
 """
 
 from __future__ import annotations
@@ -14,35 +14,40 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, cast
 from urllib.parse import parse_qsl
 
-import httptools
-
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.users import User
+from sampan.apiserver.http import heads
+from sampan.apiserver.http.heads import Heads
 from sampan.store.audience import Lines
 
 HEAD_MOST_BYTES: Final = 16 * 1024
-BODY_MOST_BYTES: Final = 256 * 1024
 # What a client may send ahead of the answer to its last request before it is not read from any more.
 AHEAD_MOST_BYTES: Final = 512 * 1024
 IDLE_LIMIT_S: Final = 3600.0
 
 _END: Final = b"\r\n\r\n"
-_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-# Headers that change how a connection is read.
-_OTHERS_WORK: Final = frozenset({"upgrade", "transfer-encoding", "expect", "http2-settings"})
 # Subresources that are streamed or relayed.
 _RELAYED: Final = ("/proxy", "/exec", "/attach", "/portforward", "/log")
 _STREAMED: Final = "follow"
+# A body up to this size goes into one TLS record with its head.
+_TOGETHER_MOST_BYTES: Final = 12 * 1024
+# Beginnings of answers that are remembered: a status, a type, and whose flow it was.
+_BEGINNINGS: Final = 1_024
 # What may wait for a client that reads slowly before its watch waits too.
 UNSENT_MOST_BYTES: Final = 128 * 1024
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _LINES: Final = {
     code.value: f"HTTP/1.1 {code.value} {code.phrase}\r\n".encode() for code in HTTPStatus if code >= 200
 }
+
+_NO_QUERY: Final[tuple[dict[str, str], dict[str, list[str]]]] = ({}, {})
+# Writes that go on although their client has gone.
+_unwatched: set[asyncio.Task[None]] = set()
 
 _log = logging.getLogger(__name__)
 
@@ -60,27 +65,6 @@ def parsed_query(raw: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     return query, lists
 
 
-class Head:
-    """The head of a request: what httptools calls back with."""
-
-    __slots__ = ("headers", "length", "url")
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.headers: dict[str, str] = {}
-        self.length = 0
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
-        if key not in self.headers:
-            self.headers[key] = text
-        elif key == "impersonate-group":
-            self.headers[key] += f",{text}"
-
-
 class Connection(asyncio.Protocol):
     """Answers requests one after the other, in the order they came in."""
 
@@ -91,8 +75,11 @@ class Connection(asyncio.Protocol):
         to_aiohttp: Callable[[], asyncio.Protocol],
         user_of: Callable[[asyncio.BaseTransport], tuple[User | None, bool]],
         open_connections: set[Connection],
+        known: Heads,
     ) -> None:
-        """`is_elsewhere` tells paths that other servers answer; `to_aiohttp` makes who takes over.
+        """`answer` is cancelled where a client goes that only reads; what writes goes on to its end.
+
+        `is_elsewhere` tells paths that other servers answer; `to_aiohttp` makes who takes over.
 
         `user_of` gives the user of the connection's certificate, and whether it is a front proxy's, whose
         requests say in their headers who asks.
@@ -102,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._to_aiohttp = to_aiohttp
         self._user_of = user_of
         self._open = open_connections
+        self._known = known
         self._transport: asyncio.Transport | None = None
         self._user: User | None = None
         self._is_proxy = False
@@ -109,6 +97,8 @@ class Connection(asyncio.Protocol):
         self._data = b""
         # What answers the request there is, and None between requests.
         self.task: asyncio.Task[None] | None = None
+        # Whether that is to be finished although the client has gone.
+        self._writes = False
         self._writable = True
         # Whoever waits until more can be written.
         self._drained: asyncio.Future[None] | None = None
@@ -130,8 +120,13 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._open.discard(self)
         self._transport = None
-        if self.task is not None:
-            self.task.cancel()  # nobody waits for the answer; writes are shielded from this
+        if self.task is None:
+            return
+        if self._writes:
+            _unwatched.add(self.task)
+            self.task.add_done_callback(_unwatched.discard)
+        else:
+            self.task.cancel()  # nobody waits for the answer
 
     def data_received(self, data: bytes) -> None:
         self._data = self._data + data if self._data else data
@@ -171,50 +166,52 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _next(self) -> None:
-        """Begin with the next request that is there whole; hand over what is not for here."""
-        data = self._data
-        if not data or not self._writable or self._transport is None:
+        """Begin with the next request that is there whole; hand over what is not for here.
+
+        Not at once, but in a task: then all that were read in this turn of the loop are answered one after
+        the other, and what each step needs is still in the processor's caches. Answers from here took longer.
+        """
+        if not self._data or not self._writable or self._transport is None:
             return
+        request = self._taken()
+        if request is not None:
+            self._writes = request[0].method != "GET"
+            self.task = asyncio.get_running_loop().create_task(self._serve(*request))
+
+    def _taken(self) -> tuple[Request, bool] | None:
+        """The next request, and whether the connection stays open after it; None while there is none."""
+        data = self._data
         end = data.find(_END)
         if end < 0:
             if len(data) > HEAD_MOST_BYTES:
                 self._hand_over()
-            return
+            return None
         end += len(_END)
-        head = Head()
-        parser = httptools.HttpRequestParser(head)
-        try:
-            parser.feed_data(data[:end])
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        found = self._known.read(data[:end])
+        request = self._request(*found) if found is not None else None
+        if found is None or request is None:
             self._hand_over()
-            return
-        method = parser.get_method().decode("latin-1")
-        request = self._request(method, head)
-        if request is None or parser.get_http_version() != "1.1":
-            self._hand_over()
-            return
-        whole = end + head.length
+            return None
+        lines = found[2]
+        if not lines.length:
+            self._data = data[end:]
+            return request, lines.keeps
+        whole = end + lines.length
         if len(data) < whole:
-            return
+            return None
         request.body = data[end:whole]
         self._data = data[whole:]
-        keeps = "close" not in head.headers.get("connection", "").lower()
-        self.task = asyncio.get_running_loop().create_task(self._serve(request, keeps))
+        return request, lines.keeps
 
-    def _request(self, method: str, head: Head) -> Request | None:
+    def _request(self, method: str, target: str, lines: heads.Lines) -> Request | None:
         """The request but for its body; None where aiohttp is to have it."""
-        headers = head.headers
-        if self._is_proxy or method not in _METHODS or not _OTHERS_WORK.isdisjoint(headers):
+        path, _, raw_query = target.partition("?")
+        if self._is_proxy or not path.startswith("/") or "%" in path:
             return None
-        length = headers.get("content-length")
-        if length:
-            if not length.isascii() or not length.isdigit() or int(length) > BODY_MOST_BYTES:
+        for part in _RELAYED:
+            if part in path:
                 return None
-            head.length = int(length)
-        path, _, raw_query = head.url.decode("utf-8", "surrogateescape").partition("?")
-        if not path.startswith("/") or "%" in path or any(part in path for part in _RELAYED):
-            return None
-        query, lists = parsed_query(raw_query)
+        query, lists = parsed_query(raw_query) if raw_query else _NO_QUERY
         if _STREAMED in query or self._is_elsewhere(path):
             return None
         return Request(
@@ -222,9 +219,9 @@ class Connection(asyncio.Protocol):
             path=path,
             query=query,
             query_lists=lists,
-            headers=headers,
+            headers=lines.headers,
             user=self._user,
-            host=headers.get("host", ""),
+            host=lines.headers.get("host", ""),
             remote=self._remote,
         )
 
@@ -243,7 +240,10 @@ class Connection(asyncio.Protocol):
             return
         keeps = keeps and not self._closing
         if response.chunks is None:
-            transport.writelines((_head(response, keeps), response.body))
+            if len(response.body) <= _TOGETHER_MOST_BYTES:
+                transport.write(_head(response, keeps) + response.body)
+            else:
+                transport.writelines((_head(response, keeps), response.body))
         self.last_used_s = time.monotonic()
         if not keeps:
             transport.close()
@@ -322,14 +322,21 @@ def _now() -> bytes:
 
 
 def _head(response: Response, keeps: bool) -> bytes:
-    line = _LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n".encode()
-    whole = response.chunks is None
-    length = f"Content-Length: {len(response.body)}" if whole else "Transfer-Encoding: chunked"
-    text = f"Content-Type: {response.content_type}\r\nCache-Control: no-cache, private\r\n{length}\r\n"
-    for name, value in response.headers.items():
+    beginning = _beginning(response.status, response.content_type, tuple(response.headers.items()), keeps)
+    if response.chunks is None:
+        return b"%bContent-Length: %d\r\n%b" % (beginning, len(response.body), _now())
+    return b"%bTransfer-Encoding: chunked\r\n%b" % (beginning, _now())
+
+
+@lru_cache(maxsize=_BEGINNINGS)
+def _beginning(code: int, content_type: str, headers: tuple[tuple[str, str], ...], keeps: bool) -> bytes:
+    """All lines that say nothing of this body, nor of the time."""
+    line = _LINES.get(code) or f"HTTP/1.1 {code} \r\n".encode()
+    text = f"Content-Type: {content_type}\r\nCache-Control: no-cache, private\r\n"
+    for name, value in headers:
         if "\r" in value or "\n" in value:  # a header must not end where its text says
             value = value.replace("\r", " ").replace("\n", " ")
         text += f"{name}: {value}\r\n"
     if not keeps:
         text += "Connection: close\r\n"
-    return line + text.encode("utf-8", "surrogateescape") + _now()
+    return line + text.encode("utf-8", "surrogateescape")

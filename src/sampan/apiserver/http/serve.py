@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -26,6 +26,7 @@ from sampan.apiserver.core.requestheader import FrontProxy
 from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.users import User
 from sampan.apiserver.http.connection import IDLE_LIMIT_S, Connection, parsed_query
+from sampan.apiserver.http.heads import Heads
 from sampan.apiserver.http.relay import Relay
 from sampan.base.errors import SampanError
 
@@ -51,6 +52,7 @@ class HttpServer:
         self._runner: web.Server | None = None
         self._sites: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
+        self._known = Heads()
         self._sweep: asyncio.TimerHandle | None = None
         # Tasks of writes that go on although their client has gone.
         self._writes: set[asyncio.Task[Response]] = set()
@@ -81,7 +83,9 @@ class HttpServer:
 
     def _connection(self) -> Connection:
         assert self._runner is not None, "made before anything listens"
-        return Connection(self._respond, self._is_elsewhere, self._runner, self._user_of, self._connections)
+        return Connection(
+            self._respond, self._is_elsewhere, self._runner, self._user_of, self._connections, self._known
+        )
 
     def _user_of(self, transport: asyncio.BaseTransport) -> tuple[User | None, bool]:
         certificate = transport.get_extra_info("peercert")
@@ -118,7 +122,7 @@ class HttpServer:
         request = await self._read(http)
         if isinstance(request, Response):
             return _plain(request)
-        response = await self._answered(request)
+        response = await self._answered(self._shielded, request)
         if response.chunks is not None:
             return await _stream(http, response)
         if response.tunnel is not None:
@@ -131,16 +135,17 @@ class HttpServer:
         return _plain(response)
 
     async def _respond(self, request: Request) -> Response:
-        """The answer to a request that is not relayed: whole, or in chunks."""
-        response = await self._answered(request)
+        """The answer to a request that is not relayed: whole, or in chunks. Whoever awaits it for a write
+        does so to its end."""
+        response = await self._answered(self._api.handle, request)
         assert response.tunnel is None, f"{request.path} is not answered here"
-        if response.chunks is None:
+        if response.chunks is None and len(response.body) > COMPRESS_ABOVE_BYTES:
             await _compress(request, response)
         return response
 
-    async def _answered(self, request: Request) -> Response:
+    async def _answered(self, answer: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
         try:
-            return await self._answer(request)
+            return await answer(request)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as problem:  # the one place where a bug becomes an answer
@@ -148,7 +153,7 @@ class HttpServer:
                 self._log_error(request, problem)
             return status.internal(f"{type(problem).__name__}: {problem}").response()
 
-    async def _answer(self, request: Request) -> Response:
+    async def _shielded(self, request: Request) -> Response:
         if request.method in _READING:
             return await self._api.handle(request)
         # A write that was taken is finished even when its client goes away meanwhile.
