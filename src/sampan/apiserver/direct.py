@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core.request import Request
+from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.users import User
 from sampan.client.errors import ApiError, error_from
@@ -50,10 +50,17 @@ class DirectTransport:
 
     async def change(self, path: str, make: Callable[[Any], Any]) -> Reply:
         """A PATCH without a patch; see transport.InProcess."""
-        headers = {"content-type": _BY_CALL, "user-agent": self._agent}
-        request = Request(method="PATCH", path=path, headers=headers, change=make, user=self._user)
-        response = await self._server.handle(request)
+        response = await self._server.handle(self._changing(path, make))
         return Reply(response.status, response.headers, response.body)
+
+    async def change_all(self, wanted: Sequence[tuple[str, Callable[[Any], Any]]]) -> list[Exception | None]:
+        """Many of them; see transport.InProcess."""
+        requests = [self._changing(path, make) for path, make in wanted]
+        return _refusals(await self._server.change_together(requests))
+
+    def _changing(self, path: str, make: Callable[[Any], Any]) -> Request:
+        headers = {"content-type": _BY_CALL, "user-agent": self._agent}
+        return Request(method="PATCH", path=path, headers=headers, change=make, user=self._user)
 
     async def stream(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
         headers = {"accept": "application/json", "user-agent": self._agent}
@@ -77,11 +84,14 @@ class DirectTransport:
 
     async def bind_all(self, wanted: Sequence[Bind]) -> list[Exception | None]:
         """See BindsTogether."""
-        answers = await self._server.bind_together(self._user, self._agent, wanted)
-        return [a if a is None or isinstance(a, Exception) else error_from(a.status, a.body) for a in answers]
+        return _refusals(await self._server.bind_together(self._user, self._agent, wanted))
 
     async def close(self) -> None:
         return None
+
+
+def _refusals(answers: Sequence[Response | Exception | None]) -> list[Exception | None]:
+    return [a if a is None or isinstance(a, Exception) else error_from(a.status, a.body) for a in answers]
 
 
 def _status(body: bytes, code: int) -> api.Status:

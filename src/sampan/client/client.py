@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -65,6 +65,11 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self._in_process = transport if isinstance(transport, InProcess) else None
+
+    @property
+    def changes_in_place(self) -> bool:
+        """Whether `change` and `change_all` do something: the server is in this process."""
+        return self._in_process is not None and self._in_process.changes_in_place
 
     async def get(self, kind: type[T] | Resource[T], name: str, namespace: str = "") -> T:
         resource = resource_of(kind)
@@ -155,6 +160,27 @@ class Client:
         if reply.status >= 300:
             raise error_from(reply.status, reply.body)
         return True
+
+    async def change_all(
+        self,
+        kind: type[T] | Resource[T],
+        wanted: Sequence[tuple[str, str, Callable[[T], T]]],
+        *,
+        subresource: str = "",
+    ) -> Sequence[Exception | None] | None:
+        """`change` for many objects, each given by name, namespace and what makes it another.
+
+        None where the server is not in this process, and nothing was done; else what went wrong with each.
+        """
+        direct = self._in_process
+        if direct is None or not direct.changes_in_place:
+            return None
+        if not wanted:
+            return []
+        resource = resource_of(kind)
+        return await direct.change_all(
+            [(resource.path(namespace, name, subresource), make) for name, namespace, make in wanted]
+        )
 
     async def apply(self, obj: T, manager: str, *, force: bool = True, subresource: str = "") -> T:
         """Server-side apply of exactly the fields that `obj` sets."""

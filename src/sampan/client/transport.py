@@ -34,6 +34,11 @@ class InProcess(Protocol):
         """
         ...
 
+    async def change_all(self, wanted: Sequence[tuple[str, Callable[[Any], Any]]]) -> list[Exception | None]:
+        """Many such changes of different objects, each for itself: None for each that is made, else what
+        went wrong (ApiError if refused). The way to the server is gone once for all of them."""
+        ...
+
 
 class Transport(Protocol):
     """Carries requests to one API server as one user."""

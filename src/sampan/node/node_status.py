@@ -229,13 +229,18 @@ def _renewed(owner_uid: str, duration_s: int, now: datetime, lease: api.Lease) -
     return new_lease(meta.name or "", owner_uid, duration_s, now, replace(lease, metadata=meta))
 
 
+def renewal(owner_uid: str, duration_s: int, now: datetime) -> Callable[[api.Lease], api.Lease]:
+    """What a renewal makes of a node's Lease."""
+    return partial(_renewed, owner_uid, duration_s, now)
+
+
 async def renew_lease(
     client: Client, node_name: str, owner_uid: str, duration_s: int, clock: Clock, held: api.Lease | None
 ) -> api.Lease:
     """Renew the node's Lease, making it if need be. Raises ApiError."""
     if held is not None:
         try:
-            make = partial(_renewed, owner_uid, duration_s, clock.now())
+            make = renewal(owner_uid, duration_s, clock.now())
             if await client.change(api.Lease, node_name, LEASE_NAMESPACE, make):
                 return held
             return await client.update(new_lease(node_name, owner_uid, duration_s, clock.now(), held))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
@@ -18,9 +20,12 @@ from sampan.node.names import PodKey
 from sampan.schema import api, codec
 
 WRITERS: Final = 32
+TOGETHER_MOST: Final = 256
 FIRST_RETRY_S: Final = 0.5
 MOST_RETRY_S: Final = 15.0
 
+_INVALID: Final = 422
+_ONE_BY_ONE: Final = ConnectionError("the server has to be shown each status")
 _log = logging.getLogger(__name__)
 # Fields that the node owns wholly: absent in the new status means absent in the object.
 _OWNED: Final = ("reason", "message", "podIP", "startTime", "observedGeneration")
@@ -97,13 +102,17 @@ class _Pending(msgspec.Struct):
     before: api.PodStatus
     status: api.PodStatus | None
     task: asyncio.Task[None] | None = None
+    # Of those that go together: what is under way, and who waits until nothing is.
+    sent: api.PodStatus | None = None
+    settled: asyncio.Future[None] | None = None
 
 
 class StatusWriter:
     """Coalesces: while a pod's write is under way only the newest status after it is kept.
 
     `turns` is how many turns of the event loop a status waits before it is written: where containers start
-    and stop at once, as simulated ones do, the steps in between are then no writes of their own.
+    and stop at once, as simulated ones do, the steps in between are then no writes of their own. Where the
+    server is in this process, those whose turns are over go to it together.
     """
 
     def __init__(self, client: Client, clock: Clock, *, writers: int = WRITERS, turns: int = 0) -> None:
@@ -112,28 +121,95 @@ class StatusWriter:
         self._pending: dict[str, _Pending] = {}
         self._writers = asyncio.Semaphore(writers)
         self._turns = turns
+        # Statuses that go together: the turn of the sweep at which each is due, in that order.
+        self._due: deque[tuple[int, _Pending]] = deque()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._turn = 0
         self.written = 0
 
     def put(self, key: PodKey, before: api.PodStatus, status: api.PodStatus) -> None:
         """Write `status` soon; `before` is what the API says as far as the caller knows."""
         entry = self._pending.get(key.uid)
+        new = entry is None
         if entry is None:
             entry = self._pending[key.uid] = _Pending(key, before, status)
-        entry.status = status
-        if entry.task is None:
+        waits, entry.status = entry.status is not None and not new, status
+        if entry.task is not None or entry.sent is not None or waits:
+            return
+        if self._turns and self._client.changes_in_place:
+            self._await_sweep(entry)
+        else:
             entry.task = asyncio.get_running_loop().create_task(self._write(entry))
 
     async def flush(self, uid: str) -> None:
         """Return once nothing waits to be written for that pod."""
         entry = self._pending.get(uid)
-        if entry is not None and entry.task is not None:
+        if entry is None:
+            return
+        if entry.task is None:
+            entry.settled = entry.settled or asyncio.get_running_loop().create_future()
+            await asyncio.wait([entry.settled])
+        if entry.task is not None:
             await asyncio.wait([entry.task])
 
     def close(self) -> None:
         """Drop what waits."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for entry in self._pending.values():
             if entry.task is not None:
                 entry.task.cancel()
+
+    # --- those that go together -----------------------------------------------------------------------
+
+    def _await_sweep(self, entry: _Pending) -> None:
+        self._due.append((self._turn + self._turns, entry))
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        """Write what is due, turn after turn, until nothing is."""
+        while self._due:
+            await asyncio.sleep(0)
+            self._turn += 1
+            batch: list[_Pending] = []
+            while self._due and self._due[0][0] <= self._turn and len(batch) < TOGETHER_MOST:
+                batch.append(self._due.popleft()[1])
+            if batch:
+                await self._write_together(batch)
+        self._sweeper = None
+
+    async def _write_together(self, batch: list[_Pending]) -> None:
+        wanted = []
+        for entry in batch:
+            assert entry.status is not None
+            make = partial(with_status, entry.key.uid, entry.status)
+            wanted.append((entry.key.name, entry.key.namespace, make))
+            entry.sent, entry.status = entry.status, None
+        refusals: Sequence[Exception | None] | None
+        try:
+            refusals = await self._client.change_all(api.Pod, wanted, subresource="status")
+        except (ApiError, ConnectionError, TimeoutError) as error:
+            refusals = [error] * len(batch)
+        # None where the server has begun to want to see what is sent.
+        for entry, refused in zip(batch, refusals or [_ONE_BY_ONE] * len(batch), strict=True):
+            self._settle(entry, refused)
+
+    def _settle(self, entry: _Pending, error: Exception | None) -> None:
+        sent, entry.sent = entry.sent, None
+        lost = isinstance(error, ApiError) and (is_not_found(error) or is_conflict(error))
+        if error is None:
+            self.written += 1
+        if error is not None and not lost:
+            entry.status = entry.status or sent
+            entry.task = asyncio.get_running_loop().create_task(self._write(entry))
+        elif entry.status is not None and not lost:
+            self._await_sweep(entry)
+            return
+        else:
+            self._pending.pop(entry.key.uid, None)
+        if entry.settled is not None and not entry.settled.done():
+            entry.settled.set_result(None)
 
     async def _write(self, entry: _Pending) -> None:
         failures = 0
@@ -145,7 +221,7 @@ class StatusWriter:
                 await self._patch(entry, status)
                 failures = 0
             except ApiError as error:
-                if is_not_found(error) or is_conflict(error):
+                if is_not_found(error) or is_conflict(error) or await self._is_gone(entry, error):
                     break  # the pod is gone, or its name belongs to another one
                 failures = await self._retry_later(entry, status, failures, error)
             except (ConnectionError, TimeoutError) as error:
@@ -165,6 +241,16 @@ class StatusWriter:
             )
         entry.before = pod.status
         self.written += 1
+
+    async def _is_gone(self, entry: _Pending, error: ApiError) -> bool:
+        """Whether what is called invalid is the uid: the name is another pod's by now."""
+        if error.code != _INVALID:
+            return False
+        try:
+            pod = await self._client.get(api.Pod, entry.key.name, entry.key.namespace)
+        except (ApiError, ConnectionError, TimeoutError) as problem:
+            return isinstance(problem, ApiError) and is_not_found(problem)
+        return pod.metadata.uid != entry.key.uid
 
     async def _retry_later(
         self, entry: _Pending, status: api.PodStatus, failures: int, error: Exception

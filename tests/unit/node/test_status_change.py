@@ -152,3 +152,78 @@ def test_who_is_not_in_the_process_patches() -> None:
         assert fake.pod("web").status.phase == "Running"
 
     asyncio.run(main())
+
+
+class _Near:
+    """A client whose server is in this process: notes what it is asked, and answers as it is told."""
+
+    changes_in_place = True
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.answers: dict[str, list[Exception | None]] = {}
+        self.phases: dict[str, str] = {}
+        self.asked = asyncio.Event()
+
+    async def change_all(self, kind: Any, wanted: Any, *, subresource: str = "") -> list[Exception | None]:
+        self.batches.append([name for name, _, _ in wanted])
+        self.asked.set()
+        await asyncio.sleep(0)
+        answers: list[Exception | None] = []
+        for name, _, make in wanted:
+            left = self.answers.get(name, [])
+            refused = left.pop(0) if left else None
+            if refused is None:
+                self.phases[name] = make(make_pod(name)).status.phase
+            answers.append(refused)
+        return answers
+
+    async def change(self, kind: Any, name: str, namespace: str, make: Any, *, subresource: str = "") -> bool:
+        (refused,) = await self.change_all(kind, [(name, namespace, make)])
+        if refused is not None:
+            raise refused
+        return True
+
+    async def get(self, kind: Any, name: str, namespace: str) -> api.Pod:
+        return make_pod(name)
+
+
+def test_statuses_whose_turns_are_over_go_together_and_only_the_newest_of_each() -> None:
+    async def main() -> None:
+        near, clock = _Near(), SimulatedClock()
+        writer = StatusWriter(near, clock, turns=3)  # type: ignore[arg-type]
+
+        def put(name: str, phase: str) -> None:
+            writer.put(PodKey("default", name, f"{name}-uid"), api.PodStatus(), api.PodStatus(phase=phase))
+
+        put("a", "Pending")
+        put("b", "Running")
+        put("a", "Running")
+        await writer.flush("a-uid")
+        assert near.batches == [["a", "b"]]
+        near.answers = {
+            "gone": [ApiError.of(404, "NotFound", "gone")],
+            "late": [ApiError.of(500, "InternalError", "no"), ApiError.of(500, "InternalError", "no")],
+        }
+        put("gone", "Running")
+        put("late", "Pending")
+        put("c", "Pending")
+        near.asked.clear()
+        await near.asked.wait()
+        put("c", "Running")  # while the one before is on its way
+        await writer.flush("gone-uid")
+        await writer.flush("c-uid")
+        put("late", "Running")
+        await clock.advance(1)
+        await writer.flush("late-uid")
+        near.answers["other"] = [ApiError.of(422, "Invalid", "metadata.uid: field is immutable")] * 9
+        writer.put(PodKey("default", "other", "of-one-before"), api.PodStatus(), api.PodStatus())
+        for _ in range(5):
+            await clock.advance(1)
+        assert "of-one-before" not in writer._pending
+        assert near.phases == dict.fromkeys(("a", "b", "c", "late"), "Running")
+        assert near.batches[1] == ["gone", "late", "c"]
+        assert writer.written == 5
+        assert not writer._pending
+
+    asyncio.run(main())

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core import (
+    bindings,
     bootstrap,
     chores,
     deadlines,
@@ -39,7 +40,6 @@ from sampan.apiserver.core.audit.auditor import Auditor
 from sampan.apiserver.core.audit.events import ANNOTATION_DECISION, ANNOTATION_REASON
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Authorizer
-from sampan.apiserver.core.bindings import Together
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import Context, context, quoted_warning
 from sampan.apiserver.core.custom.follower import Follower
@@ -63,6 +63,7 @@ from sampan.apiserver.core.reviews import Reviews
 from sampan.apiserver.core.stamps import Stamps
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.subresources import Subresources
+from sampan.apiserver.core.together import Together, Wanted
 from sampan.apiserver.core.users import User
 from sampan.apiserver.core.watches import Watches
 from sampan.apiserver.core.webhooks.client import WebhookClient, endpoint_of
@@ -179,9 +180,7 @@ class ApiServer:
         self.audit: Auditor | None = None
         self._modifier = Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids))
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
-        self._together = Together(
-            self.resources, writer, chain, quotas, self._gate, self.flow, self.metrics, clock
-        )
+        self._together = Together(writer, chain, quotas, self._gate, self.flow, self.metrics, clock)
         self._reviews = Reviews(self.authenticator, self.authorizer)
         self._discovery = Discovery(self.resources.kinds)
         # The generations of custom kinds that discovery and OpenAPI tell of.
@@ -254,8 +253,38 @@ class ApiServer:
         self, user: User, agent: str, wanted: Sequence[Bind]
     ) -> list[Response | Exception | None]:
         """Many bindings of one scheduler in this process: None for each that is made, else the refusal."""
+        pods, now = self.resources.of(api.Pod), self.clock.now().replace(microsecond=0)
+        alone = self.audit is not None or any(not bind.node for bind in wanted)
+        together = [bindings.wanted(pods, user, agent, bind, now) for bind in wanted]
+        return await self._together.carry_out(user, agent, together, self.handle, alone=alone)
+
+    async def change_together(self, requests: Sequence[Request]) -> list[Response | Exception | None]:
+        """Many PATCHes by `change` of one user in this process: None for each that is made, else the refusal.
+
+        They must be of one user and one agent.
+        """
+        together: list[Wanted] = []
+        for request in requests:
+            target = paths.parse(request.method, request.path, False)
+            resource = self.resources.find(target.group, target.version, target.plural) if target else None
+            parts = resource.subresources if resource is not None else {}
+            if (
+                target is None
+                or resource is None
+                or request.change is None
+                or (target.subresource and "patch" not in parts.get(target.subresource, ()))
+                or (self.aggregator.routes and self.aggregator.find(request.path) is not None)
+            ):
+                together = []
+                break
+            again = partial(msgspec.structs.replace, request)
+            together.append(Wanted(resource, target, request.path, request.change, again))
+        user, agent = requests[0].user, requests[0].headers.get("user-agent", "unknown")
+        if user is None or not together:
+            answers = await asyncio.gather(*map(self.handle, requests))
+            return [answer if answer.status >= 300 else None for answer in answers]
         alone = self.audit is not None
-        return await self._together.bind(user, agent, wanted, self.handle, alone=alone)
+        return await self._together.carry_out(user, agent, together, self.handle, alone=alone)
 
     async def _answered(self, request: Request) -> Response:
         try:

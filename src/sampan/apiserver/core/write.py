@@ -398,12 +398,26 @@ class Writer:
         self, writes: Sequence[tuple[Sequence[Guard], Sequence[Op]]]
     ) -> list[Committed | Conflict | StatusError]:
         """Commit writes that have nothing to do with each other at the same time, each for itself."""
-        commits = (self._commit(guards, ops) for guards, ops in writes)
+        began_s = perf_counter()
+        commits = (self._store.commit(guards, ops) for guards, ops in writes)
         outcomes: list[Committed | Conflict | StatusError] = []
+        last = 0
         for found in await asyncio.gather(*commits, return_exceptions=True):
-            if isinstance(found, BaseException) and not isinstance(found, StatusError):
+            if isinstance(found, SampanError):
+                outcomes.append(status.unavailable(str(found)))
+            elif isinstance(found, BaseException):
                 raise found
-            outcomes.append(found)
+            else:
+                last = max(last, found.revision)
+                outcomes.append(found)
+        try:
+            await self._cache.reached(last)  # as in _commit, once for all of them
+        except SampanError as refused:
+            return [status.unavailable(str(refused))] * len(outcomes)
+        if self.timed is not None:
+            took_s = perf_counter() - began_s
+            for _ in outcomes:
+                self.timed(took_s)
         return outcomes
 
     async def _commit_fenced(
