@@ -196,6 +196,34 @@ def test_servers_that_say_nothing_of_use_leave_the_rest_as_it_is(tmp_path: Path,
     _serving(tmp_path, work, **documents)
 
 
+def test_a_server_without_documents_is_asked_again_after_an_hour_or_a_change(tmp_path: Path) -> None:
+    async def work(api: Api, extension: Extension, ask: Any) -> None:
+        asked: list[str] = []
+        plain = extension._handle
+
+        async def handle(http: web.BaseRequest) -> web.StreamResponse:
+            asked.append(http.path)
+            return await plain(http)
+
+        extension._handle = handle  # type: ignore[method-assign]
+
+        async def checks(seconds: float, path: str, times: int) -> None:
+            before = asked.count(path)
+            await api.clock.advance(seconds)
+            for _ in range(500):
+                if asked.count(path) >= before + times:
+                    return
+                await asyncio.sleep(0.01)
+            raise AssertionError(asked)
+
+        await checks(31, ROOT, 1)
+        await checks(31, ROOT, 1)
+        assert not [path for path in asked if path.startswith("/openapi/")]
+        await checks(3600, "/openapi/v2", 1)
+
+    _serving(tmp_path, work)
+
+
 def test_kubectl_explains_what_an_extension_server_answers(tmp_path: Path) -> None:
     kubectl = newest()
 

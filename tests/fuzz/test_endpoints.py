@@ -272,7 +272,12 @@ async def whole(api: Api) -> None:
             assert obj.metadata.uid
             assert obj.metadata.resourceVersion == str(item.revision)
             assert not resource.kind.virtual
-    stored = await api.store.read(KeyRange.prefix("/registry/"))
+    # What the server itself writes meanwhile must not lie between the two that are compared.
+    cache, revision = api.server.cache, -1
+    while revision != cache.revision:
+        stored = await api.store.read(KeyRange.prefix("/registry/"))
+        revision = stored.revision
+        await cache.reached(revision)
     assert len(stored.entries) == sum(cache.count for cache in api.server.cache._kinds.values())
     for resource in api.server.resources.kinds:
         if "list" in resource.verbs:

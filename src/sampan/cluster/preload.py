@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-import ssl
-from functools import partial
+import os
 from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 # Nothing that starts threads: see `forked`.
 COMMON: Final = (
@@ -19,6 +18,8 @@ COMMON: Final = (
     "sampan.schema.api",
     "sampan.schema.codec",
 )
+# What tells OpenSSL where the machine's certificate authorities are.
+_AUTHORITIES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def load() -> None:
@@ -31,30 +32,20 @@ def load() -> None:
     gc.enable()
 
 
-class LateTrust(ssl.SSLContext):
-    """A client's context that reads the machine's certificate authorities at its first connection."""
-
-    _read = False
-
-    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
-        """As for every context."""
-        if not self._read:
-            self._read = True
-            self.load_default_certs()
-        return super().wrap_bio(*arguments, **options)
-
-
 def _load_aiohttp() -> None:
     """Without the some 140 certificates that it reads for two default contexts: a fifth of all the loading.
 
-    Sampan's own connections bring contexts of their own, but for some to extenders of the scheduler.
+    These contexts trust nobody then, and nobody uses them: every part of a cluster brings contexts of its
+    own. Where OpenSSL looks for the machine's certificates is for the environment to say, so that nothing of
+    `ssl` or aiohttp need be touched; this runs before there is a second thread or a child.
     """
-    plain: Any = ssl
-    ordinary = plain.create_default_context
-    plain.create_default_context = partial(LateTrust, ssl.PROTOCOL_TLS_CLIENT)
-    plain.SSLContext.set_default_verify_paths = lambda _: None  # hides the inherited one
+    before = {name: os.environ.get(name) for name in _AUTHORITIES}
+    os.environ.update(dict.fromkeys(_AUTHORITIES, os.devnull))
     try:
         import_module("aiohttp.connector")
     finally:
-        plain.create_default_context = ordinary
-        del plain.SSLContext.set_default_verify_paths
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

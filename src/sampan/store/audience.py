@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
 from sampan.store.items import ADDED, DELETED, MODIFIED, Event, Match, Render
@@ -22,13 +22,15 @@ from sampan.store.items import ADDED, DELETED, MODIFIED, Event, Match, Render
 WATCHER_LAG_EVENTS: Final = 20_000
 # Watchers that are written to in one turn of the event loop.
 COHORT_WATCHERS: Final = 64
-# How long lines gather for an audience, in times that writing to all of it takes: however often something
-# changes, deliveries take at most half of the event loop's time.
-GATHER_WRITES: Final = 2
+# How long lines gather for an audience, in times that writing to all of it takes, with all else that the
+# event loop does meanwhile: however often something changes, a fifth of the loop's time is left.
+GATHER_WRITES: Final = 1.25
 # What a write to one watcher takes before it is known: TLS and a system call.
 WRITE_S: Final = 20e-6
-# How much of what is believed a write takes comes from the last one.
+# How much of what is believed a write takes comes from the last turn, and how many times what was believed
+# that may be: one long request must not make all watchers wait.
 _LATEST_PART: Final = 0.1
+_SURPRISE_MOST: Final = 2
 # A wait that is shorter than this is none.
 GATHER_LEAST_S: Final = 2e-3
 GATHER_MOST_S: Final = 0.25
@@ -174,7 +176,7 @@ class Watcher:
 class Audience:
     """The watchers that get the same lines."""
 
-    __slots__ = ("_match", "_pump", "_render", "cohorts", "queued", "revision", "write_s")
+    __slots__ = ("_match", "_pump", "_render", "cohorts", "queued", "revision")
 
     def __init__(self, match: Match | None, render: Render, pump: Pump) -> None:
         self._match = match
@@ -185,8 +187,6 @@ class Audience:
         self.cohorts: list[Cohort] = []
         # Of the last line.
         self.revision = 0
-        # What a write to one watcher takes.
-        self.write_s = WRITE_S
 
     @property
     def key(self) -> tuple[Match | None, Render]:
@@ -247,7 +247,7 @@ class Audience:
     def gathers_s(self) -> float:
         """How long lines gather before they are written."""
         watchers = (len(self.cohorts) - 1) * COHORT_WATCHERS
-        wait_s = watchers * self.write_s * GATHER_WRITES
+        wait_s = watchers * self._pump.write_s * GATHER_WRITES
         return min(wait_s, GATHER_MOST_S) if wait_s >= GATHER_LEAST_S else 0.0
 
     def _type_for(self, event: Event) -> str | None:
@@ -315,47 +315,54 @@ class Cohort:
         taken, self._pending = _parted(self._pending)
         if not taken or not self.members:
             return
-        audience, began_s, watchers = self._audience, time.perf_counter(), len(self.members)
         self._write_all(taken)
-        now_s = time.perf_counter()
-        audience.write_s += ((now_s - began_s) / watchers - audience.write_s) * _LATEST_PART
         if self._pending and self.members:
             self._waits = True
             self._pump.add(self)
         else:
-            self._free_at_s = now_s + audience.gathers_s()
+            self._free_at_s = time.perf_counter() + self._audience.gathers_s()
 
     def _write_all(self, taken: list[bytes]) -> None:
-        late, self._late = self._late, {}
         lines = Lines(b"".join(taken))
+        if not self._late:
+            self._write(tuple(self.members), lines)
+            return
+        late, self._late = self._late, {}
         for watcher in tuple(self.members):
             mine = lines
             if watcher in late:
                 if late[watcher] > len(taken):
                     self._late[watcher] = late[watcher] - len(taken)
                 mine = Lines(b"".join(taken[late[watcher] :]))
-            self._write(watcher, mine)
+            if mine.data:
+                self._write((watcher,), mine)
 
-    def _write(self, watcher: Watcher, lines: Lines) -> None:
-        assert watcher.sink is not None, "only who has a sink joins"
-        try:
-            takes_more = not lines.data or watcher.sink(lines)
-        except Exception:
-            _log.exception("a watch ends: it cannot be written to")
-            watcher.expire()
-            return
-        if not takes_more and watcher.cohort is self:
+    def _write(self, watchers: Iterable[Watcher], lines: Lines) -> None:
+        for watcher in watchers:
+            try:
+                if watcher.sink(lines) or watcher.cohort is not self:  # type: ignore[misc]
+                    continue
+            except Exception:
+                _log.exception("a watch ends: it cannot be written to")
+                watcher.expire()
+                continue
             self.leave(watcher)
 
 
 class Pump:
     """Flushes cohorts by turns of the event loop, so that requests are answered in between."""
 
-    __slots__ = ("_due", "_turns")
+    __slots__ = ("_began_s", "_due", "_turns", "_written", "write_s")
 
     def __init__(self) -> None:
         self._due: deque[Cohort] = deque()
         self._turns = False
+        # What a write to one watcher takes, with what else is done between two turns that write: a transport
+        # may do the most of it when the turn is over.
+        self.write_s = WRITE_S
+        # The turn before this one, where there was one just before.
+        self._began_s = 0.0
+        self._written = 0
 
     def add(self, cohort: Cohort) -> None:
         """Flush this cohort when all that came before have been."""
@@ -366,6 +373,10 @@ class Pump:
 
     def _turn(self) -> None:
         due, written = self._due, 0
+        began_s = time.perf_counter()
+        if self._written:
+            took_s = min((began_s - self._began_s) / self._written, self.write_s * _SURPRISE_MOST)
+            self.write_s += (took_s - self.write_s) * _LATEST_PART
         try:
             # No more than are there now: a flush may add its own cohort again.
             for _ in range(len(due)):
@@ -376,6 +387,7 @@ class Pump:
                     break
         finally:
             self._turns = bool(due)
+            self._began_s, self._written = began_s, written if due else 0
             if due:
                 asyncio.get_running_loop().call_soon(self._turn)
 

@@ -120,6 +120,25 @@ class Item:
 
 
 Match = Callable[[Item], bool]
+# A value that an item has.
+Of = Callable[[Item], str]
+
+
+class Pinned:
+    """A Match that holds for no item of which `of` is not `value`: whoever has many finds it by that."""
+
+    __slots__ = ("_match", "of", "value")
+
+    def __init__(self, match: Match, of: Of, value: str) -> None:
+        """`of` must be the same function for the same question."""
+        self._match = match
+        self.of = of
+        self.value = value
+
+    def __call__(self, item: Item) -> bool:
+        return self._match(item)
+
+
 # Turns an event's type and item into the line a watcher gets. One per kind of answer (JSON, Table, …), so
 # that the watchers that share it share the line too.
 Render = Callable[[str, Item], bytes]

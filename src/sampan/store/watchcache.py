@@ -15,6 +15,7 @@ from typing import Final
 
 from sampan.base.errors import SampanError
 from sampan.store.audience import Audience, Pump, Watcher
+from sampan.store.audiences import Audiences
 from sampan.store.backend import Batch, Change, Compacted, KeyRange, Page, Store, StoreUnavailable
 from sampan.store.items import (
     ADDED,
@@ -46,8 +47,8 @@ class KindCache:
         self._history: deque[Event] = deque()
         # Every event after this revision is in the history.
         self._floor = revision
-        # By namespace ("" for all), then by selector and form.
-        self._audiences: dict[str, dict[tuple[Match | None, Render], Audience]] = {}
+        # By namespace ("" for all).
+        self._audiences: dict[str, Audiences] = {}
         self.count = 0
         # The revision of the last change of any of them.
         self.changed = revision
@@ -106,10 +107,13 @@ class KindCache:
         """
         if after is not None and after < self._floor:
             raise Compacted(self._floor)
-        audiences = self._audiences.setdefault(namespace, {})
+        audiences = self._audiences.get(namespace)
+        if audiences is None:
+            audiences = self._audiences[namespace] = Audiences()
         audience = audiences.get((match, render))
         if audience is None:
-            audience = audiences[match, render] = Audience(match, render, self._pump)
+            audience = Audience(match, render, self._pump)
+            audiences.add(audience)
         watcher = Watcher(self, namespace, audience)
         if after is not None:
             self._replay(watcher, after)
@@ -119,16 +123,15 @@ class KindCache:
     def forget(self, watcher: Watcher) -> None:
         audience = watcher.audience
         audience.queued.pop(watcher, None)
-        if audience.empty:
-            audiences = self._audiences.get(watcher.namespace, {})
-            if audiences.get(audience.key) is audience:
-                del audiences[audience.key]
+        audiences = self._audiences.get(watcher.namespace)
+        if audience.empty and audiences is not None:
+            audiences.remove(audience)
             if not audiences:
-                self._audiences.pop(watcher.namespace, None)
+                del self._audiences[watcher.namespace]
 
     def watchers(self) -> Iterator[Watcher]:
         for audiences in self._audiences.values():
-            for audience in audiences.values():
+            for audience in audiences:
                 yield from audience.watchers()
 
     def _replay(self, watcher: Watcher, after: int) -> None:
@@ -161,11 +164,11 @@ class KindCache:
             self._floor = self._history.popleft().revision
         if not self._audiences:
             return
-        for audience in self._audiences.get("", {}).values():
-            audience.offer(event)
-        if event.item.namespace:
-            for audience in self._audiences.get(event.item.namespace, {}).values():
-                audience.offer(event)
+        for namespace in {"", event.item.namespace}:
+            audiences = self._audiences.get(namespace)
+            if audiences is not None:
+                for audience in audiences.concerned(event):
+                    audience.offer(event)
         event.forget_lines()
 
     def _sorted(self, namespace: str) -> list[Item]:

@@ -72,7 +72,10 @@ def apply_change(
             raise status.StatusError(409, "Conflict", str(conflict), {"causes": causes}) from None
         except PatchError as problem:
             raise refusal(problem) from None
-        new = bodies.decode_data(msgspec.json.encode(applied.object), context, resource)
+        # The configuration was held against the type before, and the live object came from it.
+        known = resource.kind.own_type is None
+        data = msgspec.json.encode(applied.object)
+        new = bodies.decode_data(data, context, resource, known=known)
         new.metadata.managedFields = [
             codec.from_builtins(entry, api.ManagedFieldsEntry) for entry in managers.encode(applied.managed)
         ]

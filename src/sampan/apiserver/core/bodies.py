@@ -71,9 +71,13 @@ class Bodies:
         *,
         repeats: Sequence[str] = (),
         patch: Patched | None = None,
+        known: bool = False,
     ) -> Any:
-        """The object in JSON that is a body, or what a `patch` has made."""
-        kind, strict = resource.kind, context.field_validation != "Ignore"
+        """The object in JSON that is a body, or what a `patch` has made.
+
+        Nobody looks for unknown fields where all are `known` to be fields of the type.
+        """
+        kind, strict = resource.kind, context.field_validation != "Ignore" and not known
         try:
             # What a patch has made was written here, from a map: no key of it stands there twice.
             obj, problems = decode_object(

@@ -13,6 +13,7 @@ from sampan.apiserver.core.context import APPLY, Context
 from sampan.apiserver.core.formats import Tables
 from sampan.apiserver.core.list_options import Selection
 from sampan.apiserver.core.patches import media_of, patched
+from sampan.apiserver.core.repeats import Repeats
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.stamps import Stamps
 from sampan.apiserver.core.updating import Change
@@ -38,10 +39,11 @@ _names: Final = msgspec.json.Decoder(_Named)
 class Modifier:
     """The modifying verbs of the main resource and of subresources that hold the whole object."""
 
-    def __init__(self, writer: Writer, bodies: Bodies, stamps: Stamps) -> None:
+    def __init__(self, writer: Writer, bodies: Bodies, stamps: Stamps, repeats: Repeats) -> None:
         self._writer = writer
         self._bodies = bodies
         self._stamps = stamps
+        self._repeats = repeats
 
     async def create(self, request: Request, context: Context, tables: Tables) -> Response:
         if context.target.name:
@@ -69,7 +71,12 @@ class Modifier:
 
     async def patch(self, request: Request, context: Context, tables: Tables) -> Response:
         resource, target = context.resource, context.target
-        change = request.change or _named(patched(request, context, media_of(request), self._bodies), context)
+        item = resource.cache.get(target.namespace, target.name)
+        repeats, media = self._repeats, media_of(request)
+        key = repeats.key(request, context) if media == APPLY and item is not None else None
+        if key is not None and item is not None and repeats.holds(key, item, resource):
+            return await self._answer(request, context, Written(item.data, item.revision), tables)
+        change = request.change or _named(patched(request, context, media, self._bodies), context)
         if creates(request, context):
             fresh = resource.struct(kind=resource.kind.kind, apiVersion=resource.api_version)
             fresh.metadata.name = target.name
@@ -83,6 +90,8 @@ class Modifier:
                 if refused.reason != "AlreadyExists":  # then somebody else was faster: apply to theirs
                     raise
         written = await self._writer.update(context, change, subresource=target.subresource)
+        if key is not None and item is not None and written.data is item.data and not context.warnings:
+            repeats.note(key, item, resource)
         return await self._answer(request, context, written, tables)
 
     async def delete(self, request: Request, context: Context, tables: Tables) -> Response:

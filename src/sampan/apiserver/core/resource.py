@@ -24,12 +24,12 @@ from sampan.schema import codec
 from sampan.schema.definitions import NEWEST, load
 from sampan.schema.newer import Newer, newer_fields
 from sampan.schema.nodes import of_kind
-from sampan.store.items import Fields, Item, Match, Render
+from sampan.store.items import Fields, Item, Match, Of, Pinned, Render
 from sampan.store.watchcache import KindCache, WatchCache
 
 Convert = Callable[[Any], Any]
 # Selectors whose predicates are remembered for a resource before the memory is cleared.
-MATCHES_MOST: Final = 1_024
+MATCHES_MOST: Final = 8_192
 _PART_VERBS: Final = ("get", "patch", "update")
 
 
@@ -64,6 +64,7 @@ class Resource:
         self.deprecation = ""
         self._renderings: dict[Render, Render] = {}
         self._matches: dict[tuple[Selector | None, FieldSelector | None, str], Match] = {}
+        self._values_of: dict[str, Of] = {}
         # The version of Kubernetes that is served, where it is not the newest.
         self.older_version = ""
 
@@ -196,7 +197,29 @@ class Resource:
                 return False
             return fields is None or fields.matches(described(item))
 
+        if name:
+            return Pinned(matches, _name_of, name)
+        if fields is not None and not self.converts:
+            for term in fields.terms:
+                if not term.negated:
+                    return Pinned(matches, self._value_of(term.field), term.value)
         return matches
+
+    def _value_of(self, field: str) -> Of:
+        """What an item has in a field; the same function each time."""
+        made = self._values_of.get(field)
+        if made is None:
+            described = _remembered(self.fields)
+
+            def made(item: Item) -> str:
+                return described(item).get(field, "")
+
+            self._values_of[field] = made
+        return made
+
+
+def _name_of(item: Item) -> str:
+    return item.name
 
 
 def _remembered(

@@ -57,6 +57,7 @@ from sampan.apiserver.core.nodes import NodeTunnels
 from sampan.apiserver.core.ownwrites import OwnWrites
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.read import Reader
+from sampan.apiserver.core.repeats import Repeats
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource, Resources
 from sampan.apiserver.core.reviews import Reviews
@@ -178,7 +179,8 @@ class ApiServer:
         writer.timed = self.metrics.commits.observe
         # Set by whoever wants requests written down, before the start.
         self.audit: Auditor | None = None
-        self._modifier = Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids))
+        repeats = Repeats(self.resources, chain)
+        self._modifier = Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids), repeats)
         self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
         self._together = Together(writer, chain, quotas, self._gate, self.flow, self.metrics, clock)
         self._reviews = Reviews(self.authenticator, self.authorizer)

@@ -57,6 +57,8 @@ class Aggregator:
         # The OpenAPI documents by `apis/GROUP/VERSION`; the generation says when others are there.
         self.documents: dict[str, Documents] = {}
         self.documented = 0
+        # Until when servers that had no documents are not asked for them again.
+        self._none_until_s: dict[str, float] = {}
         self._turn = 0
 
     def load(self) -> None:
@@ -65,6 +67,7 @@ class Aggregator:
         found = filter(None, map(plans.route, objects))
         self.routes = {(each.group, each.version): each for each in found}
         self._merged.clear()
+        self._none_until_s.clear()
         if self.documents:
             roots = {_root(each) for each in self.routes.values()}
             gone = [root for root in self.documents if root not in roots]
@@ -206,7 +209,9 @@ class Aggregator:
         root, fetch = _root(route), self.fetch
         if fetch is None:
             return
-        known = self.documents.get(root)
+        known, now_s = self.documents.get(root), self._clock.monotonic_s()
+        if known is None and now_s < self._none_until_s.get(root, now_s):
+            return
 
         async def ask(place: str) -> tuple[int, bytes]:
             path, _, query = place.partition("?")
@@ -217,6 +222,8 @@ class Aggregator:
                 found = await reading.documents(ask, root, route.name, known, self._turn)
         except (OSError, TimeoutError, ValueError, WebhookFailed):
             return
+        if found is None:
+            self._none_until_s[root] = now_s + reading.NONE_FOR_S
         if found is not None and found != known and (route.group, route.version) in self.routes:
             self.documents[root] = found
             self.documented += 1

@@ -13,6 +13,8 @@ from sampan.apiserver.core.aggregation.openapi import Documents
 
 # A server whose index does not tell when a document changes is asked for it again after so many checks.
 ASK_AGAIN: Final = 10
+# One that has no documents is asked again only after this, or when its APIService changes.
+NONE_FOR_S: Final = 3600.0
 
 # The status and body at a path of the server. Raises OSError, TimeoutError.
 Ask = Callable[[str], Awaitable[tuple[int, bytes]]]

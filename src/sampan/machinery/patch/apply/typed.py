@@ -225,7 +225,7 @@ def _merge_maps(live: JsonObject, config: JsonObject, schema: SchemaNode) -> Jso
         if found is not ABSENT:
             if isinstance(item, (dict, list)):
                 item = _merge(found, item, child_of(schema, name))
-            elif found == item and _same(found, item):
+            elif found == item and (type(item) is str or _same(found, item)):
                 continue
             if item is found:
                 continue
