@@ -81,6 +81,7 @@ async def test_the_generation_of_a_pod_counts_what_changes_its_spec(api: Api) ->
     made = (await api.post(PODS, body)).ok(201)
     assert made["metadata"]["generation"] == 1
     more = [{"op": "add", "path": "/spec/tolerations/-", "value": {"key": "k", "operator": "Exists"}}]
+    kept, other = [{"key": "k", "operator": "Exists"}], {"key": "other", "operator": "Exists"}
     changes: list[tuple[str, Any, int]] = [
         (f"{PODS}/web", {"metadata": {"annotations": {"a": "b"}, "labels": {"c": "d"}}}, 1),
         (f"{PODS}/web/status", {"status": {"message": "told"}}, 1),
@@ -88,6 +89,8 @@ async def test_the_generation_of_a_pod_counts_what_changes_its_spec(api: Api) ->
         (f"{PODS}/web", {"spec": {"containers": [{"name": "main", "image": "other"}]}}, 3),
         (f"{PODS}/web", more, 4),
         (f"{PODS}/web", {"metadata": {"generation": 50}}, 4),
+        # Who replaces them all need not repeat those that every pod is given.
+        (f"{PODS}/web", [{**more[0], "path": "/spec/tolerations", "value": [*kept, other]}], 5),
     ]
     for path, patch, generation in changes:
         media = JSON_PATCH if isinstance(patch, list) else STRATEGIC
@@ -95,7 +98,8 @@ async def test_the_generation_of_a_pod_counts_what_changes_its_spec(api: Api) ->
         assert changed["metadata"]["generation"] == generation, patch
     going = (await api.delete(f"{PODS}/web")).ok()
     assert going["metadata"]["deletionTimestamp"]
-    assert going["metadata"]["generation"] == 5
+    assert going["metadata"]["generation"] == 6
+    assert len(going["spec"]["tolerations"]) == 4
 
 
 @pytest.mark.conformance("Sysctls should reject invalid sysctls")

@@ -184,7 +184,19 @@ def _states(
 
 
 def _never_ran(state: PodState, record: ContainerRecord) -> bool:
-    return state.rejected is None and record.role is not Role.EPHEMERAL
+    """Whether a container without an instance, in a pod that is over, is said to have ended.
+
+    As kubelet does: those that had to wait for an init container which never ended well go on "waiting", so
+    that nobody takes them for started. Of the init containers the first of all is said to have ended.
+    """
+    if state.rejected is not None or record.role is Role.EPHEMERAL:
+        return False
+    inits = _by_role(state, Role.INIT, Role.SIDECAR)
+    if record.role is Role.MAIN:
+        begun = any(r.current is not None for r in _by_role(state, Role.MAIN))
+        return begun or not inits or init_done(inits[-1])
+    later = inits[inits.index(record) + 1 :]
+    return record is inits[0] or any(r.current is not None for r in later)
 
 
 def _default_wait(state: PodState) -> Trouble:

@@ -273,10 +273,12 @@ def _time(data: bytes, *, micro: bool) -> str | None:
         moment = datetime.fromtimestamp(_signed(seconds), UTC)
     except (OverflowError, ValueError, OSError):
         raise ProtobufError("a time is out of range") from None
+    # Not strftime, which writes the year 1 of Go's zero time as "1".
+    moment = moment.replace(tzinfo=None)
     if not micro:
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return moment.isoformat(timespec="seconds") + "Z"
     moment = moment.replace(microsecond=_signed(nanos) // 1000 % 1_000_000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 def _int_or_string(data: bytes) -> int | str:

@@ -9,7 +9,7 @@ import pytest
 from sampan.controllers.storage import attachment
 from sampan.controllers.storage.attachment import OUT_OF_SERVICE, attachment_name, unique_name
 from sampan.machinery.quantity import quantity
-from sampan.schema import api
+from sampan.schema import api, codec
 from tests.fakes.bench import NAMESPACE, Bench
 from tests.fakes.waiting import run
 from tests.unit.controllers.test_storage import claim, node, pod
@@ -108,6 +108,24 @@ def test_it_is_detached_when_the_node_has_unmounted_it() -> None:
         await change(made)
         assert await settle(made) == []
         assert (await made.get(api.Node, "n1", "")).status.volumesAttached == []
+
+    run(main())
+
+
+def test_what_somebody_else_attached_is_left_alone() -> None:
+    """Only names that the controller gives are its own; kube-controller-manager too leaves others alone."""
+
+    async def main() -> None:
+        made = bench()
+        other = {
+            "attacher": "other.example.com",
+            "nodeName": "n1",
+            "source": {"persistentVolumeName": "pv-9"},
+        }
+        await made.client.create(
+            codec.from_builtins({"metadata": {"name": "by-hand"}, "spec": other}, api.VolumeAttachment)
+        )
+        assert await settle(made) == ["n1"]
 
     run(main())
 

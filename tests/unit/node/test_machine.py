@@ -150,7 +150,20 @@ def test_a_failed_init_container_fails_a_pod_that_never_restarts() -> None:
     assert bench.status.phase == "Failed"
     assert bench.running() == []
     assert bench.describe("one") == "Error/1"
+    assert bench.describe() == "PodInitializing"  # it never ran, and nobody shall think it did
     assert not any(s.ready for s in bench.sandboxes.values())
+
+
+def test_what_waited_for_an_init_container_is_never_said_to_have_ended() -> None:
+    inits = [container("one"), container("two"), container("three")]
+    bench = started(make_pod(initContainers=inits, restartPolicy="Never"))
+    bench.exit_named("one", 0)
+    bench.drain()
+    bench.exit_named("two", 1)
+    bench.drain()
+    assert bench.status.phase == "Failed"
+    shown = [bench.describe(name) for name in ("one", "two", "three", "app")]
+    assert shown == ["Completed/0", "Error/1", "PodInitializing", "PodInitializing"]
 
 
 def test_sidecars_start_in_order_and_do_not_hold_up_the_rest_once_started() -> None:

@@ -145,6 +145,18 @@ def test_micro_times_have_six_digits() -> None:
     }
 
 
+def test_times_of_the_first_years_have_four_digits() -> None:
+    """Go's zero time is in the year 1; clients that add to it send such moments."""
+    seconds = -62135596800 + 2
+    lease = text(2, text(3, num(1, seconds & (1 << 64) - 1)) + text(4, num(1, seconds & (1 << 64) - 1)))
+    assert read("coordination.k8s.io/v1", "Lease", lease)["spec"] == {
+        "acquireTime": "0001-01-01T00:00:02.000000Z",
+        "renewTime": "0001-01-01T00:00:02.000000Z",
+    }
+    meta = text(1, text(8, num(1, seconds & (1 << 64) - 1)))
+    assert read("v1", "Pod", meta)["metadata"] == {"creationTimestamp": "0001-01-01T00:00:02Z"}
+
+
 def test_embedded_json() -> None:
     revision = text(1, text(1, "r")) + text(2, text(1, b'{"spec":{"a":[1]}}')) + num(3, 4)
     shown = read("apps/v1", "ControllerRevision", revision)

@@ -89,7 +89,17 @@ class NodeTunnels:
         pairs = [(k, v) for k, values in _query(request).items() for v in values]
         url = f"{base}/{quote(target.rest)}" + (f"?{urlencode(pairs)}" if pairs else "")
         to_node = target.plural == "nodes"
-        return Response(tunnel=Tunnel(url=url, ca=self._ca if to_node else "", to_node=to_node))
+        where = f"/namespaces/{target.namespace}" if target.namespace else ""
+        return Response(
+            tunnel=Tunnel(
+                url=url,
+                ca=self._ca if to_node else "",
+                to_node=to_node,
+                # Pods make their own certificates, as kube-apiserver takes for granted.
+                insecure=not to_node,
+                prefix=f"/api/v1{where}/{target.plural}/{target.name}/proxy",
+            )
+        )
 
     def _proxy_base(self, target: Target, scheme: str, name: str, port: str) -> str:
         if target.plural == "nodes":

@@ -80,6 +80,9 @@ class Tunnel(msgspec.Struct, kw_only=True):
     front: bool = False
     server_name: str = ""
     ca_data: bytes = b""
+    # Whether any certificate of the server will do.
     insecure: bool = False
+    # The path by which the client reaches the server's root, where redirects and pages are to lead there too.
+    prefix: str = ""
     # Whether a client that asks for a websocket gets the answer as its messages, without one behind it.
     in_messages: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,11 +16,14 @@ from multidict import CIMultiDict
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.request import Request, Tunnel
+from sampan.apiserver.http import rewriting
 from sampan.apiserver.http.messages import send_as_messages
 from sampan.apiserver.http.upgrade import pass_on
 
 _CONNECT_S: Final = 10.0
 _MAX_FETCH_BYTES: Final = 16 << 20
+_MAX_PAGE_BYTES: Final = 16 << 20
+_HTML: Final = "text/html"
 _MAX_FRONT_CONTEXTS: Final = 256
 _OK: Final = 200
 _UPGRADES: Final = ("websocket", "spdy/")
@@ -95,6 +99,8 @@ class Relay:
         tls = self._node_tls if tunnel.to_node else None
         if tunnel.front:
             tls = self._front_context(tunnel)
+        elif tunnel.insecure and tunnel.url.startswith("https:"):
+            tls = _any_certificate()
         if tunnel.to_node and self._nodes_at:
             url = urlsplit(tunnel.url)
             place = self._nodes_at if ":" in self._nodes_at else f"{self._nodes_at}:{url.port}"
@@ -150,7 +156,12 @@ class Relay:
         ) as answer:
             if in_messages and answer.status == _OK:
                 return await send_as_messages(http, answer)
-            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
+            kept = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP)
+            if tunnel.prefix and (place := _rewritten(http, tunnel, answer)) is not None:
+                if "Location" in kept:
+                    kept["Location"] = rewriting.moved(kept["Location"], place)
+                elif answer.content_type == _HTML:
+                    return await _page(http, answer, kept, place)
             stream = web.StreamResponse(status=answer.status, headers=kept)
             stream.enable_chunked_encoding()
             with contextlib.suppress(ConnectionError):
@@ -159,6 +170,45 @@ class Relay:
                     await stream.write(chunk)
                 await stream.write_eof()
             return stream
+
+
+def _rewritten(
+    http: web.BaseRequest, tunnel: Tunnel, answer: aiohttp.ClientResponse
+) -> rewriting.Place | None:
+    """From where to where links are to be moved; None for an answer that has none."""
+    if "Location" not in answer.headers and answer.headers.get("Content-Type", "").partition(";")[0] != _HTML:
+        return None
+    return rewriting.Place(tunnel.prefix, urlsplit(tunnel.url).netloc, http.headers.get("Host", ""))
+
+
+async def _page(
+    http: web.BaseRequest, answer: aiohttp.ClientResponse, headers: CIMultiDict[str], place: rewriting.Place
+) -> web.StreamResponse:
+    """A page with its links moved; one that is too large is passed on as it comes."""
+    body, whole = bytearray(), True
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > _MAX_PAGE_BYTES:
+            whole = False
+            break
+    encoding = answer.headers.get("Content-Encoding", "")
+    stream = web.StreamResponse(status=answer.status, headers=headers)
+    stream.enable_chunked_encoding()
+    with contextlib.suppress(ConnectionError):
+        await stream.prepare(http)
+        await stream.write(rewriting.page(bytes(body), encoding, place) if whole else bytes(body))
+        async for chunk in answer.content.iter_any():
+            await stream.write(chunk)
+        await stream.write_eof()
+    return stream
+
+
+@lru_cache(maxsize=1)
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _forwarded(request: Request, tunnel: Tunnel) -> CIMultiDict[str]:

@@ -7,6 +7,7 @@ tells the node in its status. Follows kube-controller-manager's attach-detach co
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -27,6 +28,8 @@ UNWANTED_SINCE: Final = "sampan.io/detach-requested"
 FORCE_AFTER: Final = timedelta(minutes=6)
 ON_NODE: Final = "attachments-on-node"
 OF_VOLUME: Final = "attachments-of-volume"
+# What this controller names (`attachment_name`): others' attachments are theirs to remove.
+_OURS: Final = re.compile("csi-[0-9a-f]{64}")
 _SHARED: Final = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 _EXCLUSIVE: Final = "Volume is already exclusively attached to one node and can't be attached to another"
 
@@ -135,7 +138,8 @@ def plan(view: View, now: datetime) -> Plan:
     notices: list[Emit] = []
     waits: list[float] = []
     for name, attachment in sorted(view.attachments.items()):
-        if name not in view.wishes and attachment.metadata.deletionTimestamp is None:
+        unwanted = name not in view.wishes and _OURS.fullmatch(name) is not None
+        if unwanted and attachment.metadata.deletionTimestamp is None:
             more, left_s = _detach(view, attachment, now)
             effects += more
             waits += [left_s] if left_s is not None else []

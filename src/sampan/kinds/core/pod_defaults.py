@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 GRACE_PERIOD_S: Final = 30
 SCHEDULER_NAME: Final = "default-scheduler"
 TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
+LEAST_GRACE_S: Final = 1
 
 
 def default_pod(pod: api.Pod) -> None:
     """Fill in a Pod: its spec, and what Kubernetes gives to pods but not to templates."""
     spec = pod.spec
     default_pod_spec(spec)
+    if (spec.terminationGracePeriodSeconds or 0) < 0:
+        spec.terminationGracePeriodSeconds = LEAST_GRACE_S  # what such a pod always got
     for containers in (spec.containers, spec.initContainers):
         for container in containers:
             _requests_from_limits(container.resources)

@@ -35,6 +35,11 @@ def test_a_plain_pod() -> None:
     }
 
 
+def test_a_negative_grace_period_is_a_second() -> None:
+    assert spec_of({"terminationGracePeriodSeconds": -1})["terminationGracePeriodSeconds"] == 1
+    assert spec_of({"terminationGracePeriodSeconds": 0})["terminationGracePeriodSeconds"] == 0
+
+
 def test_a_template_is_not_given_what_only_pods_get() -> None:
     limits = {"limits": {"cpu": "1"}}
     controller = made(

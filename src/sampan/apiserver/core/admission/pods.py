@@ -163,7 +163,8 @@ class DefaultTolerations:
     reads: tuple[type[Any], ...] = ()
 
     def mutate(self, attributes: Attributes) -> None:
-        if attributes.verb != "create" or attributes.subresource:
+        # On updates too: a client that replaces the tolerations may leave these out.
+        if attributes.verb not in ("create", "update") or attributes.subresource:
             return
         tolerations = attributes.obj.spec.tolerations
         for taint in (_NOT_READY, _UNREACHABLE):
