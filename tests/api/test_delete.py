@@ -48,6 +48,24 @@ async def test_a_running_pod_gets_its_grace(api: Api, body: Any, query: dict[str
     assert metadata["generation"] == 2
 
 
+@pytest.mark.parametrize(("spec_s", "asked_s", "grace_s"), [(0, 60, 60), (-5, None, 1), (40, None, 40)])
+@served
+async def test_who_deletes_may_ask_for_more_than_the_spec_says(
+    api: Api, spec_s: int, asked_s: int | None, grace_s: int
+) -> None:
+    await api.pod(node="n1", terminationGracePeriodSeconds=spec_s)
+    query = {} if asked_s is None else {"gracePeriodSeconds": str(asked_s)}
+    (await api.delete(f"{PODS}/web", **query)).ok()
+    assert (await api.get(f"{PODS}/web")).ok()["metadata"]["deletionGracePeriodSeconds"] == grace_s
+
+
+@served
+async def test_a_pod_that_waits_for_a_node_gets_no_grace(api: Api) -> None:
+    await api.pod(terminationGracePeriodSeconds=30)
+    (await api.delete(f"{PODS}/web", gracePeriodSeconds="60")).ok()
+    (await api.get(f"{PODS}/web")).refused(404, "NotFound")
+
+
 @served
 async def test_grace_only_gets_shorter(api: Api) -> None:
     await api.pod(node="n1")

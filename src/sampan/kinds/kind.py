@@ -109,7 +109,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     field_selectors: Mapping[str, Callable[[Any], str]] = msgspec.field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     # Seconds of grace that a delete without options gives; only Pods have any.
-    grace_period_s: Callable[[Any], int] | None = None
+    grace_period_s: Callable[[Any, int | None], int] | None = None
     # Other (group/version)s of the same shape, and their kinds where those differ.
     also_served: tuple[str, ...] = ()
     # The name under which objects are stored, where this is a further version of that kind.

@@ -10,6 +10,7 @@ import msgspec
 from sampan.kinds.core.node_selection import required
 from sampan.node.model import Trouble
 from sampan.node.resources import pod_requests
+from sampan.node.sysctls import refused_sysctl
 from sampan.schema import api
 
 FINISHED: Final = ("Succeeded", "Failed")
@@ -29,11 +30,16 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
 def admit(pod: api.Pod, others: Iterable[api.Pod], node: NodeView) -> Trouble | None:
     """Why the node must refuse the pod beside the `others` it runs; None if it can take it."""
     running = [p for p in others if p.metadata.uid != pod.metadata.uid and p.status.phase not in FINISHED]
-    return _affinity(pod, node) or _ports(pod, running) or _resources(pod, running, node)
+    return _sysctls(pod) or _affinity(pod, node) or _ports(pod, running) or _resources(pod, running, node)
 
 
 def _refusal(reason: str, message: str) -> Trouble:
     return Trouble(reason, f"Pod was rejected: {message}")
+
+
+def _sysctls(pod: api.Pod) -> Trouble | None:
+    refused = refused_sysctl(pod)
+    return _refusal("SysctlForbidden", refused) if refused else None
 
 
 def _affinity(pod: api.Pod, node: NodeView) -> Trouble | None:

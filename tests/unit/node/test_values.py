@@ -185,6 +185,10 @@ def affine(operator: str, values: list[str]) -> dict[str, Any]:
     return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}
 
 
+def sysctl(name: str, **spec: Any) -> dict[str, Any]:
+    return {"securityContext": {"sysctls": [{"name": name, "value": "1"}]}, **spec}
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
@@ -207,6 +211,13 @@ def affine(operator: str, values: list[str]) -> dict[str, Any]:
             "",
         ),
         ({"hostNetwork": True, "containers": [container(ports=[{"containerPort": 80}])]}, "NodePorts"),
+        (sysctl("net.ipv4.tcp_rmem"), ""),
+        (sysctl("net/ipv4/tcp_rmem"), ""),
+        (sysctl("net.core.somaxconn"), "SysctlForbidden"),
+        (sysctl("kernel.msgmax"), "SysctlForbidden"),
+        (sysctl("kernel.shm_rmid_forced", hostIPC=True), "SysctlForbidden"),
+        (sysctl("kernel.shm_rmid_forced", hostNetwork=True), ""),
+        (sysctl("net.ipv4.tcp_rmem", hostNetwork=True), "SysctlForbidden"),
     ],
 )
 def test_admission(spec: dict[str, Any], reason: str) -> None:
@@ -217,6 +228,15 @@ def test_admission(spec: dict[str, Any], reason: str) -> None:
     other = make_pod("other", containers=[taken])
     refusal = admit(make_pod(**spec), [other], VIEW)
     assert (refusal.reason if refusal else "") == reason
+
+
+def test_a_refused_sysctl_is_named() -> None:
+    refusal = admit(make_pod(**sysctl("kernel.msgmax")), [], VIEW)
+    assert refusal is not None
+    assert refusal.message == 'Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted'
+    refusal = admit(make_pod(**sysctl("net.ipv4.tcp_rmem", hostNetwork=True)), [], VIEW)
+    assert refusal is not None
+    assert refusal.message.endswith('"net.ipv4.tcp_rmem" not allowed with host Net enabled')
 
 
 def test_a_full_node_takes_no_pod_but_finished_ones_do_not_count() -> None:

@@ -37,10 +37,7 @@ def mark_deleted(kind: Kind, old: Any, now: datetime, grace_s: int | None, propa
         new = msgspec.structs.replace(old, metadata=msgspec.structs.replace(old.metadata))
     metadata = new.metadata
     _set_propagation(metadata, propagation or _default_propagation(kind, metadata))
-    default_s = kind.grace_period_s(old) if kind.grace_period_s is not None else 0
-    wanted_s = default_s if grace_s is None or default_s == 0 else grace_s
-    if wanted_s < 0:
-        wanted_s = 1
+    wanted_s = kind.grace_period_s(old, grace_s) if kind.grace_period_s is not None else 0
     if metadata.deletionTimestamp is None:
         if kind.delete_finalizer and kind.delete_finalizer not in metadata.finalizers:
             metadata.finalizers = [*metadata.finalizers, kind.delete_finalizer]

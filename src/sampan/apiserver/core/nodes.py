@@ -85,9 +85,12 @@ class NodeTunnels:
         scheme, name, port = _proxy_name(target.name)
         if scheme not in ("http", "https") or not _PORT.fullmatch(port):
             raise status.bad_request(f"{target.name!r} is not NAME, NAME:PORT or SCHEME:NAME:PORT")
+        if not target.rest and not request.path.endswith("/") and request.method in ("GET", "HEAD"):
+            return _with_slash(request)
         base = self._proxy_base(target, scheme, name, port)
         pairs = [(k, v) for k, values in _query(request).items() for v in values]
-        url = f"{base}/{quote(target.rest)}" + (f"?{urlencode(pairs)}" if pairs else "")
+        slash = "/" if target.rest and request.path.endswith("/") else ""
+        url = f"{base}/{quote(target.rest)}{slash}" + (f"?{urlencode(pairs)}" if pairs else "")
         to_node = target.plural == "nodes"
         where = f"/namespaces/{target.namespace}" if target.namespace else ""
         return Response(
@@ -150,6 +153,13 @@ class NodeTunnels:
                 if number and (conditions is None or conditions.ready is not False):
                     return f"{scheme}://{self._reachable(endpoint.addresses[0])}:{number}"
         raise status.unavailable(f'no endpoints available for service "{name}"')
+
+
+def _with_slash(request: Request) -> Response:
+    """A redirect to the root of what is proxied: relative links of its first page would miss it otherwise."""
+    pairs = [(k, v) for k, values in _query(request).items() for v in values]
+    place = quote(request.path, safe="/:") + "/" + (f"?{urlencode(pairs)}" if pairs else "")
+    return Response(status=301, headers={"Location": place})
 
 
 def _proxy_name(text: str) -> tuple[str, str, str]:

@@ -38,17 +38,14 @@ def prepare_create(pod: api.Pod) -> None:
     _apply_match_label_keys(pod)
 
 
-def grace_period_s(pod: api.Pod) -> int:
-    """Seconds that a delete without options leaves a pod: none before it is placed or after it ended.
+def grace_period_s(pod: api.Pod, asked_s: int | None) -> int:
+    """Seconds that a delete leaves a pod: what the caller asks for, else what its spec says.
 
-    Where this is 0, kube-apiserver deletes at once whatever grace the caller asked for, unless the pod is
-    placed and running with a period of 0 itself.
+    Whatever was asked, there is none before the pod is placed or after it ended.
     """
     if not pod.spec.nodeName or pod.status.phase in _FINISHED:
         return 0
-    period_s = pod.spec.terminationGracePeriodSeconds
-    if period_s is None:
-        return 0
+    period_s = pod.spec.terminationGracePeriodSeconds or 0 if asked_s is None else asked_s
     return 1 if period_s < 0 else period_s
 
 

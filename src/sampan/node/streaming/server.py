@@ -15,7 +15,7 @@ from aiohttp import web
 from sampan.base.clock import Clock
 from sampan.base.errors import SampanError
 from sampan.node.runtimes.runtime import RuntimeFailure, Session
-from sampan.node.streaming import access, channels, portforward, query, stats
+from sampan.node.streaming import access, channels, exposition, portforward, query, stats
 from sampan.node.streaming.crilog import LogDecoder
 from sampan.node.streaming.errors import Refused
 from sampan.node.streaming.host import KeepsLogs, LogPlace, StreamHost, bare_id, find_pod, log_place
@@ -106,7 +106,9 @@ class StreamServer:
             case ["pods"] | ["pods", ""]:
                 return self._pods()
             case ["stats", "summary"]:
-                return await self._stats()
+                return web.Response(body=codec.encode(await self._summary()), content_type="application/json")
+            case ["metrics", *which] if which in ([], ["resource"], ["cadvisor"]):
+                return await self._metrics("".join(which))
             case ["containerLogs", namespace, pod, container]:
                 return await self._logs(http, asked, namespace, pod, container)
             case ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container]:
@@ -130,11 +132,20 @@ class StreamServer:
         listed: dict[str, Any] = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}
         return web.Response(body=codec.encode(listed), content_type="application/json")
 
-    async def _stats(self) -> web.Response:
+    async def _summary(self) -> dict[str, Any]:
         machine = await asyncio.to_thread(machine_usage) if self._node_name else None
         usages = await self._host.runtime.usage()
-        found = stats.summary(self._node_name, self._host.pods(), usages, machine, self._clock.now())
-        return web.Response(body=codec.encode(found), content_type="application/json")
+        return stats.summary(self._node_name, self._host.pods(), usages, machine, self._clock.now())
+
+    async def _metrics(self, which: str) -> web.Response:
+        found, now = await self._summary(), self._clock.now()
+        if which == "resource":
+            text = exposition.resource(found, now)
+        elif which == "cadvisor":
+            text = exposition.cadvisor(found, now)
+        else:
+            text = exposition.agent(self._node_name, found, await asyncio.to_thread(process_usage))
+        return web.Response(body=text.encode(), headers={"Content-Type": exposition.CONTENT_TYPE})
 
     # -- logs
 
@@ -258,6 +269,20 @@ def machine_usage() -> stats.MachineUsage:
     times, memory = psutil.cpu_times(), psutil.virtual_memory()
     busy_s = sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
     return stats.MachineUsage(int(busy_s * 1e9), memory.total - memory.available, memory.available)
+
+
+def process_usage() -> dict[str, float]:
+    """What this process uses, by the names of the Prometheus client libraries."""
+    import psutil
+
+    process = psutil.Process()
+    times = process.cpu_times()
+    return {
+        "process_cpu_seconds_total": times.user + times.system,
+        "process_open_fds": process.num_fds(),
+        "process_resident_memory_bytes": process.memory_info().rss,
+        "process_start_time_seconds": process.create_time(),
+    }
 
 
 async def _kept_log(data: bytes, wanted: query.LogQuery) -> AsyncIterator[bytes]:
