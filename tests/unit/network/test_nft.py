@@ -193,9 +193,9 @@ def test_what_the_node_says_shapes_the_look_up(facts: dict[str, Any], rule: str,
     assert (rule in table(RuleSet(node), NAME).chains["services"].rules) == there
 
 
-def udp(*addresses: str, port: int = 53) -> RuleSet:
+def udp(*addresses: str, port: int = 53, target: int = 5353) -> RuleSet:
     made = service("dns", ports=[{"port": port, "protocol": "UDP"}])
-    slices = endpoint_slice(*addresses, service="dns", ports=[{"port": 5353, "protocol": "UDP"}])
+    slices = endpoint_slice(*addresses, service="dns", ports=[{"port": target, "protocol": "UDP"}])
     return rule_set([made], [slices], NODE)
 
 
@@ -205,6 +205,7 @@ def udp(*addresses: str, port: int = 53) -> RuleSet:
         (udp("10.88.0.2"), udp("10.88.0.2"), []),
         (udp("10.88.0.2"), udp("10.88.0.3"), [Flows(4, "10.96.0.10", 53, "10.88.0.2")]),
         (udp("10.88.0.2"), udp("10.88.0.2", "10.88.0.3"), []),
+        (udp("10.88.0.2"), udp("10.88.0.2", target=54), [Flows(4, "10.96.0.10", 53, "10.88.0.2", 5353)]),
         (udp("10.88.0.2"), udp(), [Flows(4, "10.96.0.10", 53, "10.88.0.2")]),
         (udp("10.88.0.2"), RuleSet(NODE), [Flows(4, "10.96.0.10", 53, "10.88.0.2")]),
         (udp(), udp("10.88.0.2"), [Flows(4, "10.96.0.10", 53)]),
@@ -225,4 +226,6 @@ def test_flows_are_named_as_conntrack_wants_them() -> None:
     assert " ".join(exact.arguments()) == (
         "-D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --reply-src 10.88.0.2"
     )
+    one_port = Flows(4, "10.96.0.10", 53, "10.88.0.2", 5353)
+    assert one_port.arguments() == (*exact.arguments(), "--reply-port-src", "5353")
     assert " ".join(any_endpoint.arguments()) == "-D -f ipv6 -p udp --orig-port-dst 30053"

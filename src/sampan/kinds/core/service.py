@@ -123,7 +123,7 @@ KIND: Final = Kind(
     validate_status_update=validate_service_status_update,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
-    name_errors=names.dns1035_label,
+    name_errors=names.dns1123_label,
     field_selectors={
         "spec.clusterIP": lambda service: service.spec.clusterIP or "",
         "spec.type": lambda service: service.spec.type or "",

@@ -1,8 +1,9 @@
 """Which remembered UDP flows a change makes wrong: pure.
 
 UDP has no end of connection: as long as a client keeps sending, netfilter keeps the flow on the endpoint
-(or on the refusal) that it had at first. So flows to an endpoint that is gone are forgotten, and those to
-an address that had no endpoint and now has some (kube-proxy's rule for both). Host ports likewise.
+(or on the refusal) that it had at first. So flows to an endpoint that is gone, or has another port now, are
+forgotten, and those to an address that had no endpoint and now has some (kube-proxy's rules). Host ports
+likewise.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class Flows(msgspec.Struct, frozen=True, order=True):
     ip: str
     port: int
     endpoint: str = ""
+    # 0: any of the endpoint's ports.
+    endpoint_port: int = 0
 
     def arguments(self) -> tuple[str, ...]:
         """What `conntrack` is called with."""
@@ -31,6 +34,8 @@ class Flows(msgspec.Struct, frozen=True, order=True):
         words += ["--orig-port-dst", str(self.port)]
         if self.endpoint:
             words += ["--reply-src", self.endpoint]
+        if self.endpoint_port:
+            words += ["--reply-port-src", str(self.endpoint_port)]
         return tuple(words)
 
 
@@ -61,12 +66,17 @@ def _host_ports(old: RuleSet, new: RuleSet) -> Iterator[Flows]:
 
 def _left(old: ServiceRules, new: ServiceRules | None) -> Iterator[Flows]:
     kept = {e.ip for e in new.reachable()} if new else set()
+    ports = {(e.ip, e.port) for e in new.reachable()} if new else set()
     addresses = {(f.ip, f.port) for f in new.frontends} if new else set()
     for frontend in old.frontends:
         gone = (frontend.ip, frontend.port) not in addresses
         for ip in sorted({e.ip for e in old.reachable()}):
             if gone or ip not in kept:
                 yield Flows(old.family, frontend.ip, frontend.port, ip)
+        for endpoint in sorted(old.reachable()):
+            moved = endpoint.ip in kept and (endpoint.ip, endpoint.port) not in ports
+            if moved and not gone:
+                yield Flows(old.family, frontend.ip, frontend.port, endpoint.ip, endpoint.port)
 
 
 def _arrived(old: ServiceRules | None, new: ServiceRules) -> Iterator[Flows]:

@@ -29,6 +29,8 @@ from sampan.node.volumes.writer import write_files
 from sampan.schema import api
 
 EMPTY_DIR_MODE: Final = 0o777
+# What a fresh tmpfs has, and kubelet leaves.
+MEMORY_DIR_MODE: Final = 0o1777
 SET_GID: Final = 0o2000
 
 
@@ -71,7 +73,8 @@ class VolumePlugin(msgspec.Struct, frozen=True):
 
 async def _empty_dir(task: VolumeTask) -> Prepared:
     source = task.volume.emptyDir or api.EmptyDirVolumeSource()
-    mode = EMPTY_DIR_MODE if source.mode is None else source.mode
+    usual = MEMORY_DIR_MODE if source.medium == "Memory" else EMPTY_DIR_MODE
+    mode = usual if source.mode is None else source.mode
     directory = task.directory
     fresh = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
@@ -168,7 +171,8 @@ async def _claim(task: VolumeTask) -> Prepared:
     if task.fs_group is not None and volume.spec.local is not None and not prepared.readonly and can_mount():
         security = task.pod.spec.securityContext
         policy = security.fsGroupChangePolicy if security is not None else None
-        await asyncio.to_thread(own, Path(prepared.path), task.fs_group, policy)
+        # The path may be a symlink to the volume: kubelet mounts what it leads to.
+        await asyncio.to_thread(own, Path(prepared.path).resolve(), task.fs_group, policy)
     return prepared
 
 

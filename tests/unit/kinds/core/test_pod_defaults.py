@@ -287,7 +287,9 @@ def test_quality_of_service(resources: list[dict[str, Any]], expected: str) -> N
     ],
 )
 def test_grace_period(spec: dict[str, Any], phase: str, expected: int) -> None:
-    assert pods.grace_period_s(pod(spec, status={"phase": phase})) == expected
+    assert pods.grace_period_s(pod(spec, status={"phase": phase}), None) == expected
+    asked = 60 if expected else 0
+    assert pods.grace_period_s(pod(spec, status={"phase": phase}), 60) == asked
 
 
 @pytest.mark.parametrize(

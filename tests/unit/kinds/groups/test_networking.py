@@ -49,7 +49,7 @@ def path(path: str = "/", type: str = "Prefix", **backend: Any) -> dict[str, Any
             [
                 "spec.rules[0].http.paths[0].backend: Required value: port name or number is required",
                 'spec.rules[0].http.paths[1].backend.service.name: Invalid value: "Web": '
-                + names.dns1035_label("Web")[0],
+                + names.dns1123_label("Web")[0],
                 "spec.rules[0].http.paths[1].backend.service.port.number: Invalid value: 70000: must be between "
                 "1 and 65535, inclusive",
             ],

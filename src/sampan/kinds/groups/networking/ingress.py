@@ -116,7 +116,7 @@ def _backend_errors(backend: Any, path: Path) -> list[FieldError]:
     if not service.name:
         errors.append(field.required(path["service"]["name"]))
     else:
-        rule = names.dns1035_label(service.name)
+        rule = names.dns1123_label(service.name)
         errors += checks.named(service.name, rule, path["service"]["name"])
     name = service.port.name if service.port is not None else None
     number = service.port.number if service.port is not None else None
