@@ -110,35 +110,55 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def run(policy: str, nodes: list[dict[str, str]], pods: list[api.Pod]) -> str:
+class Placed(msgspec.Struct):
+    """What came of placing all pods."""
+
+    world: World
+    gpus: Gpus
+    refused: list[PodInfo]
+
+    def share(self, resource: str) -> float:
+        """Which part of what the nodes offer was given away."""
+        table = self.world.table
+        return float(table.requested(resource).sum() / table.allocatable(resource).sum())
+
+
+def place(policy: str, nodes: list[dict[str, str]], pods: list[api.Pod]) -> Placed:
+    """Decide for all pods, one after the other."""
     gpus, world, chance = Gpus(), World(), random.Random(0)
     for line in nodes:
         world.put_node(node(line))
         gpus.add(world.table.rows[line["sn"]], int(line["gpu"]))
     engine = Engine(profile(gpus, policy), world)
-    infos = [world.infos.of(each) for each in pods]
-    refused, wall, cpu = 0, time.perf_counter(), time.process_time()
-    for info in infos:
+    refused = []
+    for info in [world.infos.of(each) for each in pods]:
         decision = engine.decide(info, lambda rows: int(chance.choice(rows)))
         if not decision.node:
-            refused += 1
+            refused.append(info)
             continue
         world.place(info, decision.node)
         gpus.take(info, decision.row)
+    return Placed(world, gpus, refused)
+
+
+def run(policy: str, nodes: list[dict[str, str]], pods: list[api.Pod]) -> str:
+    wall, cpu = time.perf_counter(), time.process_time()
+    placed = place(policy, nodes, pods)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    shares = [
-        f"{100 * world.table.requested(name).sum() / world.table.allocatable(name).sum():5.1f} %"
-        for name in (GPU, "cpu")
-    ]
-    told = f"{policy:15} {wall:6.2f} s ({cpu:.2f} s of CPU)  {refused:5} pods without a node"
-    return f"{told}  GPU {shares[0]}  CPU {shares[1]}"
+    told = f"{policy:15} {wall:6.2f} s ({cpu:.2f} s of CPU)  {len(placed.refused):5} pods without a node"
+    return f"{told}  GPU {100 * placed.share(GPU):5.1f} %  CPU {100 * placed.share('cpu'):5.1f} %"
+
+
+def trace(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The nodes, and the pods in the order of their creation."""
+    lines = read(folder / "openb_pod_list_default.csv")
+    lines.sort(key=lambda line: int(line["creation_time"]))
+    return read(folder / "openb_node_list_all_node.csv"), lines
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else TRACE
-    nodes = read(folder / "openb_node_list_all_node.csv")
-    lines = read(folder / "openb_pod_list_default.csv")
-    lines.sort(key=lambda line: int(line["creation_time"]))
+    nodes, lines = trace(folder)
     pods = [pod(line) for line in lines]
     print(f"{len(nodes)} nodes, {len(pods)} pods; asked: within {ASKED_S:.0f} s")
     for policy in ("LeastAllocated", "MostAllocated", "random"):

@@ -194,3 +194,39 @@ async def test_growing_claims_and_services_are_charged_for_the_difference(api: A
     (await api.patch(f"{SERVICES}/a", {"spec": {"ports": ports}})).refused(403, "Forbidden")
     (await api.patch(f"{SERVICES}/a", {"spec": {"type": "ClusterIP"}})).ok()
     assert await _used(api) == {"services.nodeports": "0", "services": "2"}
+
+
+@served
+async def test_devices_are_counted_by_their_class(api: Api) -> None:
+    devices = "gpu.deviceclass.resource.k8s.io/devices"
+    implicit = "requests.deviceclass.resource.kubernetes.io/gpu"
+    await _quota(api, hard={devices: "40", implicit: "2", "count/resourceclaims.resource.k8s.io": "9"})
+    claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
+
+    def claim(name: str, *requests: dict[str, Any]) -> dict[str, Any]:
+        named = [{"name": f"r{number}", **each} for number, each in enumerate(requests)]
+        return {"metadata": {"name": name}, "spec": {"devices": {"requests": named}}}
+
+    two = {"deviceClassName": "gpu", "count": 2}
+    three = {"deviceClassName": "gpu", "count": 3}
+    other = {"deviceClassName": "nic", "count": 7}
+    # Of alternatives the most of each class; of all that match, what a claim can hold.
+    alternatives = [{"name": "a", **two}, {"name": "b", **three}, {"name": "c", **other}]
+    (await api.post(claims, claim("some", {"exactly": two}, {"firstAvailable": alternatives}))).ok(201)
+    assert (await _used(api))[devices] == "5"
+    every = {"deviceClassName": "gpu", "allocationMode": "All"}
+    (await api.post(claims, claim("every", {"exactly": every}))).ok(201)
+    assert (await _used(api))[devices] == "37"
+    refused = (await api.post(claims, claim("more", {"exactly": two}, {"exactly": two}))).refused(
+        403, "Forbidden"
+    )
+    assert refused == (
+        'resourceclaims.resource.k8s.io "more" is forbidden: exceeded quota: quota, requested: '
+        f"{devices}=4, used: {devices}=37, limited: {devices}=40"
+    )
+    resources = {"limits": {"deviceclass.resource.kubernetes.io/gpu": "2"}}
+    asking = pod("asks", containers=[{"name": "main", "image": "busybox", "resources": resources}])
+    (await api.post(PODS, asking)).ok(201)
+    assert (await _used(api))[implicit] == "2"
+    (await api.delete(f"{claims}/every")).ok()
+    assert (await _used(api))[devices] == "5"

@@ -103,6 +103,7 @@ class Engine:
         self._wide = tuple(p for p in profile.filters if p.reach == CLUSTER and p.overrides("filter"))
         self._wide_bare = tuple(p for p in self._wide if not p.mounts_only)
         self._narrowing = tuple(p for p in profile.filters if p.overrides("narrow"))
+        self._confining = tuple(p for p in profile.filters if p.overrides("confine"))
         scorers = [(p, w) for p, w in profile.scorers if p.overrides("score") and w]
         self._local_scorers = tuple((p, w) for p, w in scorers if p.reach != CLUSTER)
         self._reserving = tuple(p for p in profile.all_plugins if p.overrides("reserve"))
@@ -340,6 +341,10 @@ class Engine:
                 found = world.table.rows
                 some = np.array([found[name] for name in names if name in found], dtype=np.intp)
                 rows = some if rows is None else np.intersect1d(rows, some)
+        for plugin in self._confining:
+            some_rows = plugin.confine(pod, world)
+            if some_rows is not None:
+                rows = some_rows if rows is None else np.intersect1d(rows, some_rows)
         wide = []
         for plugin in self._wide if pod.shape.has_mounts else self._wide_bare:
             state = plugin.prepare(pod, world)

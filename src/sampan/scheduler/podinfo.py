@@ -23,12 +23,13 @@ class Shape:
     `memo` is the plugins' own place for what they work out of it; pods of one shape share it.
     """
 
-    __slots__ = ("demand", "has_mounts", "key", "memo", "mounts", "spec")
+    __slots__ = ("demand", "extended", "has_mounts", "key", "memo", "mounts", "spec")
 
     def __init__(self, key: bytes, pod: api.Pod) -> None:
         self.key = key
         self.spec = pod.spec
         self.demand = demand(pod, resized=False)
+        self.extended = tuple(name for name, n in self.demand.amounts.items() if "/" in name and n > 0)
         self.mounts = mounts_of(pod.spec)
         self.has_mounts = self.mounts != Mounts()
         self.memo: dict[Any, Any] = {}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sampan.machinery.tolerations import KEEP_AWAY
 from sampan.scheduler.changes import ChangeLog
+from sampan.scheduler.columns import Columns
 from sampan.scheduler.requests import Demand, HostPort, amount_of
 from sampan.schema import api
 
@@ -73,8 +74,9 @@ class NodeTable:
         # Image name -> row -> size in bytes.
         self.images: dict[str, dict[int, int]] = {}
         self._images_of: dict[int, tuple[str, ...]] = {}
-        self._allocatable: dict[str, Numbers] = {}
-        self._requested: dict[str, Numbers] = {}
+        self._allocatable = Columns()
+        self._requested = Columns()
+        self._offered_by: dict[int, frozenset[str]] = {}
         self._domains: dict[str, Domains] = {}
         self._free: list[int] = list(range(_ROOM - 1, -1, -1))
 
@@ -90,11 +92,15 @@ class NodeTable:
 
     def allocatable(self, resource: str) -> Numbers:
         """What each node offers. Of a resource that nobody has: zeros, which are not kept."""
-        return _peek(self._allocatable, resource, self.size)
+        return self._allocatable.array(resource, self.size)
+
+    def offering(self, resource: str) -> Mapping[int, int] | None:
+        """What each row offers of a resource that few nodes have; None where they are many."""
+        return self._allocatable.few(resource)
 
     def requested(self, resource: str) -> Numbers:
         """What the pods of each node take."""
-        return _peek(self._requested, resource, self.size)
+        return self._requested.array(resource, self.size)
 
     def live_rows(self) -> Iterable[int]:
         return self.rows.values()
@@ -125,10 +131,11 @@ class NodeTable:
         self.tainted[row] = any(t.effect in KEEP_AWAY for t in node.spec.taints)
         self.less_wanted[row] = any(t.effect == "PreferNoSchedule" for t in node.spec.taints)
         offered = node.status.allocatable or node.status.capacity
-        for resource in self._allocatable.keys() - offered.keys():
-            self._allocatable[resource][row] = 0
+        for resource in self._offered_by.get(row, frozenset()) - offered.keys():
+            self._allocatable.set(resource, row, 0, self.size)
+        self._offered_by[row] = frozenset(offered)
         for resource, quantity in offered.items():
-            _column(self._allocatable, resource, self.size)[row] = amount_of(resource, quantity)
+            self._allocatable.set(resource, row, amount_of(resource, quantity), self.size)
         for domains in self._domains.values():
             domains.set(row, node.metadata.labels)
         self._put_images(row, node)
@@ -144,9 +151,9 @@ class NodeTable:
         self.ports[row] = []
         for mark in _MARKS:
             getattr(self, mark)[row] = False
+        self._offered_by.pop(row, None)
         for columns in (self._allocatable, self._requested):
-            for column in columns.values():
-                column[row] = 0
+            columns.clear(row)
         for domains in self._domains.values():
             domains.set(row, {})
         self._put_images(row, None)
@@ -183,8 +190,8 @@ class NodeTable:
         """Everything that is known of each node, however the rows lie; for comparing tables."""
         return {
             name: (
-                {r: int(c[row]) for r, c in self._allocatable.items() if c[row]},
-                {r: int(c[row]) for r, c in self._requested.items() if c[row]},
+                self._allocatable.of(row),
+                self._requested.of(row),
                 int(self.scored_cpu[row]),
                 int(self.scored_memory[row]),
                 sorted((p.ip, p.port, p.protocol) for p in self.ports[row]),
@@ -211,7 +218,7 @@ class NodeTable:
 
     def _count(self, row: int, demand: Demand, sign: int) -> None:
         for resource, amount in demand.amounts.items():
-            _column(self._requested, resource, self.size)[row] += sign * amount
+            self._requested.add(resource, row, sign * amount, self.size)
         self.scored_cpu[row] += sign * demand.scored_cpu
         self.scored_memory[row] += sign * demand.scored_memory
 
@@ -230,8 +237,7 @@ class NodeTable:
             _longer(column, size) for column in (self.scored_cpu, self.scored_memory)
         )
         for columns in (self._allocatable, self._requested):
-            for resource, column in columns.items():
-                columns[resource] = _longer(column, size)
+            columns.grow(size)
         for domains in self._domains.values():
             domains.grow(size)
         self._free = list(range(2 * size - 1, size - 1, -1))
@@ -239,15 +245,3 @@ class NodeTable:
 
 def _longer(column: Numbers, more: int) -> Numbers:
     return np.concatenate([column, np.zeros(more, dtype=np.int64)])
-
-
-def _peek(columns: dict[str, Numbers], resource: str, size: int) -> Numbers:
-    column = columns.get(resource)
-    return column if column is not None else np.zeros(size, dtype=np.int64)
-
-
-def _column(columns: dict[str, Numbers], resource: str, size: int) -> Numbers:
-    column = columns.get(resource)
-    if column is None:
-        column = columns[resource] = np.zeros(size, dtype=np.int64)
-    return column

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sampan.scheduler import columns
 from sampan.scheduler.beside import Beside
 from sampan.scheduler.cycle import Decision, Engine, Profile
 from sampan.scheduler.framework import CLUSTER, Rejected
@@ -94,6 +95,7 @@ def a_node(name: str, zone: str, taint: str, cpu: str, images: bool) -> api.Node
 def slow(engine: Engine, wanting: api.Pod, world: World) -> Decision:
     """The decision by way of all rows that will do, with nothing kept."""
     fresh = Engine(engine.profile, world)
+    fresh._confining = ()
     fresh.by_amounts = lambda pod: None  # type: ignore[method-assign]
     whole = fresh._beside
 
@@ -128,10 +130,22 @@ STEPS = st.one_of(
 
 
 @settings(max_examples=60)
-@given(st.sampled_from(SCORING), st.lists(NODES, min_size=1), st.lists(STEPS, min_size=5, max_size=40))
+@given(
+    st.sampled_from(SCORING),
+    st.lists(NODES, min_size=1),
+    st.lists(STEPS, min_size=5, max_size=40),
+    st.sampled_from([columns.SMALL, 0]),
+)
 def test_every_decision_is_the_one_that_all_rows_at_once_lead_to(
-    scoring: dict[str, Any], nodes: list[Any], steps: list[Any]
+    scoring: dict[str, Any], nodes: list[Any], steps: list[Any], small: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "SMALL", small)
+        patch.setattr(columns, "MOST_PAIRS", 2)
+        _decide_in_turn(scoring, nodes, steps)
+
+
+def _decide_in_turn(scoring: dict[str, Any], nodes: list[Any], steps: list[Any]) -> None:
     world = table(*(a_node(*each) for each in nodes))
     engine = Engine(profile_with(scoring), world)
     for number, (what, chosen) in enumerate(steps):

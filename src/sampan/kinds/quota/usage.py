@@ -39,6 +39,9 @@ _PLAIN: Final = frozenset(
 )
 _CLASS: Final = ".storageclass.storage.k8s.io/"
 _DEVICES: Final = ".deviceclass.resource.k8s.io/devices"
+# Devices of a class that containers ask for as a resource (`deviceclass.resource.kubernetes.io/gpu`).
+_IMPLICIT: Final = "deviceclass.resource.kubernetes.io/"
+_MOST_DEVICES: Final = 32  # AllocationResultsMaxSize
 _CLAIM_CLASS: Final = "volume.beta.kubernetes.io/storage-class"
 
 
@@ -99,7 +102,7 @@ def _pod_amounts(spec: Any) -> Usage:
     for name, amount in pod_requests(spec).items():
         if name in _COMPUTE or name.startswith(HUGE_PAGES):
             usage[name] = usage[f"requests.{name}"] = amount
-        elif is_extended(name):
+        elif is_extended(name) or name.startswith(_IMPLICIT):
             usage[f"requests.{name}"] = amount
     for name, amount in pod_limits(spec).items():
         if name in _COMPUTE:
@@ -147,12 +150,17 @@ def _device_amounts(spec: Any) -> Usage:
 def _devices_asked(request: Any, exact: Any) -> Iterator[tuple[str, int]]:
     """Class and number of each request; of alternatives the largest number of each class."""
     if exact is not None:
-        yield exact.deviceClassName, exact.count or 1
+        yield exact.deviceClassName, _number(exact)
         return
     most: dict[str, int] = {}
     for each in request.firstAvailable:
-        most[each.deviceClassName] = max(most.get(each.deviceClassName, 0), each.count or 1)
+        most[each.deviceClassName] = max(most.get(each.deviceClassName, 0), _number(each))
     yield from most.items()
+
+
+def _number(request: Any) -> int:
+    """How many devices a request may get: of all that match, at worst what a claim can hold."""
+    return _MOST_DEVICES if request.allocationMode == "All" else request.count or 1
 
 
 def _is_of_pods(name: str) -> bool:
@@ -161,7 +169,7 @@ def _is_of_pods(name: str) -> bool:
         name in _COMPUTE
         or (name.startswith("limits.") and name.removeprefix("limits.") in _COMPUTE)
         or bare.startswith(HUGE_PAGES)
-        or (bare != name and (bare in _COMPUTE or is_extended(bare)))
+        or (bare != name and (bare in _COMPUTE or is_extended(bare) or bare.startswith(_IMPLICIT)))
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 import numpy as np
 
-from sampan.scheduler.changes import Rows
+from sampan.scheduler.changes import RowIndex, Rows
 from sampan.scheduler.framework import (
     ADD,
     ASSIGNED_POD,
@@ -62,6 +62,17 @@ class NodeResourcesFit(Plugin):
         self._strategy = strategy or Strategy()
         self._ignored = ignored
         self._ignored_groups = ignored_groups
+
+    def confine(self, pod: PodInfo, world: World) -> RowIndex | None:
+        """The rows that offer a resource which few nodes have."""
+        fewest: Mapping[int, int] | None = None
+        for resource in pod.shape.extended:
+            if self._is_ignored(resource) or resource in world.devices.extended:
+                continue
+            offering = world.table.offering(resource)
+            if offering is not None and (fewest is None or len(offering) < len(fewest)):
+                fewest = offering
+        return np.array(sorted(fewest), dtype=np.intp) if fewest is not None else None
 
     def prepare(self, pod: PodInfo, world: World) -> list[tuple[str, int]]:
         return [

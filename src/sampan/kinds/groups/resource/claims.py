@@ -8,7 +8,11 @@ from typing import Any, Final
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import NAME_AND_AGE, column
 from sampan.kinds.groups.checks import SPEC, STATUS
-from sampan.kinds.groups.resource.selectors import selectors_errors, tolerations_errors
+from sampan.kinds.groups.resource.selectors import (
+    expressions_errors,
+    selectors_errors,
+    tolerations_errors,
+)
 from sampan.kinds.groups.storage.csi import driver_name_errors
 from sampan.kinds.kind import AGE, NAME, Kind
 from sampan.machinery import field, names
@@ -172,6 +176,27 @@ def _configs_errors(configs: Sequence[Any], path: Path, known: set[str]) -> list
     return errors
 
 
+def validate_claim_create(obj: Any) -> list[FieldError]:
+    """What is wrong with the expressions of a new ResourceClaim."""
+    return _expressions_errors(obj.spec, SPEC)
+
+
+def validate_template_create(obj: Any) -> list[FieldError]:
+    """The same of a new template."""
+    return _expressions_errors(obj.spec.spec, SPEC["spec"])
+
+
+def _expressions_errors(spec: Any, path: Path) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for position, request in enumerate(spec.devices.requests if spec.devices is not None else ()):
+        at = path["devices"]["requests"][position]
+        if request.exactly is not None:
+            errors += expressions_errors(request.exactly.selectors, at["exactly"]["selectors"])
+        for number, alternative in enumerate(request.firstAvailable):
+            errors += expressions_errors(alternative.selectors, at["firstAvailable"][number]["selectors"])
+    return errors
+
+
 def validate_claim_update(new: Any, old: Any) -> list[FieldError]:
     """A claim asks for the same for life."""
     return checks.immutable(new.spec, old.spec, SPEC)
@@ -221,6 +246,7 @@ CLAIM: Final = Kind(
     status=True,
     default=default_claim,
     validate=validate_claim,
+    validate_create=validate_claim_create,
     validate_update=validate_claim_update,
     validate_status_update=validate_claim_status,
     prepare_create=checks.clear_status,
@@ -241,6 +267,7 @@ TEMPLATE: Final = Kind(
     plural="resourceclaimtemplates",
     default=default_template,
     validate=validate_template,
+    validate_create=validate_template_create,
     validate_update=validate_claim_update,
     name_errors=names.dns1123_subdomain,
     columns=NAME_AND_AGE,

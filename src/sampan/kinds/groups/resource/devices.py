@@ -13,7 +13,7 @@ from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import NAME_AND_AGE, column
 from sampan.kinds.groups.checks import SPEC
 from sampan.kinds.groups.resource.capacity import capacity_errors
-from sampan.kinds.groups.resource.selectors import EFFECTS, selectors_errors
+from sampan.kinds.groups.resource.selectors import EFFECTS, expressions_errors, selectors_errors
 from sampan.kinds.groups.storage.csi import driver_name_errors
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
 from sampan.machinery import field, names
@@ -45,6 +45,16 @@ def validate_class(obj: Any) -> list[FieldError]:
         detail = "must be a valid extended resource name"
         errors.append(field.invalid(SPEC["extendedResourceName"], served, detail))
     return errors
+
+
+def validate_class_create(obj: Any) -> list[FieldError]:
+    """What is wrong with the expressions of a new DeviceClass."""
+    return expressions_errors(obj.spec.selectors, SPEC["selectors"])
+
+
+def validate_class_update(new: Any, old: Any) -> list[FieldError]:
+    """The same where they are others than before."""
+    return [] if new.spec.selectors == old.spec.selectors else validate_class_create(new)
 
 
 def default_slice(obj: Any) -> None:
@@ -208,6 +218,8 @@ DEVICE_CLASS: Final = Kind(
     namespaced=CLUSTER,
     generation=True,
     validate=validate_class,
+    validate_create=validate_class_create,
+    validate_update=validate_class_update,
     name_errors=names.dns1123_subdomain,
     columns=NAME_AND_AGE,
 )
