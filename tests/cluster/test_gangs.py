@@ -106,7 +106,7 @@ def test_a_gang_makes_room_as_a_whole(cluster: Cluster) -> None:
         )
         has_a_node(cluster, name)
     change = {"spec": {"schedulingPolicy": {"gang": {"minCount": 2}}}}
-    cluster.client.create(group(**change["spec"]))
+    cluster.client.create(group(**change["spec"], priorityClassName="high"))
     for name in "ab":
         cluster.client.create(member(cluster, name, 0.6, priorityClassName="high"))
     for name in "ab":

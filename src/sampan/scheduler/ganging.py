@@ -108,13 +108,8 @@ class Ganging:
         return sorted(found, key=lambda each: (-each.pod.priority, each.waiting.rank))
 
     async def _decide(self, members: Sequence[Member], group: api.PodGroupV1beta1, key: Key) -> None:
-        names = sorted({each.pod.spec.schedulerName or "" for each in members})
-        if len(names) > 1:
-            raise ValueError(
-                "all pods in a single pod group should have the same .spec.schedulerName set, "
-                f"got: {' and '.join(names)}"
-            )
-        engine = self._hands.engines[names[0]]
+        gangs.check_alike([each.pod.pod for each in members], group)
+        engine = self._hands.engines[members[0].pod.spec.schedulerName or ""]
         placed = self._world.placed
         scheduled = [placed[own] for own in self._world.gangs.members(key) if own in placed]
         least, pods = gangs.least_of(group), [each.pod for each in members]

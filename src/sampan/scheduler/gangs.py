@@ -5,7 +5,7 @@ What kube-scheduler's PodGroupManager and the PreEnqueue step of its GangSchedul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from sampan.client.cache import Cache
@@ -13,6 +13,7 @@ from sampan.schema import api
 
 Key = tuple[str, str]  # namespace, name
 NO_GROUP: Final = "waiting for pod's pod group {} to appear in scheduling queue"
+_ALIKE: Final = "all pods in a single pod group should have the same"
 TOO_FEW: Final = "waiting for minCount pods from a gang to appear in scheduling queue"
 
 
@@ -40,6 +41,28 @@ def goes_whole(group: api.PodGroupV1beta1 | None) -> bool:
     """Whether pods of the group are only ever preempted all together."""
     mode = group.spec.disruptionMode if group is not None else None
     return mode is not None and mode.all is not None
+
+
+def check_alike(pods: Sequence[api.Pod], group: api.PodGroupV1beta1) -> None:
+    """Pods of a gang are tried as one: by one scheduler, as important as their group, and preempting alike.
+
+    Raises ValueError, in kube-scheduler's words (validatePodGroup), where they are not.
+    """
+    names = sorted({pod.spec.schedulerName or "" for pod in pods})
+    if len(names) > 1:
+        raise ValueError(f"{_ALIKE} .spec.schedulerName set, got: {' and '.join(names)}")
+    wanted = group.spec.priority or 0
+    policy = _policy(pods[0])
+    for pod in pods:
+        priority = pod.spec.priority or 0
+        if priority != wanted:
+            raise ValueError(f"{_ALIKE} priority as the pod group's priority, got {priority} and {wanted}")
+        if _policy(pod) != policy:
+            raise ValueError(f"{_ALIKE} preemption policy, got {_policy(pod)} and {policy}")
+
+
+def _policy(pod: api.Pod) -> str:
+    return pod.spec.preemptionPolicy or "PreemptLowerPriority"
 
 
 def topology_of(group: api.PodGroupV1beta1) -> str:

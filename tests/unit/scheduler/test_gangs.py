@@ -346,7 +346,7 @@ def test_a_restart_in_mid_gang_binds_the_rest() -> None:
     asyncio.run(main())
 
 
-def test_members_that_are_less_important_keep_their_places() -> None:
+def test_all_members_keep_the_places_that_they_were_promised() -> None:
     async def main() -> None:
         told = World(0, pod_groups=True)
         running = await start(told, "n1")
@@ -355,9 +355,9 @@ def test_members_that_are_less_important_keep_their_places() -> None:
         await turns()
         told.answer("bound")
         told.deliver_everything()
-        told.put_group("g", 2)
+        told.put_group("g", 2, priority=10)
         told.add_member(2, 1, "g", priority=10)
-        told.add_member(3, 1, "g", priority=5)
+        told.add_member(3, 1, "g", priority=10)
         told.deliver_everything()
         await turns()
         promised = told.scheduler.world.nominated["n1"].values()
@@ -365,6 +365,31 @@ def test_members_that_are_less_important_keep_their_places() -> None:
         await end(running)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "why"),
+    [
+        ({"priority": 10}, {"priority": 10}, ""),
+        ({"priority": 10}, {"priority": 5}, "priority as the pod group's priority, got 5 and 10"),
+        ({}, {}, "priority as the pod group's priority, got 0 and 10"),
+        (
+            {"priority": 10},
+            {"priority": 10, "preemptionPolicy": "Never"},
+            "preemption policy, got Never and PreemptLowerPriority",
+        ),
+    ],
+)
+def test_a_gang_is_as_important_as_its_group_and_preempts_alike(
+    own: dict[str, Any], others: dict[str, Any], why: str
+) -> None:
+    members = [pod("a", **own), pod("b", **others)]
+    important = group(least=2, priority=10)
+    if not why:
+        gangs.check_alike(members, important)
+        return
+    with pytest.raises(ValueError, match=f"^all pods in a single pod group should have the same {why}$"):
+        gangs.check_alike(members, important)
 
 
 def test_pods_of_one_group_that_want_different_schedulers_are_told() -> None:
