@@ -247,7 +247,6 @@ class Resources:
 
     def __init__(self, kinds: Iterable[Kind], cache: WatchCache, version: str = NEWEST) -> None:
         self._cache = cache
-        self._published = load(version).by_gvk
         self._by_url: dict[tuple[str, str, str], Resource] = {}
         # Finds what definitions add to the built-in kinds.
         self.custom: Finds | None = None
@@ -262,16 +261,19 @@ class Resources:
         for resource in self._by_url.values():
             resource.deprecation = deprecations.warning(resource.kind.gvk, version)
             resource.older_version = "" if load(version) is load() else version
+        published = load(version).by_gvk
+        self._served = {url: each for url, each in self._by_url.items() if each.kind.gvk in published}
         # In the order given, each followed by its further versions.
         every = (kind for given in listed for kind in (given, *_same_shapes(given)))
-        self.kinds = tuple(kind for kind in every if kind.gvk in self._published)
+        self.kinds = tuple(kind for kind in every if kind.gvk in published)
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         """What the URL names; None where this version of Kubernetes has no such resource."""
-        found = self._by_url.get((group, version, plural))
-        if found is None:
-            return self.custom.find(group, version, plural) if self.custom is not None else None
-        return found if found is not None and found.kind.gvk in self._published else None
+        url = (group, version, plural)
+        found = self._served.get(url)
+        if found is None and self.custom is not None and url not in self._by_url:
+            return self.custom.find(group, version, plural)
+        return found
 
     def of_kind(self, api_version: str, kind: str) -> Resource | None:
         """The resource of a kind, built-in or custom."""
