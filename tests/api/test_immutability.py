@@ -276,6 +276,8 @@ COUNTED: Final = frozenset(
         "apps/v1/Deployment",
         "apps/v1/ReplicaSet",
         "apps/v1/StatefulSet",
+        "autoscaling/v1/HorizontalPodAutoscaler",
+        "autoscaling/v2/HorizontalPodAutoscaler",
         "batch/v1/CronJob",
         "batch/v1/Job",
         "networking.k8s.io/v1/Ingress",

@@ -38,7 +38,7 @@ def test_newer_fields_are_unknown(version: str) -> None:
         made = await api.post(PODS, body)
         spec = made.ok(201)["spec"]
         assert spec.get("hostnameOverride") == ("other" if known else None)
-        assert spec["containers"][0]["lifecycle"] == {"stopSignal": "SIGUSR1"}
+        assert spec["containers"][0]["lifecycle"] == {}  # alpha: known, and dropped
         warned = '299 - "unknown field \\"spec.hostnameOverride\\""'
         assert made.headers.get("Warning") == (None if known else warned)
         ignored = await api.post(PODS, pod("b", **HOSTNAME), fieldValidation="Ignore")
@@ -85,15 +85,12 @@ def test_parts_of_the_cluster_speak_the_newest_version() -> None:
         status = {"status": {"terminatingReplicas": 1}}
         changed = await api.patch(f"{DEPLOYMENTS}/web/status", status)
         assert changed.ok()["status"]["terminatingReplicas"] == 1
-        lease = {
-            "metadata": {"name": "a"},
-            "spec": {"preferredHolder": "x", "strategy": "OldestEmulationVersion"},
-        }
-        path = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+        given = deployment("other")
+        given["spec"]["template"]["spec"]["hostnameOverride"] = "x"
         manager = user("system:kube-controller-manager", "system:masters")
         for asker, kept in ((ADMIN, None), (manager, "x")):
-            made = await api.post(path, lease, user=asker, dryRun="All")
-            assert made.ok(201)["spec"].get("preferredHolder") == kept
+            made = await api.post(DEPLOYMENTS, given, user=asker, dryRun="All")
+            assert made.ok(201)["spec"]["template"]["spec"].get("hostnameOverride") == kept
 
     _of("1.30", work)
 

@@ -17,6 +17,18 @@ from sampan.schema import codec
 from sampan.schema.definitions import GroupVersionKind
 
 ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+# Groups whose objects may have finalizers without a domain.
+_FREE_FINALIZERS: Final = frozenset(
+    {
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "apiregistration.k8s.io",
+        "coordination.k8s.io",
+        "events.k8s.io",
+        "node.k8s.io",
+        "policy",
+    }
+)
 NAMESPACED: Final = True
 CLUSTER: Final = False
 
@@ -100,6 +112,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     validate_status_update: Callable[[Any, Any], list[FieldError]] = _no_update_errors
     prepare_create: Callable[[Any], None] = _nothing
     prepare_update: Callable[[Any, Any], None] = _no_prepare_update
+    # What is allowed and yet worth a Warning header: of a new object (old is None) or of an update.
+    warnings: Callable[[Any, Any], list[str]] | None = None
     # Times that an update gives to what is new in it: the new object, the old one, and now.
     stamp_update: Callable[[Any, Any, datetime], None] | None = None
     subresource_updates: Mapping[str, SubresourceUpdate] = msgspec.field(default_factory=dict)
@@ -140,6 +154,13 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gvk(self) -> GroupVersionKind:
         return GroupVersionKind(self.group, self.version, self.kind)
+
+    @property
+    def qualified_finalizers(self) -> bool:
+        """Whether finalizers must name a domain, but for Kubernetes' own."""
+        if self.own_type is not None or self.kind == "Event":
+            return False
+        return self.group not in _FREE_FINALIZERS
 
     @property
     def resource(self) -> str:

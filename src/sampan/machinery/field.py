@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from functools import lru_cache
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ _WORDS: Final = {
     TYPE_INVALID: "Invalid value",
     INTERNAL: "Internal error",
 }
+# In place of a value that a message leaves out.
+OMITTED: Final = msgspec.UNSET
 # Paths that are kept to be handed out again.
 _PATHS: Final = 8192
 _ESCAPES: Final = {
@@ -84,7 +86,11 @@ class FieldError(msgspec.Struct, frozen=True):
     def body(self) -> str:
         """The message without the field, as Status causes carry it."""
         words = _WORDS[self.type]
-        text = words if self.type in _WITHOUT_VALUE else f"{words}: {_shown(self.bad_value)}"
+        text = (
+            words
+            if self.type in _WITHOUT_VALUE or self.bad_value is OMITTED
+            else f"{words}: {_shown(self.bad_value)}"
+        )
         return f"{text}: {self.detail}" if self.detail else text
 
     def __str__(self) -> str:
@@ -112,7 +118,10 @@ def not_found(path: Path, value: Any) -> FieldError:
 
 
 def not_supported(path: Path, value: Any, supported: Iterable[str]) -> FieldError:
-    values = ", ".join(json.dumps(v) for v in sorted(supported))
+    """The supported values in the order given; sorted where they are a set, as Go lists sets."""
+    if isinstance(supported, Set):
+        supported = sorted(supported)
+    values = ", ".join(json.dumps(v) for v in supported)
     return FieldError(NOT_SUPPORTED, str(path), value, f"supported values: {values}")
 
 

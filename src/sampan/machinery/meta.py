@@ -20,6 +20,7 @@ _REMEMBERED_CHARACTERS: Final = 380
 
 _ORPHAN: Final = "orphan"
 _FOREGROUND: Final = "foregroundDeletion"
+_STANDARD_FINALIZERS: Final = frozenset({"kubernetes", _ORPHAN, _FOREGROUND})
 _METADATA: Final = Path("metadata")
 _FIXED: Final = (
     "name",
@@ -32,7 +33,12 @@ _FIXED: Final = (
 
 
 def validate_object_meta(
-    meta: Any, namespaced: bool, name_errors: names.NameErrors | None, path: Path = _METADATA
+    meta: Any,
+    namespaced: bool,
+    name_errors: names.NameErrors | None,
+    path: Path = _METADATA,
+    *,
+    qualified_finalizers: bool = False,
 ) -> list[FieldError]:
     """Every error of an ObjectMeta on creation, after the name was generated.
 
@@ -51,7 +57,9 @@ def validate_object_meta(
     errors += validate_labels(meta.labels, path["labels"])
     errors += validate_annotations(meta.annotations, path["annotations"])
     errors += validate_owner_references(meta.ownerReferences, path["ownerReferences"])
-    errors += validate_finalizers(meta.finalizers, path["finalizers"])
+    if meta.finalizers:
+        at = path["finalizers"]
+        errors += validate_finalizers(meta.finalizers, at, qualified=qualified_finalizers)
     errors += validate_managed_fields(meta.managedFields, path["managedFields"])
     return errors
 
@@ -109,8 +117,8 @@ def validate_owner_references(references: Sequence[Any], path: Path) -> list[Fie
     """Each reference is whole, none is an Event, and one at most is the controller."""
     errors: list[FieldError] = []
     controller = ""
-    for reference in references:
-        errors += _validate_owner_reference(reference, path)
+    for position, reference in enumerate(references):
+        errors += _validate_owner_reference(reference, path[position])
         if not reference.controller:
             continue
         name = f"{reference.kind}/{reference.name}"
@@ -118,7 +126,7 @@ def validate_owner_references(references: Sequence[Any], path: Path) -> list[Fie
             errors.append(
                 field.invalid(
                     path,
-                    references,
+                    [_reference_shown(reference) for reference in references],
                     "Only one reference can have Controller set to true. "
                     f'Found "true" in references for {controller} and {name}',
                 )
@@ -128,13 +136,25 @@ def validate_owner_references(references: Sequence[Any], path: Path) -> list[Fie
     return errors
 
 
-def validate_finalizers(finalizers: Sequence[str], path: Path) -> list[FieldError]:
-    """Finalizers are qualified names; `orphan` and `foregroundDeletion` exclude each other."""
+def validate_finalizers(
+    finalizers: Sequence[str], path: Path, *, qualified: bool = False
+) -> list[FieldError]:
+    """Finalizers are qualified names; `orphan` and `foregroundDeletion` exclude each other.
+
+    `qualified` asks of all but Kubernetes' own that they name a domain.
+    """
     errors = [
         field.invalid(path, finalizer, message)
         for finalizer in finalizers
         for message in names.qualified_name(finalizer)
     ]
+    if qualified:
+        detail = "name is neither a standard finalizer name nor is it fully qualified"
+        errors += [
+            field.invalid(path[position], finalizer, detail)
+            for position, finalizer in enumerate(finalizers)
+            if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
+        ]
     if _ORPHAN in finalizers and _FOREGROUND in finalizers:
         detail = f"finalizer {_ORPHAN} and {_FOREGROUND} cannot be both set"
         errors.append(field.invalid(path, finalizers, detail))
@@ -218,15 +238,23 @@ def _validate_namespace(namespace: str, path: Path) -> list[FieldError]:
 
 def _validate_owner_reference(reference: Any, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
-    version = reference.apiVersion.rpartition("/")[2]
-    if not version:
-        errors.append(field.invalid(path["apiVersion"], reference.apiVersion, "version must not be empty"))
-    for name in ("kind", "name", "uid"):
+    if reference.apiVersion.count("/") > 1:
+        detail = "must be <group>/<version> or <version>"
+        errors.append(field.invalid(path["apiVersion"], reference.apiVersion, detail))
+    for name in ("apiVersion", "kind", "name", "uid"):
         if not getattr(reference, name):
-            errors.append(field.invalid(path[name], "", "must not be empty"))
+            errors.append(field.required(path[name], "must not be empty"))
     if reference.apiVersion == "v1" and reference.kind == "Event":
-        errors.append(field.invalid(path, reference, "/v1, Kind=Event is disallowed from being an owner"))
+        detail = "/v1, Kind=Event is disallowed from being an owner"
+        errors.append(field.invalid(path, _reference_shown(reference), detail))
     return errors
+
+
+def _reference_shown(reference: Any) -> dict[str, Any]:
+    # In the order of Go's fields.
+    names_ = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
+    shown = {name: getattr(reference, name) for name in names_}
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def _validate_no_new_finalizers(new: Sequence[str], old: Sequence[str], path: Path) -> list[FieldError]:

@@ -137,9 +137,11 @@ def qualified_name(value: str) -> list[str]:
         ]
     errors: list[str] = []
     if slash:
-        messages = dns1123_subdomain(prefix) if prefix else [_EMPTY]
+        messages = _longer_than(SUBDOMAIN_MAX_BYTES, prefix, "bytes") if prefix else [_EMPTY]
+        if prefix and not _is_subdomain(prefix):
+            messages.append(regex_error(_SUBDOMAIN_WORDS, _SUBDOMAIN, "example.com"))
         errors.extend(f"prefix part {message}" for message in messages)
-    messages = _longer_than(LABEL_MAX_BYTES, name) if name else [_EMPTY]
+    messages = _longer_than(LABEL_MAX_BYTES, name, "bytes") if name else [_EMPTY]
     if not _is_qualified(name):
         messages.append(regex_error(_QUALIFIED_WORDS, _QUALIFIED, "MyName", "my.name", "123-abc"))
     errors.extend(f"name part {message}" for message in messages)
@@ -148,7 +150,7 @@ def qualified_name(value: str) -> list[str]:
 
 def label_value(value: str) -> list[str]:
     """The value of a label: empty, or at most 63 bytes that begin and end with a letter or digit."""
-    errors = _longer_than(LABEL_MAX_BYTES, value)
+    errors = _longer_than(LABEL_MAX_BYTES, value, "bytes")
     if not _is_label_value(value):
         errors.append(regex_error(_LABEL_VALUE_WORDS, _LABEL_VALUE, "MyValue", "my_value", "12345"))
     return errors
@@ -242,12 +244,12 @@ def regex_error(words: str, pattern: str, *examples: str) -> str:
     return f"{words} (e.g. {shown} regex used for validation is '{pattern}')"
 
 
-def max_length_error(limit_bytes: int) -> str:
-    """What apimachinery says of a text that is too long."""
-    return f"must be no more than {limit_bytes} bytes"
+def max_length_error(limit_bytes: int, unit: str = "characters") -> str:
+    """What apimachinery says of a text that is too long: of labels and qualified names in `bytes`."""
+    return f"must be no more than {limit_bytes} {unit}"
 
 
-def _longer_than(limit_bytes: int, value: str) -> list[str]:
+def _longer_than(limit_bytes: int, value: str, unit: str = "characters") -> list[str]:
     if len(value) <= limit_bytes and (value.isascii() or len(value.encode()) <= limit_bytes):
         return []
-    return [max_length_error(limit_bytes)]
+    return [max_length_error(limit_bytes, unit)]

@@ -56,7 +56,7 @@ def test_owners() -> None:
     assert 'Found "true" in references for A/x and B/x' in twice[0]
     event = api.OwnerReference(apiVersion="v1", kind="Event", name="", uid="u")
     found = errors(api.ObjectMeta(name="a", namespace="b", ownerReferences=[event]))
-    assert found[0] == 'metadata.ownerReferences.name: Invalid value: "": must not be empty'
+    assert found[0] == "metadata.ownerReferences[0].name: Required value: must not be empty"
     assert found[1].endswith("/v1, Kind=Event is disallowed from being an owner")
 
 

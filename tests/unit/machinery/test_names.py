@@ -44,7 +44,7 @@ def test_valid_names_have_no_errors(check: Callable[[str], list[str]], good: str
     [
         (names.dns1123_label, "A", [DNS_LABEL]),
         (names.dns1123_label, "a.b", ["must not contain dots"]),
-        (names.dns1123_label, "a" * 64, ["must be no more than 63 bytes"]),
+        (names.dns1123_label, "a" * 64, ["must be no more than 63 characters"]),
         (names.dns1123_label, "a\n", [DNS_LABEL]),
         (
             names.dns1035_label,
@@ -79,7 +79,7 @@ def test_valid_names_have_no_errors(check: Callable[[str], list[str]], good: str
             ],
         ),
         (names.port_name, "80", ["must contain at least one letter (a-z)"]),
-        (names.port_name, "a" * 16, ["must be no more than 15 bytes"]),
+        (names.port_name, "a" * 16, ["must be no more than 15 characters"]),
     ],
 )
 def test_messages_are_those_of_kubernetes(

@@ -90,7 +90,8 @@ def modified(kind: Kind, name: str) -> StatusError:
 
 def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> StatusError:
     """All field errors at once."""
-    causes = [{"reason": e.type, "message": e.body(), "field": e.field} for e in errors]
+    told = dict.fromkeys((e.type, e.body(), e.field) for e in errors)
+    causes = [{"reason": reason, "message": body, "field": at} for reason, body, at in told]
     texts = list(dict.fromkeys(str(e) for e in errors))
     joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     qualified = f"{kind.kind}.{kind.group}" if kind.group else kind.kind

@@ -83,6 +83,9 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
         errors += own.validate(new, old)
     if errors:
         raise status.invalid(kind, new.metadata.name, errors)
+    if kind.warnings is not None and not subresource:
+        for text in kind.warnings(new, old):
+            context.warn(text)
     await admission.validate(attributes)
 
 

@@ -75,7 +75,7 @@ class Writer:
     async def create(self, context: Context, obj: Any) -> Written:
         """Create `obj` in the target's namespace. Raises StatusError."""
         resource, metadata = context.resource, obj.metadata
-        if metadata.resourceVersion:
+        if metadata.resourceVersion and not context.dry_run:
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         self._place(context, obj)
         if self._admission.allocates(resource.kind.kind):
@@ -139,18 +139,26 @@ class Writer:
         metadata.deletionTimestamp = None
         metadata.deletionGracePeriodSeconds = None
         metadata.selfLink = None
-        metadata.generation = 1 if kind.generation else None
+        metadata.generation = 1 if kind.generation else metadata.generation or None
         kind.default(obj)
         attributes = Attributes("create", "", metadata.namespace or "", context, obj, None)
         if await self._admission.mutate(attributes):
             kind.default(obj)
         # After admission, as in kube-apiserver: a pod's class goes by the amounts that a LimitRange gave it.
         kind.prepare_create(obj)
-        errors = meta.validate_object_meta(metadata, kind.namespaced, kind.name_errors)
+        errors = meta.validate_object_meta(
+            metadata,
+            kind.namespaced,
+            kind.name_errors,
+            qualified_finalizers=bool(metadata.finalizers) and kind.qualified_finalizers,
+        )
         errors += kind.validate(obj)
         errors += kind.validate_create(obj)
         if errors:
             raise status.invalid(kind, metadata.name or "", errors)
+        if kind.warnings is not None:
+            for text in kind.warnings(obj, None):
+                context.warn(text)
         await self._admission.validate(attributes)
 
     async def _insert(self, context: Context, resource: Resource, obj: Any) -> Written | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from sampan.machinery import field
@@ -10,9 +9,8 @@ from sampan.machinery.field import FieldError, Path
 
 
 def unsupported(path: Path, value: str, supported: Sequence[str]) -> FieldError:
-    """As `field.not_supported`, but with the supported values in the order given."""
-    listed = ", ".join(json.dumps(choice) for choice in supported)
-    return FieldError(field.NOT_SUPPORTED, str(path), value, f"supported values: {listed}")
+    """As `field.not_supported`, of a sequence."""
+    return field.not_supported(path, value, supported)
 
 
 def validate_choice(value: str | None, supported: Sequence[str], path: Path) -> list[FieldError]:

@@ -11,6 +11,7 @@ from sampan.kinds.core.pod import PROXY_VERBS
 from sampan.kinds.core.pod_defaults import round_to_milli
 from sampan.kinds.core.resources import validate_amount
 from sampan.kinds.core.scheduling_validation import validate_taints
+from sampan.kinds.core.warnings import node_warnings
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
@@ -129,6 +130,7 @@ KIND: Final = Kind(
     namespaced=CLUSTER,
     status=True,
     default=default_node,
+    warnings=node_warnings,
     validate=validate_node,
     validate_update=validate_node_update,
     validate_status_update=validate_status_update,

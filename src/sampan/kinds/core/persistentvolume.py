@@ -15,7 +15,14 @@ from sampan.kinds.core.pod_defaults import round_to_milli
 from sampan.kinds.core.resources import NOT_POSITIVE
 from sampan.kinds.core.scheduling_validation import validate_node_selector
 from sampan.kinds.core.volume_defaults import default_source
-from sampan.kinds.core.volume_sources import MORE_THAN_ONE, NO_SOURCE, validate_driver_name, validate_source
+from sampan.kinds.core.volume_sources import (
+    MORE_THAN_ONE,
+    NO_SOURCE,
+    SPELT,
+    validate_driver_name,
+    validate_source,
+)
+from sampan.kinds.core.warnings import volume_warnings
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
@@ -76,7 +83,8 @@ def default_volume(volume: api.PersistentVolume) -> None:
 
 def prepare_create(volume: api.PersistentVolume) -> None:
     """A new volume is not yet available."""
-    volume.status = api.PersistentVolumeStatus(phase="Pending")
+    since = volume.metadata.creationTimestamp
+    volume.status = api.PersistentVolumeStatus(phase="Pending", lastPhaseTransitionTime=since)
 
 
 def validate_volume(volume: api.PersistentVolume) -> list[FieldError]:
@@ -114,7 +122,7 @@ def _validate_capacity(spec: api.PersistentVolumeSpec) -> list[FieldError]:
     errors = [] if spec.capacity else [field.required(path)]
     if spec.capacity.keys() != {"storage"}:
         shown = {name: amount.text for name, amount in spec.capacity.items()}
-        errors.append(field.not_supported(path, shown or None, ("storage",)))
+        errors.append(field.not_supported(path, dict(sorted(shown.items())) or None, ("storage",)))
     for name, amount in spec.capacity.items():
         if amount.value < 0:
             detail = "must be a valid resource quantity"
@@ -131,7 +139,7 @@ def _validate_sources(spec: api.PersistentVolumeSpec) -> list[FieldError]:
     errors = validate_source(given[0], getattr(spec, given[0]), _SPEC)
     if spec.csi is not None and given[0] == "csi":
         errors += _validate_csi(spec.csi, _SPEC["csi"])
-    errors += [field.forbidden(_SPEC[name], MORE_THAN_ONE) for name in given[1:]]
+    errors += [field.forbidden(_SPEC[SPELT.get(name, name)], MORE_THAN_ONE) for name in given[1:]]
     if given[0] == "local" and spec.nodeAffinity is None:
         errors.append(field.required(_SPEC["nodeAffinity"], "Local volume requires node affinity"))
     host = spec.hostPath
@@ -234,6 +242,7 @@ KIND: Final = Kind(
     namespaced=CLUSTER,
     status=True,
     default=default_volume,
+    warnings=volume_warnings,
     validate=validate_volume,
     validate_update=validate_volume_update,
     prepare_create=prepare_create,

@@ -13,6 +13,7 @@ from sampan.kinds.core.claim_validation import (
 )
 from sampan.kinds.core.pod_defaults import round_to_milli
 from sampan.kinds.core.volume_defaults import default_claim_spec
+from sampan.kinds.core.warnings import claim_warnings
 from sampan.kinds.kind import AGE, NAME, Column, Kind
 from sampan.machinery import names
 from sampan.schema import api
@@ -116,6 +117,7 @@ KIND: Final = Kind(
     short=("pvc",),
     status=True,
     default=default_claim,
+    warnings=claim_warnings,
     validate=validate_claim,
     validate_update=validate_claim_update,
     validate_status_update=validate_claim_status_update,

@@ -16,6 +16,7 @@ from sampan.kinds.core.pod_update import (
     validate_pod_update,
 )
 from sampan.kinds.core.pod_validation import validate_pod, validate_pod_create
+from sampan.kinds.core.pod_warnings import pod_warnings
 from sampan.kinds.core.qos import qos_class
 from sampan.kinds.kind import Kind, SubresourceUpdate
 from sampan.machinery import names
@@ -30,10 +31,18 @@ _FINISHED: Final = ("Succeeded", "Failed")
 
 def prepare_create(pod: api.Pod) -> None:
     """A new pod is pending; its class is decided once and for all."""
+    if (pod.spec.terminationGracePeriodSeconds or 0) < 0:
+        pod.spec.terminationGracePeriodSeconds = 1
     pod.status = api.PodStatus(phase="Pending", qosClass=qos_class(pod.spec))
     if pod.spec.schedulingGates:
         pod.status.conditions = [
-            api.PodCondition(type="PodScheduled", status="False", reason=_GATED, message=_GATED_MESSAGE)
+            api.PodCondition(
+                type="PodScheduled",
+                status="False",
+                reason=_GATED,
+                message=_GATED_MESSAGE,
+                lastTransitionTime=pod.metadata.creationTimestamp,
+            )
         ]
     _apply_match_label_keys(pod)
 
@@ -51,6 +60,9 @@ def grace_period_s(pod: api.Pod, asked_s: int | None) -> int:
 
 def _apply_match_label_keys(pod: api.Pod) -> None:
     # The scheduler sees plain selectors; the keys become requirements when the pod is made.
+    for constraint in pod.spec.topologySpreadConstraints:
+        if constraint.matchLabelKeys and constraint.labelSelector is not None:
+            _require(constraint.labelSelector, constraint.matchLabelKeys, "In", pod.metadata.labels)
     affinity = pod.spec.affinity
     if affinity is None:
         return
@@ -68,11 +80,15 @@ def _merge_label_keys(term: api.PodAffinityTerm, labels: dict[str, str]) -> None
     if term.labelSelector is None:
         return
     for keys, operator in ((term.matchLabelKeys, "In"), (term.mismatchLabelKeys, "NotIn")):
-        for key in keys:
-            if key in labels:
-                term.labelSelector.matchExpressions.append(
-                    api.LabelSelectorRequirement(key=key, operator=operator, values=[labels[key]])
-                )
+        _require(term.labelSelector, keys, operator, labels)
+
+
+def _require(selector: api.LabelSelector, keys: list[str], operator: str, labels: dict[str, str]) -> None:
+    selector.matchExpressions += [
+        api.LabelSelectorRequirement(key=key, operator=operator, values=[labels[key]])
+        for key in keys
+        if key in labels
+    ]
 
 
 def _pod_ips(pod: api.Pod) -> str:
@@ -88,6 +104,7 @@ KIND: Final = Kind(
     status=True,
     generation=True,
     default=default_pod,
+    warnings=pod_warnings,
     validate=validate_pod,
     validate_create=validate_pod_create,
     validate_update=validate_pod_update,

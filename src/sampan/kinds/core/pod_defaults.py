@@ -77,6 +77,8 @@ def default_pod_spec(spec: api.PodSpec) -> None:
     account = spec.serviceAccountName or spec.serviceAccount
     if account:  # serviceAccount is the old name of serviceAccountName; both always read the same
         spec.serviceAccountName = spec.serviceAccount = account
+    if spec.evictionResponders:
+        spec.evictionResponders = []  # alpha, and off: dropped without a word
     if spec.overhead:
         round_to_milli(spec.overhead)
     if spec.resources is not None:
@@ -111,6 +113,7 @@ def default_container(container: AnyContainer) -> None:
         if probe is not None:
             _default_probe(probe)
     if container.lifecycle is not None:
+        container.lifecycle.stopSignal = None  # alpha, and off: dropped without a word
         for handler in (container.lifecycle.postStart, container.lifecycle.preStop):
             if handler is not None and handler.httpGet is not None:
                 _default_http_get(handler.httpGet)

@@ -7,6 +7,7 @@ from typing import Final
 from sampan.kinds.core.cells import container_images, container_names, labels_text
 from sampan.kinds.core.pod_defaults import default_pod_template
 from sampan.kinds.core.pod_validation import validate_pod_template
+from sampan.kinds.core.pod_warnings import template_warnings
 from sampan.kinds.kind import NAME, Column, Kind
 from sampan.machinery import names
 from sampan.machinery.field import FieldError, Path
@@ -25,12 +26,20 @@ def validate(kept: api.PodTemplate) -> list[FieldError]:
     return validate_pod_template(kept.template, _TEMPLATE)
 
 
+def warnings(kept: api.PodTemplate, old: api.PodTemplate | None) -> list[str]:
+    """Of the template."""
+    if old is not None and old.template == kept.template:
+        return []
+    return template_warnings(kept.template, "template")
+
+
 KIND: Final = Kind(
     api_version="v1",
     kind="PodTemplate",
     plural="podtemplates",
     generation=True,
     default=default,
+    warnings=warnings,
     validate=validate,
     name_errors=names.dns1123_subdomain,
     columns=(

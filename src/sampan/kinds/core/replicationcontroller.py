@@ -7,6 +7,7 @@ from typing import Any, Final
 from sampan.kinds.core.cells import CONTAINERS_OF_TEMPLATE, IMAGES_OF_TEMPLATE, labels_text
 from sampan.kinds.core.pod_defaults import default_pod_template
 from sampan.kinds.core.pod_validation import validate_pod_template
+from sampan.kinds.core.pod_warnings import workload_warnings
 from sampan.kinds.kind import AGE, NAME, Column, Kind, Scale
 from sampan.machinery import field, names, selectors
 from sampan.machinery.field import FieldError, Path
@@ -103,6 +104,7 @@ KIND: Final = Kind(
         selector=lambda controller: str(selectors.from_labels(controller.spec.selector)),
     ),
     default=default,
+    warnings=workload_warnings,
     validate=validate,
     validate_status_update=validate_status_update,
     prepare_create=prepare_create,

@@ -148,7 +148,7 @@ def validate_pod_resources(spec: api.PodSpec, path: Path) -> list[FieldError]:
         return []
     errors: list[FieldError] = []
     if requirements.claims:
-        errors.append(field.forbidden(path["claims"], "claims cannot be set for Resources at pod-level"))
+        errors.append(field.forbidden(path["claims"], "claims may not be set for Resources at pod-level"))
     for side, amounts in (("limits", requirements.limits), ("requests", requirements.requests)):
         for name in amounts:
             if not resource_name_errors(name) and not is_pod_level_resource(name):

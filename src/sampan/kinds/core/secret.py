@@ -6,6 +6,7 @@ import json
 from typing import Final
 
 from sampan.kinds.core.configmap import IMMUTABLE, MAX_BYTES
+from sampan.kinds.core.warnings import secret_warnings
 from sampan.kinds.kind import AGE, NAME, Column, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
@@ -101,6 +102,7 @@ KIND: Final = Kind(
     kind="Secret",
     plural="secrets",
     default=default_secret,
+    warnings=secret_warnings,
     validate=validate_secret,
     validate_update=validate_secret_update,
     name_errors=names.dns1123_subdomain,

@@ -116,7 +116,7 @@ def validate_os(spec: api.PodSpec, path: Path) -> list[FieldError]:
         return []
     here = path["os"]
     if not spec.os.name:
-        return [field.required(here["name"], "cannot be empty")]
+        return [field.required(here["name"])]
     if spec.os.name not in ("linux", "windows"):
         return [field.not_supported(here, spec.os.name, ("linux", "windows"))]
     if spec.os.name == "linux":

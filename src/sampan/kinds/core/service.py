@@ -17,6 +17,7 @@ from sampan.kinds.core.service_validation import (
     validate_service_status_update,
     validate_service_update,
 )
+from sampan.kinds.core.warnings import service_warnings
 from sampan.kinds.kind import AGE, NAME, Column, Kind
 from sampan.machinery import names
 from sampan.schema import api
@@ -118,6 +119,7 @@ KIND: Final = Kind(
     categories=("all",),
     status=True,
     default=default_service,
+    warnings=service_warnings,
     validate=validate_service,
     validate_update=validate_service_update,
     validate_status_update=validate_service_status_update,

@@ -10,7 +10,6 @@ from sampan.schema import api
 
 FILE_MODE: Final = 0o644
 TOKEN_EXPIRATION_S: Final = 3600
-CERTIFICATE_EXPIRATION_S: Final = 86400
 # Go has no absent quantity here and writes the zero one.
 NO_DIVISOR: Final = Quantity("0")
 
@@ -70,11 +69,9 @@ def default_claim_spec(spec: api.PersistentVolumeClaimSpec) -> None:
 
 
 def _default_projection(projection: api.VolumeProjection) -> None:
-    token, certificate = projection.serviceAccountToken, projection.podCertificate
+    token = projection.serviceAccountToken
     if token is not None and token.expirationSeconds is None:
         token.expirationSeconds = TOKEN_EXPIRATION_S
-    if certificate is not None and certificate.maxExpirationSeconds is None:
-        certificate.maxExpirationSeconds = CERTIFICATE_EXPIRATION_S
     if projection.downwardAPI is not None:
         _default_downward_files(projection.downwardAPI.items)
 

@@ -14,6 +14,8 @@ from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
 
 MORE_THAN_ONE: Final = "may not specify more than 1 volume type"
+# What kube-apiserver calls some sources where it finds a second one.
+SPELT: Final = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
 NO_SOURCE: Final = "must specify a volume type"
 
 _MODE: Final = "must be a number between 0 and 0777 (octal), both inclusive"

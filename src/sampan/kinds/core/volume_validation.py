@@ -12,6 +12,7 @@ from sampan.kinds.core.fields_of_pods import validate_field_ref, validate_resour
 from sampan.kinds.core.volume_sources import (
     MORE_THAN_ONE,
     NO_SOURCE,
+    SPELT,
     validate_driver_name,
     validate_key_to_path,
     validate_mode,
@@ -60,7 +61,7 @@ PULL_POLICIES: Final = frozenset({"Always", "IfNotPresent", "Never"})
 _VOLUME_FIELDS: Final = frozenset(
     {"metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid"}
 )
-_KEY_TYPES: Final = frozenset({"RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"})
+_KEY_TYPES: Final = ("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 _TOKEN_MIN_S: Final = 600
 _TOKEN_MAX_S: Final = 1 << 32
 _CERTIFICATE_MIN_S: Final = 3600
@@ -102,7 +103,7 @@ def _validate_source_of(volume: api.Volume, pod: api.Pod | None, path: Path) -> 
     if not given:
         return [field.required(path, NO_SOURCE)]
     errors = _validate_one(given[0], volume, pod, path)
-    return errors + [field.forbidden(path[name], MORE_THAN_ONE) for name in given[1:]]
+    return errors + [field.forbidden(path[SPELT.get(name, name)], MORE_THAN_ONE) for name in given[1:]]
 
 
 def _validate_one(name: str, volume: api.Volume, pod: api.Pod | None, path: Path) -> list[FieldError]:
@@ -246,8 +247,8 @@ def _validate_certificate(certificate: api.PodCertificateProjection, path: Path)
         errors.append(field.required(path["signerName"]))
     if certificate.keyType not in _KEY_TYPES:
         errors.append(field.not_supported(path["keyType"], certificate.keyType, _KEY_TYPES))
-    seconds = certificate.maxExpirationSeconds or 0
-    if not _CERTIFICATE_MIN_S <= seconds <= _CERTIFICATE_MAX_S:
+    seconds = certificate.maxExpirationSeconds
+    if seconds is not None and not _CERTIFICATE_MIN_S <= seconds <= _CERTIFICATE_MAX_S:
         detail = f"must be in the range [{_CERTIFICATE_MIN_S}, {_CERTIFICATE_MAX_S}]"
         errors.append(field.invalid(path["maxExpirationSeconds"], seconds, detail))
     files = ("credentialBundlePath", "keyPath", "certificateChainPath")

@@ -8,8 +8,13 @@ from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import column
 from sampan.kinds.groups.checks import SPEC
 from sampan.kinds.kind import AGE, NAME, Kind
-from sampan.machinery import field, names
+from sampan.machinery import names
 from sampan.machinery.field import FieldError
+
+
+def default(obj: Any) -> None:
+    """Elections that the server decides are beta and off: what they go by is dropped without a word."""
+    obj.spec.strategy = obj.spec.preferredHolder = None
 
 
 def validate(obj: Any) -> list[FieldError]:
@@ -17,11 +22,6 @@ def validate(obj: Any) -> list[FieldError]:
     spec = obj.spec
     errors = checks.positive(spec.leaseDurationSeconds, SPEC["leaseDurationSeconds"])
     errors += checks.non_negative(spec.leaseTransitions, SPEC["leaseTransitions"])
-    if spec.strategy is not None:
-        errors += checks.named(spec.strategy, names.qualified_name(spec.strategy), SPEC["strategy"])
-    if spec.preferredHolder and not spec.strategy:
-        detail = "may only be specified if `strategy` is defined"
-        errors.append(field.forbidden(SPEC["preferredHolder"], detail))
     return errors
 
 
@@ -29,6 +29,7 @@ LEASE: Final = Kind(
     api_version="coordination.k8s.io/v1",
     kind="Lease",
     plural="leases",
+    default=default,
     validate=validate,
     name_errors=names.dns1123_subdomain,
     columns=(

@@ -13,8 +13,8 @@ from sampan.kinds.loopback import LoopbackEndpoints
 from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
 
-_ADDRESS_TYPES: Final = ("IPv4", "IPv6", "FQDN")
-_PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
+_ADDRESS_TYPES: Final = ("FQDN", "IPv4", "IPv6")
+_PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _ENDPOINTS_MAX: Final = 1000
 _PORTS_MAX: Final = 20_000
 _ADDRESSES_MAX: Final = 100
@@ -26,6 +26,9 @@ def default(obj: Any) -> None:
     for port in obj.ports:
         port.name = "" if port.name is None else port.name
         port.protocol = port.protocol or "TCP"
+    for endpoint in obj.endpoints:
+        # Topology left the API with v1beta1; v1 says zone and nodeName.
+        endpoint.deprecatedTopology = {}
 
 
 def validate(obj: Any) -> list[FieldError]:
@@ -54,7 +57,7 @@ def _endpoints_errors(obj: Any) -> list[FieldError]:
 
 def _addresses_errors(addresses: Sequence[str], type: str, path: Path) -> list[FieldError]:
     if not addresses:
-        return [field.required(path, "must contain at least 1 address")]
+        return [field.required(path)]
     if len(addresses) > _ADDRESSES_MAX:
         return [field.too_many(path, len(addresses), _ADDRESSES_MAX)]
     errors: list[FieldError] = []
@@ -114,7 +117,7 @@ def _ports_errors(ports: Sequence[Any], path: Path) -> list[FieldError]:
             errors.append(field.duplicate(at["name"], name))
         seen.add(name)
         errors += checks.required_one_of(port.protocol, _PROTOCOLS, at["protocol"])
-        if port.port is not None:
+        if port.port:
             errors += [field.invalid(at["port"], port.port, m) for m in names.port_number(port.port)]
         if port.appProtocol is not None:
             rule = names.qualified_name(port.appProtocol)
@@ -133,12 +136,18 @@ def _port(port: Any) -> str:
     return "*" if port.name is None else port.name
 
 
+def warnings(obj: Any, _old: Any) -> list[str]:
+    """Of addresses that proxies do not serve."""
+    return ["spec.addressType: FQDN endpoints are deprecated"] if obj.addressType == "FQDN" else []
+
+
 ENDPOINT_SLICE: Final = Kind(
     api_version="discovery.k8s.io/v1",
     kind="EndpointSlice",
     plural="endpointslices",
     generation=True,
     default=default,
+    warnings=warnings,
     validate=validate,
     validate_update=validate_update,
     name_errors=names.dns1123_subdomain,

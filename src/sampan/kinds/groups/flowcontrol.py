@@ -172,17 +172,18 @@ def validate_level(obj: Any) -> list[FieldError]:
         return [field.invalid(SPEC["type"], spec.type, detail)]
     if spec.type == "Exempt":
         if spec.limited is not None:
-            detail = "must be nil if the type is not Limited"
-            return [field.forbidden(SPEC["limited"], detail)]
+            return [field.forbidden(SPEC["limited"], "")]
         return [] if spec.exempt is None else _lending_errors(spec.exempt, SPEC["exempt"])
+    if not spec.type:
+        given = [name for name in ("limited", "exempt") if getattr(spec, name) is not None]
+        return [field.required(SPEC["type"]), *(field.forbidden(SPEC[name], "") for name in given)]
     if spec.type != "Limited":
         return [field.not_supported(SPEC["type"], spec.type, ("Exempt", "Limited"))]
     errors: list[FieldError] = []
     if spec.exempt is not None:
-        errors.append(field.forbidden(SPEC["exempt"], "must be nil if the type is Limited"))
+        errors.append(field.forbidden(SPEC["exempt"], ""))
     if spec.limited is None:
-        detail = "must not be empty when type is Limited"
-        return [*errors, field.required(SPEC["limited"], detail)]
+        return [*errors, field.required(SPEC["limited"])]
     return errors + _limited_errors(spec.limited, SPEC["limited"])
 
 
@@ -203,14 +204,15 @@ def _limited_errors(limited: Any, path: Path) -> list[FieldError]:
     response, path = limited.limitResponse or api.LimitResponse(), path["limitResponse"]
     if response.type == "Reject":
         if response.queuing is not None:
-            detail = "must be nil if limited.limitResponse.type is not Limited"
-            errors.append(field.forbidden(path["queuing"], detail))
+            errors.append(field.forbidden(path["queuing"], ""))
         return errors
+    if not response.type:
+        errors.append(field.required(path["type"]))
+        return errors if response.queuing is None else [*errors, field.forbidden(path["queuing"], "")]
     if response.type != "Queue":
         return [*errors, field.not_supported(path["type"], response.type, ("Queue", "Reject"))]
     if response.queuing is None:
-        detail = "must not be empty if limited.limitResponse.type is Limited"
-        return [*errors, field.required(path["queuing"], detail)]
+        return [*errors, field.required(path["queuing"])]
     return errors + _queuing_errors(response.queuing, path["queuing"])
 
 

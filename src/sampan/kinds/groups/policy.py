@@ -11,7 +11,7 @@ from sampan.kinds.kind import AGE, NAME, Kind
 from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError
 
-_UNHEALTHY_POLICIES: Final = ("IfHealthyBudget", "AlwaysAllow")
+_UNHEALTHY_POLICIES: Final = ("AlwaysAllow", "IfHealthyBudget")
 _COUNTS: Final = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
 _ABSENT: Final = "N/A"
 

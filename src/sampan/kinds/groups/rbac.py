@@ -58,7 +58,7 @@ def _rules_errors(rules: Sequence[Any], *, namespaced: bool) -> list[FieldError]
 def _rule_errors(rule: Any, path: Path, namespaced: bool) -> list[FieldError]:
     errors: list[FieldError] = []
     if not rule.verbs:
-        errors.append(field.required(path["verbs"], "verbs must contain at least one value"))
+        errors.append(field.required(path["verbs"]))
     if rule.nonResourceURLs:
         at = path["nonResourceURLs"]
         if namespaced:

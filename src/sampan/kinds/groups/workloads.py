@@ -38,7 +38,7 @@ def mismatch_errors(selector: Any, template: Any, path: Path) -> list[FieldError
     if selects(selector, template.metadata.labels) is not False:
         return []
     labels = path["metadata"]["labels"]
-    return [field.invalid(labels, template.metadata.labels, SELECTOR_MISMATCH)]
+    return [field.invalid(labels, template.metadata.labels or None, SELECTOR_MISMATCH)]
 
 
 def running_forever_errors(template: Any, path: Path, kind: str) -> list[FieldError]:

@@ -13,7 +13,7 @@ from tests.unit.kinds.core.objects import container, errors, made, pod
 
 LABEL = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
-    "and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is "
+    "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 
@@ -105,7 +105,7 @@ SPECS: list[tuple[dict[str, Any], list[str]]] = [
         one(ports=[{"containerPort": 1, "name": "a-name-that-is-long"}]),
         [
             'spec.containers[0].ports[0].name: Invalid value: "a-name-that-is-long": '
-            "must be no more than 15 bytes"
+            "must be no more than 15 characters"
         ],
     ),
     (

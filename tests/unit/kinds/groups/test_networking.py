@@ -131,8 +131,8 @@ def test_a_network_policy_is_about_what_it_has_rules_for() -> None:
                 "spec.ingress[0].ports[0].endPort: Invalid value: 5: must be greater than or equal to `port`",
                 "spec.ingress[0].ports[1].endPort: Invalid value: 5: may not be specified when `port` is not "
                 "specified",
-                'spec.ingress[0].ports[2].protocol: Unsupported value: "ICMP": supported values: "SCTP", '
-                '"TCP", "UDP"',
+                'spec.ingress[0].ports[2].protocol: Unsupported value: "ICMP": supported values: "TCP", '
+                '"UDP", "SCTP"',
                 'spec.ingress[0].ports[2].port: Invalid value: "x!": must contain only alpha-numeric characters '
                 "(a-z, 0-9), and hyphens (-)",
             ],
@@ -158,7 +158,7 @@ def test_a_network_policy_is_about_what_it_has_rules_for() -> None:
         ),
         (
             {"policyTypes": ["Sideways"]},
-            ['spec.policyTypes[0]: Unsupported value: "Sideways": supported values: "Egress", "Ingress"'],
+            ['spec.policyTypes[0]: Unsupported value: "Sideways": supported values: "Ingress", "Egress"'],
         ),
     ],
 )

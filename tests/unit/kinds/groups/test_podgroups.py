@@ -16,7 +16,7 @@ from sampan.schema import api, codec
 GANG = {"gang": {"minCount": 3}}
 NEW = (1, 37)
 NONE = "must specify one of: `basic`, `gang`"
-POLICIES = 'supported values: "Never", "PreemptLowerPriority"'
+POLICIES = 'supported values: "PreemptLowerPriority", "Never"'
 
 
 def group(**spec: Any) -> Any:

@@ -168,11 +168,10 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
         ),
         (
             "Lease",
-            {"spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1, "preferredHolder": "a"}},
+            {"spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1}},
             [
                 "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
                 "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
-                "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined",
             ],
         ),
         ("EndpointSlice", {}, ["addressType: Required value"]),
@@ -184,7 +183,7 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
                 "ports": [{}, {"protocol": "ICMP", "port": 0}],
             },
             [
-                "endpoints[0].addresses: Required value: must contain at least 1 address",
+                "endpoints[0].addresses: Required value",
                 'endpoints[1].addresses[0]: Invalid value: "127.0.0.1": may not be in the loopback range '
                 "(127.0.0.0/8, ::1/128)",
                 'endpoints[1].addresses[1]: Invalid value: "::1": must be an IPv4 address',
@@ -192,7 +191,6 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
                 "2001:db8::ffff)",
                 'ports[1].name: Duplicate value: ""',
                 'ports[1].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"',
-                "ports[1].port: Invalid value: 0: must be between 1 and 65535, inclusive",
             ],
         ),
         (
@@ -200,8 +198,8 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
             {"value": 1_000_000_001, "preemptionPolicy": "Always"},
             [
                 "value: Forbidden: maximum allowed value of a user defined priority is 1000000000",
-                'preemptionPolicy: Unsupported value: "Always": supported values: "Never", '
-                '"PreemptLowerPriority"',
+                'preemptionPolicy: Unsupported value: "Always": supported values: "PreemptLowerPriority", '
+                '"Never"',
             ],
         ),
         (
@@ -244,10 +242,7 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
         (
             "PriorityLevelConfiguration",
             {"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Queue"}}}},
-            [
-                "spec.limited.limitResponse.queuing: Required value: must not be empty if "
-                "limited.limitResponse.type is Limited"
-            ],
+            ["spec.limited.limitResponse.queuing: Required value"],
         ),
         (
             "StorageVersionMigration",

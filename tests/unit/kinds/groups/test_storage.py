@@ -62,8 +62,8 @@ def test_defaults() -> None:
             "CSIDriver",
             {"spec": {"volumeLifecycleModes": ["Sometimes"], "tokenRequests": [{"audience": "a"}] * 2}},
             [
-                'spec.volumeLifecycleModes[0]: Unsupported value: "Sometimes": supported values: "Ephemeral", '
-                '"Persistent"',
+                'spec.volumeLifecycleModes: Unsupported value: "Sometimes": supported values: "Persistent", '
+                '"Ephemeral"',
                 'spec.tokenRequests[1].audience: Duplicate value: "a"',
             ],
         ),

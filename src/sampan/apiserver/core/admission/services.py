@@ -178,7 +178,7 @@ class ServiceAddresses:
         if needs_health_check(spec) and not spec.healthCheckNodePort:
             spec.healthCheckNodePort = self._free_port(taken | held)
         check = spec.healthCheckNodePort
-        if check and check not in held and check not in taken:
+        if check and needs_health_check(spec) and check not in held and check not in taken:
             errors += self._port_errors(_SPEC["healthCheckNodePort"], check)
             self._take_port(context, new, check)
         self._free(context, set(), held - node_ports(new))

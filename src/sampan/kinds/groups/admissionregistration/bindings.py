@@ -16,7 +16,7 @@ from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
 
 _ACTIONS: Final = ("Audit", "Deny", "Warn")
-_NOT_FOUND_ACTIONS: Final = ("Allow", "Deny")
+_NOT_FOUND_ACTIONS: Final = ("Deny", "Allow")
 
 
 def default(obj: Any) -> None:

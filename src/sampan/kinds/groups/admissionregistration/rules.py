@@ -14,7 +14,7 @@ API_VERSION: Final = "admissionregistration.k8s.io/v1"
 FAILURE_POLICIES: Final = ("Fail", "Ignore")
 MATCH_POLICIES: Final = ("Equivalent", "Exact")
 REINVOCATION_POLICIES: Final = ("Never", "IfNeeded")
-_OPERATIONS: Final = ("*", "CREATE", "UPDATE", "DELETE", "CONNECT")
+_OPERATIONS: Final = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _SCOPES: Final = ("*", "Cluster", "Namespaced")
 _CONDITIONS_MAX: Final = 64
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sampan.kinds.core.cells import labels_text
+from sampan.kinds.core.pod_warnings import template_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.cells import column, container_columns, label_selector
 from sampan.kinds.groups.checks import SPEC, STATUS
@@ -24,6 +25,9 @@ _COUNTS: Final = (
     "numberUnavailable",
     "collisionCount",
 )
+
+
+_TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 
 
 def default(obj: Any) -> None:
@@ -86,6 +90,28 @@ def validate_status_update(new: Any, old: Any) -> list[FieldError]:
     return errors + workloads.collision_errors(new.status, old.status)
 
 
+def prepare_create(obj: Any) -> None:
+    """No status yet, and the first template."""
+    checks.clear_status(obj)
+    obj.metadata.annotations[_TEMPLATE_GENERATION] = "1"
+
+
+def prepare_update(new: Any, old: Any) -> None:
+    """Count the templates, in the annotation that a field of old versions became."""
+    was = old.metadata.annotations.get(_TEMPLATE_GENERATION, "")
+    count = int(was) if was.isdecimal() else 1
+    if new.spec.template != old.spec.template:
+        count += 1
+    new.metadata.annotations[_TEMPLATE_GENERATION] = str(count)
+
+
+def warnings(obj: Any, old: Any) -> list[str]:
+    """Of the template."""
+    if old is not None and old.spec.template == obj.spec.template:
+        return []
+    return template_warnings(obj.spec.template, "spec.template")
+
+
 KIND: Final = Kind(
     api_version="apps/v1",
     kind="DaemonSet",
@@ -95,10 +121,12 @@ KIND: Final = Kind(
     status=True,
     generation=True,
     default=default,
+    warnings=warnings,
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
-    prepare_create=checks.clear_status,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
     name_errors=names.dns1123_subdomain,
     columns=(
         NAME,

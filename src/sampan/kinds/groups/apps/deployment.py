@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from sampan.kinds.core.pod_warnings import workload_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.cells import column, container_columns, selector_text
 from sampan.kinds.groups.checks import SPEC, STATUS
@@ -111,6 +112,7 @@ KIND: Final = Kind(
         selector=workloads.scale_selector,
     ),
     default=default,
+    warnings=workload_warnings,
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,

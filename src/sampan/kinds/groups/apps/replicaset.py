@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from sampan.kinds.core.pod_warnings import workload_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.cells import column, container_columns, label_selector
 from sampan.kinds.groups.checks import SPEC, STATUS
@@ -24,7 +25,7 @@ def validate(obj: Any) -> list[FieldError]:
     """Every error of the spec: ValidateReplicaSetSpec."""
     spec = obj.spec
     errors = checks.non_negatives(spec, SPEC, "replicas", "minReadySeconds")
-    errors += workloads.selector_errors(spec.selector, SPEC["selector"], "replicaset")
+    errors += workloads.selector_errors(spec.selector, SPEC["selector"], "deployment")
     return errors + workloads.replica_template_errors(spec, SPEC["template"])
 
 
@@ -62,6 +63,7 @@ KIND: Final = Kind(
         selector=workloads.scale_selector,
     ),
     default=default,
+    warnings=workload_warnings,
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,

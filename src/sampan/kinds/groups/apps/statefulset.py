@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from sampan.kinds.core import persistentvolumeclaim
+from sampan.kinds.core.claim_validation import validate_claim_spec
+from sampan.kinds.core.pod_warnings import fractions, template_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.cells import column, container_columns
 from sampan.kinds.groups.checks import SPEC, STATUS
@@ -64,15 +66,35 @@ def validate(obj: Any) -> list[FieldError]:
     errors = _policy_errors(spec)
     errors += _strategy_errors(spec.updateStrategy, SPEC["updateStrategy"])
     errors += _retention_errors(spec.persistentVolumeClaimRetentionPolicy)
-    errors += checks.non_negatives(spec, SPEC, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    for position, claim in enumerate(spec.volumeClaimTemplates):
+        errors += validate_claim_spec(claim.spec, SPEC["volumeClaimTemplates"][position]["spec"])
+    errors += checks.non_negatives(spec, SPEC, "replicas", "minReadySeconds")
     if spec.ordinals is not None:
         errors += checks.non_negative(spec.ordinals.start, SPEC["ordinals"]["start"])
     errors += workloads.selector_errors(spec.selector, SPEC["selector"], "statefulset")
     path = SPEC["template"]
     if spec.selector is not None:
         errors += workloads.mismatch_errors(spec.selector, spec.template, path)
-    errors += workloads.template_errors(spec.template, path)
+    errors += workloads.template_errors(_with_claims(spec), path)
     return errors + workloads.running_forever_errors(spec.template, path, "StatefulSet")
+
+
+def _with_claims(spec: Any) -> Any:
+    """The template as its pods will have it: with a volume for each claim, named by the controller."""
+    claims = spec.volumeClaimTemplates
+    inner = spec.template.spec
+    if not claims and not inner.hostname and not inner.subdomain:
+        return spec.template
+    made = {
+        claim.metadata.name or "": api.Volume(
+            name=claim.metadata.name or "",
+            persistentVolumeClaim=api.PersistentVolumeClaimVolumeSource(claimName=claim.metadata.name or ""),
+        )
+        for claim in claims
+    }
+    volumes = [*made.values(), *(volume for volume in inner.volumes if volume.name not in made)]
+    changed = msgspec.structs.replace(inner, volumes=volumes, hostname=None, subdomain=None)
+    return msgspec.structs.replace(spec.template, spec=changed)
 
 
 def _policy_errors(spec: Any) -> list[FieldError]:
@@ -137,6 +159,23 @@ def validate_status_update(new: Any, old: Any) -> list[FieldError]:
     return errors + workloads.collision_errors(status, old.status)
 
 
+def warnings(obj: Any, old: Any) -> list[str]:
+    """Of the template, the claims, and a history without an end."""
+    said: list[str] = []
+    if old is None or old.spec.template != obj.spec.template:
+        said += template_warnings(obj.spec.template, "spec.template")
+    for position, claim in enumerate(obj.spec.volumeClaimTemplates):
+        at = f"spec.volumeClaimTemplates[{position}].resources"
+        said += fractions(claim.spec.resources.requests, f"{at}.requests", ("storage",))
+        said += fractions(claim.spec.resources.limits, f"{at}.limits", ("storage",))
+    if (obj.spec.revisionHistoryLimit or 0) < 0:
+        said.append(
+            "spec.revisionHistoryLimit: a negative value retains all historical revisions; "
+            "a value >= 0 is recommended"
+        )
+    return said
+
+
 KIND: Final = Kind(
     api_version="apps/v1",
     kind="StatefulSet",
@@ -152,6 +191,7 @@ KIND: Final = Kind(
         selector=workloads.scale_selector,
     ),
     default=default,
+    warnings=warnings,
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,

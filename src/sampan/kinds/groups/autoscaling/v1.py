@@ -153,6 +153,7 @@ KIND: Final = Kind(
     short=("hpa",),
     categories=("all",),
     status=True,
+    generation=True,
     default=default,
     validate=_validate,
     validate_status_update=validation.validate_status_update,

@@ -127,6 +127,7 @@ KIND: Final = Kind(
     short=("hpa",),
     categories=("all",),
     status=True,
+    generation=True,
     default=default,
     validate=validation.validate,
     validate_status_update=validation.validate_status_update,

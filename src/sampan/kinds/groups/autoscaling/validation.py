@@ -13,7 +13,7 @@ from sampan.machinery.quantity import Quantity
 _STABILIZATION_WINDOW_MAX_S: Final = 3600
 _POLICY_PERIOD_MAX_S: Final = 1800
 _SELECTS: Final = ("Max", "Min", "Disabled")
-_POLICIES: Final = ("Pods", "Percent")
+_POLICIES: Final = ("Percent", "Pods")
 _TARGETS: Final = ("Utilization", "Value", "AverageValue")
 _MEMBERS: Final = {
     "Object": "object",
@@ -30,7 +30,9 @@ def validate(obj: Any) -> list[FieldError]:
     if spec.minReplicas is not None and spec.minReplicas < 1:
         detail = "must be greater than or equal to 1"
         errors.append(field.invalid(SPEC["minReplicas"], spec.minReplicas, detail))
-    if spec.maxReplicas < 1:
+    if not spec.maxReplicas:
+        errors.append(field.required(SPEC["maxReplicas"]))
+    elif spec.maxReplicas < 1:
         errors.append(field.invalid(SPEC["maxReplicas"], spec.maxReplicas, "must be greater than 0"))
     if spec.minReplicas is not None and spec.maxReplicas < spec.minReplicas:
         detail = "must be greater than or equal to `minReplicas`"
@@ -61,7 +63,7 @@ def _metric_errors(metric: Any, path: Path) -> list[FieldError]:
     if not metric.type:
         return [field.required(path["type"], "must specify a metric source type")]
     if metric.type not in _MEMBERS:
-        return [field.not_supported(path["type"], metric.type, _MEMBERS)]
+        return [field.not_supported(path["type"], metric.type, set(_MEMBERS))]
     present = [name for name in _MEMBERS.values() if getattr(metric, name) is not None]
     errors: list[FieldError] = []
     if len(present) == 1:

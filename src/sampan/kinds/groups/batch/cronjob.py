@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sampan.kinds.core.cells import NONE, UNSET, since
+from sampan.kinds.core.pod_warnings import name_warnings, template_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.batch import job_spec, schedule
 from sampan.kinds.groups.batch.schedule import ScheduleError
@@ -102,6 +103,20 @@ def _suspend(obj: Any) -> str:
     return UNSET if obj.spec.suspend is None else printed(obj.spec.suspend)
 
 
+def warnings(obj: Any, old: Any) -> list[str]:
+    """Of the name, the template, and a zone in the schedule."""
+    said = [] if old is not None else name_warnings(obj)
+    template = obj.spec.jobTemplate.spec.template
+    if old is None or old.spec.jobTemplate.spec.template != template:
+        said += template_warnings(template, "spec.jobTemplate.spec.template")
+    if "TZ" in obj.spec.schedule:
+        said.append(
+            "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, "
+            "see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+        )
+    return said
+
+
 KIND: Final = Kind(
     api_version="batch/v1",
     kind="CronJob",
@@ -111,6 +126,7 @@ KIND: Final = Kind(
     status=True,
     generation=True,
     default=default,
+    warnings=warnings,
     validate=validate,
     prepare_create=checks.clear_status,
     name_errors=names.dns1123_subdomain,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+from sampan.kinds.core.pod_warnings import workload_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.batch import job_spec, job_status, job_update
 from sampan.kinds.groups.batch.job_spec import CONTROLLER_UID, INDEXED, JOB_NAME, LEGACY_PREFIX
@@ -114,6 +115,7 @@ KIND: Final = Kind(
     status=True,
     generation=True,
     default=default,
+    warnings=workload_warnings,
     validate=validate,
     validate_update=job_update.validate_update,
     validate_status_update=job_status.validate_status_update,

@@ -41,10 +41,10 @@ def _rule_errors(spec: Any, rule: Any, path: Path, containers: frozenset[str]) -
         errors += _conditions_errors(rule.onPodConditions, path["onPodConditions"])
     if rule.onExitCodes is not None and rule.onPodConditions:
         detail = "specifying both OnExitCodes and OnPodConditions is not supported"
-        errors.append(field.invalid(path, "", detail))
+        errors.append(field.invalid(path, field.OMITTED, detail))
     if rule.onExitCodes is None and not rule.onPodConditions:
         detail = "specifying one of OnExitCodes and OnPodConditions is required"
-        errors.append(field.invalid(path, "", detail))
+        errors.append(field.invalid(path, field.OMITTED, detail))
     return errors
 
 

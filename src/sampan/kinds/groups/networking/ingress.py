@@ -14,7 +14,7 @@ from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 
 _CLASS_ANNOTATION: Final = "kubernetes.io/ingress.class"
-_PATH_TYPES: Final = ("Exact", "Prefix", "ImplementationSpecific")
+_PATH_TYPES: Final = ("Exact", "ImplementationSpecific", "Prefix")
 _IN_PATH: Final = ("//", "/./", "/../", "%2f", "%2F")
 _AT_END_OF_PATH: Final = ("/..", "/.")
 _SHOWN_MAX: Final = 3
@@ -161,9 +161,19 @@ def _address(obj: Any) -> str:
     return ",".join(sorted(found - {""}))
 
 
+def warnings(obj: Any, old: Any) -> list[str]:
+    """Of the annotation that the class of an Ingress stood in before it was a field."""
+    if old is not None or "kubernetes.io/ingress.class" not in obj.metadata.annotations:
+        return []
+    return [
+        "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
+    ]
+
+
 KIND: Final = Kind(
     api_version="networking.k8s.io/v1",
     kind="Ingress",
+    warnings=warnings,
     plural="ingresses",
     short=("ing",),
     status=True,

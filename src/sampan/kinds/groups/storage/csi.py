@@ -13,7 +13,7 @@ from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
 
 _LIFECYCLE_MODES: Final = ("Persistent", "Ephemeral")
-_FS_GROUP_POLICIES: Final = ("ReadWriteOnceWithFSType", "File", "None")
+_FS_GROUP_POLICIES: Final = ("File", "None", "ReadWriteOnceWithFSType")
 _DRIVER_NAME_MAX_BYTES: Final = 63
 _NODE_ID_MAX_BYTES: Final = 192
 _ATTACHABLE_PERIOD_MIN_S: Final = 10
@@ -53,8 +53,8 @@ def validate_driver(obj: Any) -> list[FieldError]:
     for name in ("attachRequired", "podInfoOnMount", "storageCapacity"):
         if getattr(spec, name) is None:
             errors.append(field.required(SPEC[name]))
-    for position, mode in enumerate(spec.volumeLifecycleModes):
-        errors += checks.one_of(mode, _LIFECYCLE_MODES, SPEC["volumeLifecycleModes"][position])
+    for mode in spec.volumeLifecycleModes:
+        errors += checks.one_of(mode, _LIFECYCLE_MODES, SPEC["volumeLifecycleModes"])
     errors += checks.one_of(spec.fsGroupPolicy, _FS_GROUP_POLICIES, SPEC["fsGroupPolicy"])
     errors += _token_errors(spec)
     period = spec.nodeAllocatableUpdatePeriodSeconds
@@ -158,12 +158,24 @@ def _capacity(obj: Any) -> str:
     return UNSET if obj.capacity is None else str(obj.capacity)
 
 
+def driver_warnings(driver: Any, _old: Any) -> list[str]:
+    """Of tokens that may end up in logs."""
+    spec = driver.spec
+    if not spec.tokenRequests or spec.serviceAccountTokenInSecrets is not None:
+        return []
+    return [
+        "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to "
+        "prevent possible logging of tokens in volume attributes"
+    ]
+
+
 DRIVER: Final = Kind(
     api_version="storage.k8s.io/v1",
     kind="CSIDriver",
     plural="csidrivers",
     namespaced=CLUSTER,
     default=default_driver,
+    warnings=driver_warnings,
     validate=validate_driver,
     validate_update=validate_driver_update,
     prepare_update=prepare_driver_update,
