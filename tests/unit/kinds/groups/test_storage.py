@@ -1,4 +1,3 @@
-# ruff: noqa: E501 -- messages stand whole, as Kubernetes words them
 from __future__ import annotations
 
 from typing import Any
