@@ -109,6 +109,7 @@ class Registry:
     async def _drop(self, known: _Known) -> None:
         if known.task is not None:
             known.task.cancel()
+            await asyncio.gather(known.task, return_exceptions=True)
         if known.plugin is not None:
             type_, name, endpoint = known.plugin
             _log.info("the driver %s is gone", name)
@@ -121,30 +122,29 @@ class Registry:
         delay_s = RETRY_FIRST_S
         while True:
             try:
-                known.plugin = await self._register(path)
+                await self._register(path, known)
                 return
             except Exception as problem:  # whatever it is, the others go on
                 _log.warning("the driver at %s is not registered: %s", path, problem)
             await self._clock.sleep(delay_s)
             delay_s = min(delay_s * 2, RETRY_MOST_S)
 
-    async def _register(self, path: str) -> _Plugin:
+    async def _register(self, path: str, known: _Known) -> None:
         client = DriverClient(path)
         try:
             info = await client.call(SERVICE, "GetInfo", timeout_s=CALL_TIMEOUT_S)
-            plugin = _Plugin(info.type, info.name, info.endpoint or path)
-            problem = ""
             try:
                 handler = self._handlers.get(info.type)
                 if handler is None:
                     raise RegistrationError(f"no handler registered for plugin type: {info.type}")
-                await handler.register(info.name, plugin.endpoint, tuple(info.supported_versions))
+                # From here on there is something to wind down, even if the socket goes right now.
+                known.plugin = _Plugin(info.type, info.name, info.endpoint or path)
+                await handler.register(info.name, known.plugin.endpoint, tuple(info.supported_versions))
             except Exception as error:
-                problem = str(error) or type(error).__name__
+                known.plugin = None
+                await self._tell(client, str(error) or type(error).__name__)
                 raise
-            finally:
-                await self._tell(client, problem)
-            return plugin
+            await self._tell(client, "")
         finally:
             await client.close()
 
