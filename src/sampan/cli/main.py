@@ -100,6 +100,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=true,...",
         help="further API versions to serve, such as scheduling.k8s.io/v1beta1=true",
     )
+    up.add_argument(
+        "--eviction-hard",
+        type=_words,
+        metavar="SIGNAL<AMOUNT,...",
+        help="when nodes evict pods, such as 'memory.available<500Mi,nodefs.available<5%%'",
+    )
     up.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C ends the cluster")
     up.add_argument("--no-merge", action="store_true", help="leave ~/.kube/config alone")
     up.add_argument("--apply", type=Path, action="append", default=[], help="manifests to apply once up")

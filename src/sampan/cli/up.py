@@ -43,6 +43,7 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         authentication_config=_file(options.authentication_config),
         scheduler_config=_file(options.scheduler_config),
         runtime_config=options.runtime_config,
+        eviction_hard=options.eviction_hard,
     )
     _check_files(wanted)
     settings = lifecycle.settle(layout, wanted)

@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scheduler_config: str = ""
     # Further versions to serve, as kube-apiserver's --runtime-config: "scheduling.k8s.io/v1beta1=true".
     runtime_config: tuple[str, ...] = ()
+    # When nodes evict pods, as for kubelet: "memory.available<500Mi"; the rest keeps its default.
+    eviction_hard: tuple[str, ...] = ()
 
     @property
     def version(self) -> tuple[int, ...]:

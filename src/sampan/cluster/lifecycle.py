@@ -58,6 +58,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     authentication_config: str | None = None
     scheduler_config: str | None = None
     runtime_config: tuple[str, ...] | None = None
+    eviction_hard: tuple[str, ...] | None = None
 
 
 _MAY_CHANGE: Final = (
@@ -72,6 +73,7 @@ _MAY_CHANGE: Final = (
     "authentication_config",
     "scheduler_config",
     "runtime_config",
+    "eviction_hard",
 )
 
 
@@ -96,7 +98,7 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
         )
     replaced = {name: getattr(wanted, name) for name in _MAY_CHANGE if getattr(wanted, name) is not None}
     settings = msgspec.structs.replace(known, **replaced)
-    _check_versions(settings)
+    _check(settings)
     if settings != known:
         if settings.nodes < known.nodes:
             end(layout, known)  # a crash may have left the pods of a node that shall be no more
@@ -107,11 +109,18 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
     return settings
 
 
-def _check_versions(settings: Settings) -> None:
+def _check(settings: Settings) -> None:
     if settings.runtime_config:
         from sampan.kinds.groups import switched_on
 
         switched_on(settings.runtime_config, settings.version)
+    if settings.eviction_hard:
+        from sampan.node.pressure.plan import thresholds, written
+
+        try:
+            thresholds(written(settings.eviction_hard))
+        except ValueError as error:
+            raise SampanError(f"--eviction-hard cannot be used: {error}.") from None
 
 
 def _new(layout: Layout, wanted: Wanted) -> Settings:
@@ -136,8 +145,9 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         authentication_config=wanted.authentication_config or "",
         scheduler_config=wanted.scheduler_config or "",
         runtime_config=wanted.runtime_config or (),
+        eviction_hard=wanted.eviction_hard or (),
     )
-    _check_versions(settings)
+    _check(settings)
     preflight.demand(runtime)
     demand_port(settings.port)
     try:

@@ -112,6 +112,11 @@ def _bounded(amount: Decimal) -> Decimal:
     return -rounded if amount < 0 else rounded
 
 
+def binary(amount: int) -> str:
+    """An amount of bytes in the notation of powers of two: `100Mi`, or digits where none divides it."""
+    return _write_binary(Decimal(amount))
+
+
 def _write_binary(amount: Decimal) -> str:
     # Below 1Ki, or with a fraction of a byte, the binary notation falls back to the decimal one.
     if abs(amount) < 1024 or amount != amount.to_integral_value():

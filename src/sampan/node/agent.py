@@ -20,7 +20,7 @@ from sampan.node.node_info import MachineInfo, capacity_units, read_machine
 from sampan.node.node_status import NodeReporter
 from sampan.node.pods import PodHost, Record, no_record
 from sampan.node.runtimes.runtime import Runtime
-from sampan.node.upkeep.work import upkeep
+from sampan.node.upkeep.work import Upkeep
 from sampan.node.volumes.localpath import LocalPathKeeper
 from sampan.node.volumes.manager import VolumeManager
 from sampan.schema import api
@@ -48,7 +48,14 @@ class Agent:
         self._services = Informer(client, api.Service, clock)
         self._node_informer = Informer(client, api.Node, clock, fields=f"metadata.name={config.node_name}")
         self.reporter = NodeReporter(
-            client, runtime, config, clock, self._machine, offered=self._offered, in_use=self._in_use
+            client,
+            runtime,
+            config,
+            clock,
+            self._machine,
+            pressures=self._pressures,
+            offered=self._offered,
+            in_use=self._in_use,
         )
         self._drivers = Drivers(client, clock, config, self.reporter.look) if config.root_dir else None
         if files is None:
@@ -73,6 +80,13 @@ class Agent:
             record=record,
         )
 
+        # A node without files has no disk to keep, and no machine of its own.
+        self._upkeep = (
+            Upkeep(self.host.workers, runtime, config, clock, record, self.reporter.look)
+            if config.root_dir
+            else None
+        )
+
     async def run(self) -> None:
         """Register, find what runs, then follow the API and the runtime; until cancelled."""
         tasks: list[asyncio.Task[None]] = []
@@ -95,7 +109,7 @@ class Agent:
             self.host.remove_orphans()
             begin(self.host.follow_exits())
             begin(self.host.relist())
-            for work in upkeep(self.host.workers, self.runtime, self.config, self._clock, self._record):
+            for work in self._upkeep.work() if self._upkeep is not None else ():
                 begin(work)
             begin(self._volumes.run())
             if isinstance(self._files, VolumeManager):
@@ -122,6 +136,9 @@ class Agent:
         """The pod's ready sandbox, for port forwarding; empty where there is none."""
         return handles.find_sandbox(self.host, namespace, pod)
 
+    def _pressures(self) -> frozenset[str]:
+        return self._upkeep.pressure.conditions() if self._upkeep is not None else frozenset()
+
     def _in_use(self) -> Sequence[str]:
         return self._drivers.csi.in_use() if self._drivers is not None else ()
 
@@ -143,6 +160,9 @@ class Agent:
         return self._facts
 
     def _admit(self, pod: api.Pod, others: Iterable[api.Pod]) -> Trouble | None:
+        refusal = self._upkeep.pressure.refusal(pod) if self._upkeep is not None else None
+        if refusal is not None:
+            return refusal
         node = self._node_informer.cache.get("", self.config.node_name) or self.reporter.node
         labels = node.metadata.labels if node is not None else dict(self.config.labels)
         units = capacity_units(self.config, self._machine, allocatable=True)

@@ -13,7 +13,7 @@ OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady",
 
 
 def conditions(state: PodState, status: api.PodStatus, now: datetime) -> list[api.PodCondition]:
-    """The five conditions for `status`, each with the time of its last change of status."""
+    """The conditions for `status`, each with the time of its last change of status."""
     wanted = [
         _ready_to_start(state),
         _initialized(state, status),
@@ -21,6 +21,10 @@ def conditions(state: PodState, status: api.PodStatus, now: datetime) -> list[ap
         _containers_ready(state, status),
         api.PodCondition(type="PodScheduled", status="True"),
     ]
+    if state.ending is not None and state.ending.disruption:
+        told = state.ending.message
+        reason = "TerminationByKubelet"
+        wanted.append(api.PodCondition(type="DisruptionTarget", status="True", reason=reason, message=told))
     before = {c.type: c for c in state.pod.status.conditions}
     if state.reported is not None:
         before |= {c.type: c for c in state.reported.conditions}

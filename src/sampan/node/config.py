@@ -24,6 +24,18 @@ IMAGE_GC_HIGH_PERCENT: Final = 85
 IMAGE_GC_LOW_PERCENT: Final = 80
 IMAGE_LEAST_AGE_S: Final = 120.0
 IMAGE_GC_PERIOD_S: Final = 300.0
+# kubelet's evictionHard, but for the disks: its 10 % and 15 % of a developer's disk are often gone before the
+# first pod is there, and would be tens of gigabytes.
+EVICTION_HARD: Final = {
+    "memory.available": "100Mi",
+    "nodefs.available": "1Gi",
+    "nodefs.inodesFree": "1%",
+    "imagefs.available": "1Gi",
+    "imagefs.inodesFree": "1%",
+}
+# kubelet's housekeeping interval and evictionPressureTransitionPeriod.
+EVICTION_PERIOD_S: Final = 10.0
+PRESSURE_TRANSITION_S: Final = 300.0
 # Runtime calls and volume preparations under way at once on one node.
 CONCURRENCY: Final = 16
 # Sandboxes made at once are twice the machine's CPUs, and no fewer than this.
@@ -38,6 +50,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     A container's log is rotated at `log_most_bytes`; `log_files` of them are kept, the current one included.
     Unused images go when their file system is fuller than `image_gc_high_percent`, until it is at
     `image_gc_low_percent`; `pinned_images` stay, since no registry has them.
+    Below the amounts or parts of `eviction_hard` the node is short of something, and evicts pods; a condition
+    that told so holds until it has been well for `pressure_transition_s`.
     `capacity` and `reserved` are resource names with quantities (`{"cpu": "4", "memory": "8Gi"}`); what
     `capacity` leaves out is read from the machine.
     """
@@ -74,6 +88,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     image_least_age_s: float = IMAGE_LEAST_AGE_S
     image_gc_period_s: float = IMAGE_GC_PERIOD_S
     pinned_images: tuple[str, ...] = ()
+    eviction_hard: Mapping[str, str] = msgspec.field(default_factory=lambda: dict(EVICTION_HARD))
+    eviction_period_s: float = EVICTION_PERIOD_S
+    pressure_transition_s: float = PRESSURE_TRANSITION_S
 
     @property
     def pods_dir(self) -> str:

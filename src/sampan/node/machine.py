@@ -129,8 +129,8 @@ def _learn(turn: Turn, event: Event) -> None:
             if turn.state.sandbox is None and turn.state.rejected is None:
                 turn.change(rejected=Trouble(reason, message))
                 turn.note("Warning", reason, message)
-        case Evicted(reason, message, grace_s):
-            rundown.end(turn, EndKind.FAILED, grace_s, reason, message)
+        case Evicted(reason, message, grace_s, disruption):
+            rundown.end(turn, EndKind.FAILED, grace_s, reason, message, disruption=disruption)
             turn.note("Warning", reason, message)
         case Tick():
             turn.change(timer_at=None)

@@ -74,11 +74,12 @@ class Rejected(Event, frozen=True):
 
 
 class Evicted(Event, frozen=True):
-    """The node needs what the pod uses."""
+    """The node needs what the pod uses (`disruption`), or the pod uses more than it may."""
 
     reason: str
     message: str
     grace_s: int
+    disruption: bool = False
 
 
 # --- instructions -----------------------------------------------------------------------------------------

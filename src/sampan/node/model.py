@@ -129,13 +129,17 @@ class EndKind(StrEnum):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod on its way out: what its status says of it, and when grace ends."""
+    """A pod on its way out: what its status says of it, and when grace ends.
+
+    `disruption`: it goes for the node's sake, which whoever made it may want to know.
+    """
 
     kind: EndKind
     deadline: datetime
     grace_s: int
     reason: str = ""
     message: str = ""
+    disruption: bool = False
 
 
 class Volumes(StrEnum):

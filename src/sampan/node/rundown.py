@@ -60,13 +60,22 @@ def check(turn: Turn) -> None:
     turn.note("Normal", DEADLINE_REASON, DEADLINE_MESSAGE)
 
 
-def end(turn: Turn, kind: EndKind, grace_s: int, reason: str = "", message: str = "") -> None:
+def end(
+    turn: Turn, kind: EndKind, grace_s: int, reason: str = "", message: str = "", *, disruption: bool = False
+) -> None:
     """Begin to wind the pod down, or (a deletion after anything else, a shorter grace) do so sooner."""
     before = turn.state.ending
     grace_s = max(grace_s, LEAST_GRACE_S)
     deadline = turn.now + timedelta(seconds=grace_s)
     if before is None:
-        ending = Ending(kind=kind, deadline=deadline, grace_s=grace_s, reason=reason, message=message)
+        ending = Ending(
+            kind=kind,
+            deadline=deadline,
+            grace_s=grace_s,
+            reason=reason,
+            message=message,
+            disruption=disruption,
+        )
         turn.change(ending=ending)
         return
     if kind is not EndKind.DELETED or (before.kind is kind and grace_s >= before.grace_s):

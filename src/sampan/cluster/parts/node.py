@@ -19,8 +19,9 @@ from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging,
 from sampan.cluster.tls import server_context
 from sampan.network.proxy.rules import NodeFacts
 from sampan.node.agent import Agent
-from sampan.node.config import KUBELET_PORT, AgentConfig
+from sampan.node.config import EVICTION_HARD, KUBELET_PORT, AgentConfig
 from sampan.node.images import builtin
+from sampan.node.pressure.plan import written
 from sampan.node.runtimes.runtime import Runtime
 from sampan.node.streaming.server import StreamServer
 from sampan.schema import api
@@ -105,6 +106,7 @@ def agent_config(layout: Layout, settings: Settings, number: int, *, port: int) 
         cluster_domain=DOMAIN,
         kubelet_port=port,
         kubelet_version=f"v{settings.kubernetes_version}.0+sampan",
+        eviction_hard=EVICTION_HARD | written(settings.eviction_hard),
         pinned_images=(builtin.PAUSE, builtin.PYTHON_HOST, builtin.BUSYBOX),
     )
 

@@ -182,11 +182,12 @@ class ExecResult(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """A container's consumption."""
+    """A container's consumption. `disk_bytes`: what it has written beside its volumes and logs."""
 
     container_id: str
     cpu_total_ns: int
     memory_working_set_bytes: int
+    disk_bytes: int = 0
 
 
 class Session(Protocol):

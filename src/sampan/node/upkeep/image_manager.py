@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sampan.base.clock import Clock
 from sampan.node.config import AgentConfig
@@ -61,17 +61,12 @@ class ImageManager:
         directory = await self._runtime.image_directory()
         if not directory:
             return
-        images = list(await self._runtime.list_images())
-        containers = (await self._runtime.list()).containers
-        now = self._clock.now()
-        in_use = {name for c in containers for name in (c.image, c.image_ref)} | set(self._wanted())
-        self._seen = look(self._seen, images, in_use, now)
+        images, seen = await self._look()
         disk = self._disk(directory)
         goal_bytes = bytes_to_free(disk, self._limits)
         if not goal_bytes:
             return
-        pinned = self._config.pinned_images
-        chosen = victims(images, self._seen, pinned, goal_bytes, self._limits.least_age_s, now)
+        chosen = self._victims(images, seen, goal_bytes)
         _log.info("the image file system is %d %% full: %d images go", disk.used_percent, len(chosen))
         freed_bytes = await self._remove(chosen)
         if freed_bytes < goal_bytes:
@@ -80,6 +75,22 @@ class ImageManager:
                 "Failed to garbage collect required amount of images. "
                 f"Attempted to free {goal_bytes} bytes, but only found {freed_bytes} bytes eligible to free.",
             )
+
+    async def remove_unused(self) -> None:
+        """Remove every image that nothing uses, but for pinned and very new ones. Raises RuntimeFailure."""
+        images, seen = await self._look()
+        await self._remove(self._victims(images, seen, sum(image.size_bytes for image in images)))
+
+    async def _look(self) -> tuple[list[Image], dict[str, Seen]]:
+        images = list(await self._runtime.list_images())
+        containers = (await self._runtime.list()).containers
+        in_use = {name for c in containers for name in (c.image, c.image_ref)} | set(self._wanted())
+        self._seen = look(self._seen, images, in_use, self._clock.now())
+        return images, self._seen
+
+    def _victims(self, images: Iterable[Image], seen: dict[str, Seen], goal_bytes: int) -> Sequence[Image]:
+        pinned = self._config.pinned_images
+        return victims(images, seen, pinned, goal_bytes, self._limits.least_age_s, self._clock.now())
 
     async def _remove(self, images: Iterable[Image]) -> int:
         freed_bytes = 0

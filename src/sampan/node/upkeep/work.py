@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from sampan.base.clock import Clock
@@ -10,6 +10,7 @@ from sampan.client.effects import Ref
 from sampan.node.config import AgentConfig
 from sampan.node.image_volumes import resolved
 from sampan.node.pods import Record
+from sampan.node.pressure.manager import PressureManager
 from sampan.node.runtimes.runtime import Runtime
 from sampan.node.upkeep.image_manager import ImageManager
 from sampan.node.upkeep.log_manager import LogManager, container_logs
@@ -18,23 +19,35 @@ from sampan.node.worker import PodWorker
 Work = Coroutine[Any, Any, None]
 
 
-def upkeep(
-    workers: Mapping[str, PodWorker], runtime: Runtime, config: AgentConfig, clock: Clock, record: Record
-) -> tuple[Work, ...]:
-    """What to run, until cancelled, beside the pods of `workers`; nothing for a node without files."""
-    if not config.root_dir:
-        return ()
-    # kubelet's events about its node carry the node's name for a uid.
-    node = Ref("v1", "Node", "", config.node_name, config.node_name)
-    logs = LogManager(runtime, clock, config, lambda: container_logs(workers.values(), config.log_dir))
-    images = ImageManager(
-        runtime,
-        clock,
-        config,
-        wanted=lambda: wanted_images(workers),
-        warn=lambda reason, message: record(node, "Warning", reason, message),
-    )
-    return logs.run(), images.run()
+class Upkeep:
+    """Logs, images, and what the node is short of. `changed` is called when a node condition came or went."""
+
+    def __init__(
+        self,
+        workers: Mapping[str, PodWorker],
+        runtime: Runtime,
+        config: AgentConfig,
+        clock: Clock,
+        record: Record,
+        changed: Callable[[], None],
+    ) -> None:
+        # kubelet's events about its node carry the node's name for a uid.
+        node = Ref("v1", "Node", "", config.node_name, config.node_name)
+
+        def warn(reason: str, message: str) -> None:
+            record(node, "Warning", reason, message)
+
+        self._logs = LogManager(
+            runtime, clock, config, lambda: container_logs(workers.values(), config.log_dir)
+        )
+        self._images = ImageManager(runtime, clock, config, wanted=lambda: wanted_images(workers), warn=warn)
+        self.pressure = PressureManager(
+            workers, runtime, config, clock, reclaim=self._images.remove_unused, changed=changed, warn=warn
+        )
+
+    def work(self) -> tuple[Work, ...]:
+        """What to run, until cancelled, beside the pods."""
+        return self._logs.run(), self._images.run(), self.pressure.run()
 
 
 def wanted_images(workers: Mapping[str, PodWorker]) -> set[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from sampan.machinery.quantity import Quantity, quantity
+from sampan.machinery.quantity import Quantity, binary, quantity
 from sampan.schema import api
 
 # What is taken of each capacity, by its name in full (`driver/name`).
@@ -103,10 +103,7 @@ def _is_refused(amount: Quantity, policy: api.CapacityRequestPolicy | None) -> b
 def written(amount: Decimal, like: Quantity) -> Quantity:
     """The amount in the notation of another one."""
     if like.text.endswith("i") and amount == amount.to_integral_value():
-        whole = int(amount)
-        for suffix, bits in (("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)):
-            if whole and whole % (1 << bits) == 0:
-                return quantity(f"{whole >> bits}{suffix}")
+        return quantity(binary(int(amount)))
     return quantity(f"{amount:f}")
 
 

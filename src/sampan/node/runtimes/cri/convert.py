@@ -262,4 +262,5 @@ def usage(stats: Any) -> Usage:
         container_id=stats.attributes.id,
         cpu_total_ns=stats.cpu.usage_core_nano_seconds.value,
         memory_working_set_bytes=stats.memory.working_set_bytes.value,
+        disk_bytes=stats.writable_layer.used_bytes.value,
     )

@@ -110,7 +110,8 @@ ContainerAttributes: id 1 string, metadata 2 ContainerMetadata
 CpuUsage: timestamp 1 int64, usage_core_nano_seconds 2 UInt64Value, usage_nano_cores 3 UInt64Value
 MemoryUsage: timestamp 1 int64, working_set_bytes 2 UInt64Value, usage_bytes 4 UInt64Value, \
 rss_bytes 5 UInt64Value
-ContainerStats: attributes 1 ContainerAttributes, cpu 2 CpuUsage, memory 3 MemoryUsage
+ContainerStats: attributes 1 ContainerAttributes, cpu 2 CpuUsage, memory 3 MemoryUsage, \
+writable_layer 4 FilesystemUsage
 ContainerStatsFilter: id 1 string, label_selector 3 map
 ListContainerStatsRequest: filter 1 ContainerStatsFilter
 ListContainerStatsResponse: stats 1 *ContainerStats
