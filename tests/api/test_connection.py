@@ -453,3 +453,10 @@ def test_a_watch_that_breaks_does_not_look_complete(caplog: pytest.LogCaptureFix
 
     serve(work)
     assert "its next part cannot be given" in caplog.text
+
+
+def test_an_answer_that_says_how_long_it_may_be_kept_says_nothing_else() -> None:
+    plain = connection._head(Response(), keeps=True)
+    assert plain.count(b"Cache-Control: no-cache, private\r\n") == plain.count(b"Cache-Control") == 1
+    kept = connection._head(Response(headers={"Cache-Control": "public, immutable"}), keeps=True)
+    assert kept.count(b"Cache-Control: public, immutable\r\n") == kept.count(b"Cache-Control") == 1

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
 from tests.api.server import Api, served
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -25,10 +28,12 @@ async def test_version_3_names_each_document_with_its_hash(api: Api) -> None:
     document = await api.get(path, hash=given)
     assert document.ok()["openapi"] == "3.0.0"
     assert document.headers["Cache-Control"] == "public, immutable"
+    expires = parsedate_to_datetime(document.headers["Expires"])
+    assert timedelta(days=364) < expires - datetime.now(UTC) < timedelta(days=366)
     assert document.headers["ETag"] == f'"{given}"'
     assert "/apis/apps/v1/namespaces/{namespace}/deployments/{name}" in document.json["paths"]
     unhashed = await api.get(path)
-    assert "Cache-Control" not in unhashed.headers
+    assert not {"Cache-Control", "Expires"} & unhashed.headers.keys()
     assert unhashed.body == document.body
 
 

@@ -17,6 +17,7 @@ from zlib import crc32
 import msgspec
 
 from sampan.base.clock import Clock, kube_time
+from sampan.base.waiting import first_done
 from sampan.client.client import Client
 from sampan.client.effects import Emit, Ref
 from sampan.client.errors import ApiError, is_already_exists, is_not_found
@@ -29,6 +30,8 @@ SIMILAR_MOST: Final = 10
 SIMILAR_WINDOW_S: Final = 600.0
 STAMP_STEP_NS: Final = 1_000_000
 PENDING_MOST: Final = 1000
+# As many are written without delay.
+MANY: Final = 100
 MESSAGE_MOST: Final = 1024
 _COMBINED: Final = "(combined from similar events): "
 
@@ -171,11 +174,16 @@ class Correlator:
 class Recorder:
     """Writes events in the background; what calls it never waits and never fails.
 
-    At most a thousand wait to be written; more are dropped and counted in `dropped`.
+    At most a thousand wait to be written; more are dropped and counted in `dropped`. With `delay_s` they are
+    written so much later, or as soon as a hundred wait: what they tell of has the processors first.
     """
 
-    def __init__(self, client: Client, clock: Clock, component: str, host: str = "") -> None:
+    def __init__(
+        self, client: Client, clock: Clock, component: str, host: str = "", *, delay_s: float = 0.0
+    ) -> None:
         self.dropped = 0
+        self._delay_s = delay_s
+        self._many = asyncio.Event()
         self._client = client
         self._clock = clock
         self._correlator = Correlator(component, host)
@@ -190,6 +198,8 @@ class Recorder:
             self._pending.put_nowait(event)
         except asyncio.QueueFull:
             self.dropped += 1
+        if self._pending.qsize() >= MANY:
+            self._many.set()
 
     def event(
         self, about: Ref, type: str, reason: str, message: str, *, action: str = "", field_path: str = ""
@@ -197,14 +207,31 @@ class Recorder:
         """Record an event: `type` is Normal or Warning, `reason` one word in CamelCase."""
         self.emit(Emit(about, type, reason, message, action), field_path)
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be written, without the one that is being written or held."""
+        return self._pending.qsize()
+
     async def run(self) -> None:
         """Write what is recorded, until cancelled."""
         while True:
             event = await self._pending.get()
-            try:
-                await self._write(event)
-            except Exception:
-                _log.exception("the event %s could not be stored", event.metadata.name)
+            if self._delay_s:
+                await self._hold()
+            await self._try(event)
+            while not self._pending.empty():
+                await self._try(self._pending.get_nowait())
+
+    async def _hold(self) -> None:
+        self._many.clear()
+        if self._pending.qsize() < MANY:
+            await first_done(self._many.wait(), self._clock.sleep(self._delay_s))
+
+    async def _try(self, event: api.Event) -> None:
+        try:
+            await self._write(event)
+        except Exception:
+            _log.exception("the event %s could not be stored", event.metadata.name)
 
     async def flush(self) -> None:
         """Write what waits now; for the end of a process."""

@@ -121,6 +121,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     name_errors: Callable[[str], list[str]] | None = None
     # Field selectors beside metadata.name and metadata.namespace.
     field_selectors: Mapping[str, Callable[[Any], str]] = msgspec.field(default_factory=dict)
+    # A struct that has only what `field_selectors` read: each event of a kind of which somebody watches a
+    # selection is looked at. None: they need the whole object.
+    selected: type[msgspec.Struct] | None = None
     columns: tuple[Column, ...] = ()
     # Seconds of grace that a delete without options gives; only Pods have any.
     grace_period_s: Callable[[Any, int | None], int] | None = None

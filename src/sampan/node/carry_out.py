@@ -50,7 +50,7 @@ from sampan.node.service_env import service_env
 from sampan.node.specs import container_spec, sandbox_spec
 from sampan.node.status_writer import StatusWriter
 from sampan.node.turn import spec_of
-from sampan.node.views import listing_of
+from sampan.node.views import sandbox_of
 from sampan.schema import api
 
 IMAGES_KNOWN: Final = 1024
@@ -246,9 +246,8 @@ class CarryOut:
             sandbox_id = await self._runtime.run_sandbox(spec)
         if spec.host_network:
             return SandboxUp(sandbox_id, view.node.ips)
-        listing = await listing_of(self._runtime, spec.uid)
-        ips = next((s.ips for s in listing.sandboxes if s.id == sandbox_id), ())
-        return SandboxUp(sandbox_id, ips)
+        sandbox = await sandbox_of(self._runtime, spec.uid, sandbox_id)
+        return SandboxUp(sandbox_id, sandbox.ips if sandbox is not None else ())
 
     async def _sandbox_spec(self, view: PodView, attempt: int) -> SandboxSpec:
         pod = view.pod

@@ -76,6 +76,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     lease_renew_s: float = LEASE_RENEW_S
     lease_duration_s: int = LEASE_DURATION_S
     status_period_s: float = STATUS_PERIOD_S
+    # How long the status of a pod whose containers are starting may wait for what comes of it.
+    status_hold_s: float = 0.0
     volume_sync_s: float = VOLUME_SYNC_S
     concurrency: int = CONCURRENCY
     sandboxes: int = 0  # made at once; 0: by the number of CPUs

@@ -78,7 +78,9 @@ class PodHost:
     ) -> None:
         self.timers = Timers(clock)
         self.probes = ProbeRunner(runtime, clock, self.timers)
-        self.statuses = StatusWriter(client, clock, writers=writers or WRITERS, turns=status_turns)
+        self.statuses = StatusWriter(
+            client, clock, writers=writers or WRITERS, turns=status_turns, hold_s=config.status_hold_s
+        )
         self.files = files or NoFiles()
         self.carry_out = CarryOut(
             config, runtime, client, clock, self.files, self.statuses, services, resources or NoResources()

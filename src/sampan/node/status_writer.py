@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from sampan.base.clock import Clock
+from sampan.base.waiting import first_done
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError, is_conflict, is_not_found
 from sampan.machinery.patch.ordering import merge_order
@@ -105,6 +106,9 @@ class _Pending(msgspec.Struct):
     # Of those that go together: what is under way, and who waits until nothing is.
     sent: api.PodStatus | None = None
     settled: asyncio.Future[None] | None = None
+    # While a status of passing interest waits for the next one: set once it need not wait any more.
+    go: asyncio.Event | None = None
+    passing: bool = False
 
 
 class StatusWriter:
@@ -112,10 +116,14 @@ class StatusWriter:
 
     `turns` is how many turns of the event loop a status waits before it is written: where containers start
     and stop at once, as simulated ones do, the steps in between are then no writes of their own. Where the
-    server is in this process, those whose turns are over go to it together.
+    server is in this process, those whose turns are over go to it together. `hold_s` is how long a
+    status waits that the next one is about to replace: while containers start, processors are better spent on
+    that.
     """
 
-    def __init__(self, client: Client, clock: Clock, *, writers: int = WRITERS, turns: int = 0) -> None:
+    def __init__(
+        self, client: Client, clock: Clock, *, writers: int = WRITERS, turns: int = 0, hold_s: float = 0.0
+    ) -> None:
         self._client = client
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
@@ -125,15 +133,23 @@ class StatusWriter:
         self._due: deque[tuple[int, _Pending]] = deque()
         self._sweeper: asyncio.Task[None] | None = None
         self._turn = 0
+        self._hold_s = hold_s
         self.written = 0
 
-    def put(self, key: PodKey, before: api.PodStatus, status: api.PodStatus) -> None:
-        """Write `status` soon; `before` is what the API says as far as the caller knows."""
+    def put(
+        self, key: PodKey, before: api.PodStatus, status: api.PodStatus, *, passing: bool = False
+    ) -> None:
+        """Write `status` soon; `before` is what the API says as far as the caller knows.
+
+        A `passing` one is expected to be replaced within moments.
+        """
         entry = self._pending.get(key.uid)
         new = entry is None
         if entry is None:
             entry = self._pending[key.uid] = _Pending(key, before, status)
-        waits, entry.status = entry.status is not None and not new, status
+        waits, entry.status, entry.passing = entry.status is not None and not new, status, passing
+        if entry.go is not None and not passing:
+            entry.go.set()
         if entry.task is not None or entry.sent is not None or waits:
             return
         if self._turns and self._client.changes_in_place:
@@ -146,6 +162,9 @@ class StatusWriter:
         entry = self._pending.get(uid)
         if entry is None:
             return
+        entry.passing = False
+        if entry.go is not None:
+            entry.go.set()
         if entry.task is None:
             entry.settled = entry.settled or asyncio.get_running_loop().create_future()
             await asyncio.wait([entry.settled])
@@ -216,6 +235,8 @@ class StatusWriter:
         while entry.status is not None:
             for _ in range(self._turns):
                 await asyncio.sleep(0)
+            if entry.passing and self._hold_s:
+                await self._hold(entry)
             status, entry.status = entry.status, None
             try:
                 await self._patch(entry, status)
@@ -227,6 +248,13 @@ class StatusWriter:
             except (ConnectionError, TimeoutError) as error:
                 failures = await self._retry_later(entry, status, failures, error)
         self._pending.pop(entry.key.uid, None)
+
+    async def _hold(self, entry: _Pending) -> None:
+        entry.go = asyncio.Event()
+        try:
+            await first_done(entry.go.wait(), self._clock.sleep(self._hold_s))
+        finally:
+            entry.go = None
 
     async def _patch(self, entry: _Pending, status: api.PodStatus) -> None:
         key = entry.key

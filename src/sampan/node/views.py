@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Protocol, cast, runtime_checkable
 
 from sampan.node.names import uid_of
-from sampan.node.runtimes.runtime import Listing, Runtime
+from sampan.node.runtimes.runtime import Listing, Runtime, Sandbox
 
 
 @runtime_checkable
@@ -14,6 +14,18 @@ class ListsPods(Protocol):
     """What a runtime may offer beside the whole listing: the same for one pod, which costs less."""
 
     async def list_pod(self, uid: str) -> Listing: ...
+
+
+@runtime_checkable
+class ShowsSandboxes(Protocol):
+    """What a runtime may offer beside the listing of a pod: one sandbox, by its id."""
+
+    async def show_sandbox(self, sandbox_id: str) -> Sandbox | None: ...
+
+
+@lru_cache(maxsize=16)
+def _shows_sandboxes(runtime: type) -> bool:
+    return issubclass(runtime, ShowsSandboxes)
 
 
 @lru_cache(maxsize=16)
@@ -27,6 +39,14 @@ async def listing_of(runtime: Runtime, uid: str) -> Listing:
     if _lists_pods(type(runtime)):
         return await cast(ListsPods, runtime).list_pod(uid)
     return part_of(await runtime.list(), uid)
+
+
+async def sandbox_of(runtime: Runtime, uid: str, sandbox_id: str) -> Sandbox | None:
+    """One sandbox of a pod, as the runtime has it now."""
+    if _shows_sandboxes(type(runtime)):
+        return await cast(ShowsSandboxes, runtime).show_sandbox(sandbox_id)
+    listing = await listing_of(runtime, uid)
+    return next((each for each in listing.sandboxes if each.id == sandbox_id), None)
 
 
 def part_of(listing: Listing, uid: str) -> Listing:

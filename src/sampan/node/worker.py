@@ -171,7 +171,8 @@ class PodWorker:
             case Note(type_, reason, message, container):
                 self.note(type_, reason, message, container)
             case ReportStatus(status):
-                self._home.statuses.put(self.state.key, self.pod.status, status)
+                starting = any(key.startswith("start/") for key in self.state.doing)
+                self._home.statuses.put(self.state.key, self.pod.status, status, passing=starting)
             case SetTimer(at):
                 if self._timer is not None:
                     self._timer.cancel()

@@ -73,10 +73,12 @@ class Scheduler:
         device_claims: bool = True,
         device_taint_rules: bool = True,
         pod_groups: bool = False,
+        events_delay_s: float = 0.0,
     ) -> None:
         """Without `device_claims` the server has no resource.k8s.io/v1 (before Kubernetes 1.34), without
         `device_taint_rules` no such kind in it (before 1.37); with `pod_groups` it has
-        scheduling.k8s.io/v1beta1, and pods of a group are scheduled together."""
+        scheduling.k8s.io/v1beta1, and pods of a group are scheduled together. Events are written
+        `events_delay_s` late."""
         chosen = configuration or Configuration((default_profile(),))
         profiles = chosen.profiles
         if not device_claims:
@@ -102,7 +104,9 @@ class Scheduler:
         self._clock = clock
         self._chance = chance or random.Random()
         self._others = others
-        self._recorders = {name: Recorder(client, clock, name) for name in self.engines}
+        self._recorders = {
+            name: Recorder(client, clock, name, delay_s=events_delay_s) for name in self.engines
+        }
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(BINDINGS)
         self._ran_before = False

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from sampan.base.clock import SimulatedClock
 from sampan.client import events
@@ -9,7 +12,7 @@ from sampan.client.effects import Emit, Ref
 from sampan.client.events import Correlator, Recorder
 from sampan.schema import api
 from tests.fakes.apiserver import FakeServer
-from tests.fakes.waiting import run
+from tests.fakes.waiting import run, until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ABOUT = Ref("v1", "Pod", "default", "web-0", "uid-1", "42")
@@ -102,5 +105,51 @@ def test_what_waits_to_be_written_is_bounded() -> None:
         for number in range(events.PENDING_MOST + 5):
             recorder.event(Ref("v1", "Pod", "default", f"p{number}", f"u{number}"), "Normal", "R", "m")
         assert recorder.dropped == 5
+
+    run(main())
+
+
+def test_delayed_events_come_together_and_no_later_than_asked() -> None:
+    async def main() -> None:
+        server, clock = FakeServer(), SimulatedClock()
+        recorder = Recorder(Client(server), clock, "c", delay_s=0.5)
+        task = asyncio.create_task(recorder.run())
+        recorder.event(ABOUT, "Normal", "Pulled", "first")
+        await clock.advance(0.4)
+        recorder.event(ABOUT, "Normal", "Started", "second")
+        assert not server.of_kind("Event")
+        await clock.advance(0.1)
+        assert [e["message"] for e in server.of_kind("Event")] == ["first", "second"]
+        # The next one has the whole delay again.
+        recorder.event(ABOUT, "Normal", "Killing", "third")
+        await clock.advance(0.4)
+        assert len(server.of_kind("Event")) == 2
+        await clock.advance(0.1)
+        assert len(server.of_kind("Event")) == 3
+        task.cancel()
+
+    run(main())
+
+
+@pytest.mark.parametrize("before", [0, 1, events.MANY])
+def test_many_events_are_not_delayed(before: int) -> None:
+    """However many of them came before the writer began to wait."""
+
+    async def main() -> None:
+        server, clock = FakeServer(), SimulatedClock()
+        recorder = Recorder(Client(server), clock, "c", delay_s=60)
+
+        def tell(number: int) -> None:
+            about = Ref("v1", "Pod", "default", f"p{number}", f"u{number}")
+            recorder.event(about, "Normal", "Started", "started")
+
+        for number in range(before):
+            tell(number)
+        task = asyncio.create_task(recorder.run())
+        await until(lambda: recorder.waiting < before or not before)
+        for number in range(before, events.MANY + 1):
+            tell(number)
+        await until(lambda: len(server.of_kind("Event")) == events.MANY + 1)
+        task.cancel()
 
     run(main())

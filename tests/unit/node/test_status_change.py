@@ -227,3 +227,35 @@ def test_statuses_whose_turns_are_over_go_together_and_only_the_newest_of_each()
         assert not writer._pending
 
     asyncio.run(main())
+
+
+def test_a_passing_status_waits_for_the_next_one() -> None:
+    async def main() -> None:
+        fake: Any = FakeApi()
+        fake.put(pod_path(), make_pod())
+        clock, key = SimulatedClock(), key_of(make_pod())
+
+        def written() -> list[str]:
+            return [path for method, path in fake.requests if method == "PATCH"]
+
+        async def put(phase: str, passing: bool) -> None:
+            writer.put(key, api.PodStatus(), api.PodStatus(phase=phase, reason=phase), passing=passing)
+            await clock.advance(0.1)
+
+        writer = StatusWriter(fake.client, clock, hold_s=0.3)
+        await put("Pending", True)
+        assert not written()
+        await put("Running", False)  # which comes at once, alone
+        assert len(written()) == 1
+        assert fake.pod("web").status.phase == "Running"
+        # Nothing waits longer than that, however much passes by.
+        for _ in range(3):
+            await put("Unknown", True)
+        await clock.advance(0.1)
+        assert (len(written()), fake.pod("web").status.phase) == (2, "Unknown")
+        # Nor does it wait where the pod is to go.
+        await put("Failed", True)
+        await writer.flush("web-uid")
+        assert (len(written()), fake.pod("web").status.phase) == (3, "Failed")
+
+    asyncio.run(main())

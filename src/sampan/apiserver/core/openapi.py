@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from email.utils import formatdate
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +29,10 @@ _V3: Final = "/openapi/v3"
 _PROTOBUF: Final = "protobuf"
 # From this many custom resources on, documents are made in another thread.
 MANY: Final = 200
+# What is named by its hash never changes, so that clients need not even ask whether it has. They go by the
+# Expires header: without it, kubectl takes what it keeps to be out of date.
 _FOREVER: Final = {"Cache-Control": "public, immutable", "Vary": "Accept"}
+_FOREVER_S: Final = 365 * 24 * 3600
 _ANY: Final = frozenset({"", "*/*", "application/*", JSON})
 
 
@@ -138,7 +143,7 @@ class OpenApi:
                 lambda: openapi_v3.document(root, state.by_root[root], self._definitions()),
                 current,
             )
-        return _answer(request, made, _FOREVER if given else {"Vary": "Accept"})
+        return _answer(request, made, _kept_for_ever() if given else {"Vary": "Accept"})
 
     def _index(self, state: _State) -> object:
         hashes = {root: self._hash(state, root) for root in sorted({*state.by_root, *state.extensions})}
@@ -176,6 +181,10 @@ class OpenApi:
 
     def _definitions(self) -> Definitions:
         return load(self._version)
+
+
+def _kept_for_ever() -> dict[str, str]:
+    return {**_FOREVER, "Expires": formatdate(time.time() + _FOREVER_S, usegmt=True)}
 
 
 def _check_json(request: Request) -> None:

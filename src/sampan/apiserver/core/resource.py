@@ -161,10 +161,16 @@ class Resource:
         """What field selectors can ask about an item."""
         found = [item.name, item.namespace]
         if self.kind.field_selectors:
-            obj = self.decode_stored(item.data)
+            obj = self._selected(item.data)
             # Few nodes and phases are those of many pods.
             found += [intern(value(obj)) for value in self.kind.field_selectors.values()]
         return Fields(self._field_places, found)
+
+    def _selected(self, data: bytes) -> Any:
+        """What the field selectors of the kind read."""
+        if self.kind.selected is not None and self._from_hub is None:
+            return codec.decode(data, self.kind.selected)
+        return self.decode_stored(data)
 
     @cached_property
     def _field_places(self) -> dict[str, int]:

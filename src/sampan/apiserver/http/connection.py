@@ -332,7 +332,9 @@ def _head(response: Response, keeps: bool) -> bytes:
 def _beginning(code: int, content_type: str, headers: tuple[tuple[str, str], ...], keeps: bool) -> bytes:
     """All lines that say nothing of this body, nor of the time."""
     line = _LINES.get(code) or f"HTTP/1.1 {code} \r\n".encode()
-    text = f"Content-Type: {content_type}\r\nCache-Control: no-cache, private\r\n"
+    text = f"Content-Type: {content_type}\r\n"
+    if all(name != "Cache-Control" for name, _ in headers):
+        text += "Cache-Control: no-cache, private\r\n"
     for name, value in headers:
         if "\r" in value or "\n" in value:  # a header must not end where its text says
             value = value.replace("\r", " ").replace("\n", " ")

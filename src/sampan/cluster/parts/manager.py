@@ -19,7 +19,12 @@ from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts import metrics as resource_metrics
 from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.manager_metrics import ManagerMetricsServer
-from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
+from sampan.cluster.parts.process import (
+    EVENTS_DELAY_S,
+    run_until_told_to_stop,
+    set_up_logging,
+    until_listening,
+)
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
 from sampan.controllers.certificates.issuing import Authority
@@ -74,6 +79,7 @@ async def run(layout: Layout, settings: Settings) -> None:
         device_claims=has_claims,
         pod_groups=bool(switched_on(settings.runtime_config, settings.version)),
         device_taint_rules=settings.version >= (1, 37),
+        events_delay_s=EVENTS_DELAY_S,
     )
 
     async def lead() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from sampan.base.clock import Clock, SystemClock
 from sampan.client.client import Client
@@ -15,7 +15,12 @@ from sampan.client.informer import Informer
 from sampan.cluster.config import DOMAIN, Layout, Settings
 from sampan.cluster.parts.clients import client_of
 from sampan.cluster.parts.ports import free_port
-from sampan.cluster.parts.process import run_until_told_to_stop, set_up_logging, until_listening
+from sampan.cluster.parts.process import (
+    EVENTS_DELAY_S,
+    run_until_told_to_stop,
+    set_up_logging,
+    until_listening,
+)
 from sampan.cluster.tls import server_context
 from sampan.network.proxy.rules import NodeFacts
 from sampan.node.agent import Agent
@@ -25,6 +30,9 @@ from sampan.node.pressure.plan import written
 from sampan.node.runtimes.runtime import Runtime
 from sampan.node.streaming.server import StreamServer
 from sampan.schema import api
+
+# About what a container takes to start.
+STATUS_HOLD_S: Final = 0.3
 
 # What keeps a runtime going, next to the agent that uses it.
 Upkeep = tuple[Coroutine[Any, Any, None], ...]
@@ -40,7 +48,7 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
         _client(layout, settings, name) as client,
         _client(layout, settings, "kube-proxy") as proxy_client,
     ):
-        recorder = Recorder(client, clock, "kubelet", name)
+        recorder = Recorder(client, clock, "kubelet", name, delay_s=EVENTS_DELAY_S)
         address = settings.node_ip(number)
         port = free_port(address, KUBELET_PORT)
         config = agent_config(layout, settings, number, port=port)
@@ -105,6 +113,7 @@ def agent_config(layout: Layout, settings: Settings, number: int, *, port: int) 
         cluster_dns=(settings.dns_ip,),
         cluster_domain=DOMAIN,
         kubelet_port=port,
+        status_hold_s=STATUS_HOLD_S,
         kubelet_version=f"v{settings.kubernetes_version}.0+sampan",
         eviction_hard=EVICTION_HARD | written(settings.eviction_hard),
         pinned_images=(builtin.PAUSE, builtin.PYTHON_HOST, builtin.BUSYBOX),

@@ -16,6 +16,9 @@ from sampan.base.clock import SystemClock
 from sampan.cluster import tls
 
 LISTEN_POLL_S: Final = 0.02
+# Events of a pod's start are written once it has started: they would take the processors from that, and the
+# API server's commits.
+EVENTS_DELAY_S: Final = 0.5
 
 
 async def until_told_to_stop() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from sampan.kinds.core.pod_columns import COLUMNS
 from sampan.kinds.core.pod_defaults import default_pod
 from sampan.kinds.core.pod_update import (
@@ -95,6 +97,32 @@ def _pod_ips(pod: api.Pod) -> str:
     return ",".join(address.ip for address in pod.status.podIPs)
 
 
+class _SelectedSpec(msgspec.Struct):
+    nodeName: str | None = None
+    restartPolicy: str | None = None
+    schedulerName: str | None = None
+    serviceAccountName: str | None = None
+    hostNetwork: bool | None = None
+
+
+class _SelectedIP(msgspec.Struct):
+    ip: str = ""
+
+
+class _SelectedStatus(msgspec.Struct):
+    phase: str | None = None
+    podIP: str | None = None
+    podIPs: list[_SelectedIP] = msgspec.field(default_factory=list)
+    nominatedNodeName: str | None = None
+
+
+class Selected(msgspec.Struct):
+    """What field selectors see of a pod: agents watch those of their node, so that every change is read."""
+
+    spec: _SelectedSpec = msgspec.field(default_factory=_SelectedSpec)
+    status: _SelectedStatus = msgspec.field(default_factory=_SelectedStatus)
+
+
 KIND: Final = Kind(
     api_version="v1",
     kind="Pod",
@@ -129,6 +157,7 @@ KIND: Final = Kind(
         "status.podIPs": _pod_ips,
         "status.nominatedNodeName": lambda pod: pod.status.nominatedNodeName or "",
     },
+    selected=Selected,
     columns=COLUMNS,
     grace_period_s=grace_period_s,
     subresources=(

@@ -167,6 +167,15 @@ class CriRuntime:
         sandbox_id: str = answer.pod_sandbox_id
         return sandbox_id
 
+    async def show_sandbox(self, sandbox_id: str) -> Sandbox | None:
+        """The sandbox as it is now; None where it is gone."""
+        try:
+            answer = await self.client.call(RUNTIME, "PodSandboxStatus", pod_sandbox_id=sandbox_id)
+        except NotFound:
+            return None
+        found = self._sandboxes[sandbox_id] = convert.sandbox(answer.status)
+        return found
+
     async def stop_sandbox(self, sandbox_id: str) -> None:
         await self._if_there("StopPodSandbox", pod_sandbox_id=sandbox_id)
 
