@@ -429,6 +429,7 @@ def test_a_manager_that_ends_anywhere_is_followed_by_one_that_finishes(
     assert run_world(cut)[0] == shape, f"cut off after {cut} of {writes} writes"
 
 
+@pytest.mark.timeout(400)  # a manager for each write
 @pytest.mark.parametrize("lives", [1, 3])
 def test_managers_that_each_end_after_few_writes_finish_together(
     lives: int, whole: tuple[Counter[tuple[str, ...]], int]
@@ -439,6 +440,7 @@ def test_managers_that_each_end_after_few_writes_finish_together(
     assert count > writes / lives / 2
 
 
+@pytest.mark.timeout(400)
 def test_a_rollout_goes_on_though_every_write_is_the_last_of_its_manager() -> None:
     """Deployment, DaemonSet and StatefulSet, with a process that ends between any two writes of theirs."""
     with begun() as cluster:
