@@ -53,7 +53,7 @@ def test_files_of_every_mode_in_empty_dirs_of_both_media(
     ).splitlines()
     owner = 1001 if user else 0
     files = [line for mode in ("0644", "0666", "0777") for line in (f"{mode[1:]} {owner}", mode)]
-    assert said == [*files, *files, "777", "777", "1"]
+    assert said == [*files, *files, "777", "1777", "1"]
 
 
 def test_one_source_in_several_volumes_read_by_everybody(cluster: Cluster) -> None:

@@ -19,6 +19,7 @@ from sampan.node.config import AgentConfig
 from sampan.node.errors import ConfigError, VolumeError
 from sampan.node.names import CONTAINER_NAME, MESSAGE_POLICY
 from sampan.node.runtimes.runtime import Container, State
+from sampan.node.volumes import plugins
 from sampan.node.volumes.manager import VolumeManager
 from sampan.node.volumes.mounting import can_mount, mounts_below
 from sampan.node.volumes.plan import FileEntry
@@ -334,7 +335,7 @@ def test_memory_is_a_tmpfs_of_its_size(tmp_path: Path) -> None:
         root = disk.volume("empty-dir")
         assert root.is_mount()
         assert os.statvfs(root).f_blocks * os.statvfs(root).f_frsize == 64 << 10
-        assert stat.S_IMODE(root.stat().st_mode) == 0o777
+        assert stat.S_IMODE(root.stat().st_mode) == 0o1777
         await disk.manager.remove(pod)
         assert not root.exists()
 
@@ -427,6 +428,32 @@ def test_only_directories_of_its_own_are_made_by_the_node(
             with pytest.raises(VolumeError, match=why):
                 await disk.manager.prepare(pod, NODE)
             assert not path.exists()
+
+    run(tmp_path, scenario)
+
+
+def test_what_a_local_volumes_link_leads_to_belongs_to_the_pods_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kubelet mounts the directory behind the link first; a link has no files to give to a group."""
+    owned: list[tuple[Path, int, str | None]] = []
+    monkeypatch.setattr(plugins, "can_mount", lambda: True)
+    monkeypatch.setattr(plugins, "own", lambda *given: owned.append(given))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    async def scenario(disk: Disk) -> None:
+        claim = api.PersistentVolumeClaim(metadata=meta("c"))
+        claim.spec.volumeName, claim.status.phase = "pv", "Bound"
+        volume = api.PersistentVolume(metadata=api.ObjectMeta(name="pv"))
+        volume.spec.local = api.LocalVolumeSource(path=str(tmp_path / "link"))
+        volume.spec.claimRef = api.ObjectReference(uid=claim.metadata.uid)
+        disk.api.put("/api/v1/namespaces/default/persistentvolumeclaims/c", claim)
+        disk.api.put("/api/v1/persistentvolumes/pv", volume)
+        pod = pod_with({"persistentVolumeClaim": {"claimName": "c"}})
+        pod.spec.securityContext = api.PodSecurityContext(fsGroup=4321)
+        await disk.manager.prepare(pod, NODE)
+        assert owned == [((tmp_path / "real").resolve(), 4321, None)]
 
     run(tmp_path, scenario)
 
