@@ -12,7 +12,9 @@ from tests.api.server import (
     DEPLOYMENTS,
     JSON_PATCH,
     MERGE,
+    PODS,
     STRATEGIC,
+    TABLE,
     Api,
     config_map,
     deployment,
@@ -25,6 +27,7 @@ NO_MAP = "into Go value of type map[string]interface {}"
 NAMELESS = "the name of the object (a based on URL) was undeterminable: name must be provided"
 UNSUPPORTED = "415: Unsupported Media Type"
 BROKEN = "the object provided is unrecognized (must be of type ConfigMap): "
+CONTINUE = "invalid continue token: continue key is not valid: "
 NO_TYPE = BROKEN + "couldn't get version/kind; json parse error: "
 TYPE_META = (
     'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
@@ -297,3 +300,240 @@ async def test_a_create_that_is_tried_has_no_revision(api: Api) -> None:
 async def test_general_refusals_have_empty_details(api: Api, method: str, path: str, code: int) -> None:
     answer = await api.call(method, path, {})
     assert (answer.code, answer.json["details"]) == (code, {})
+
+
+# -- reads -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (
+            {"fieldSelector": "data.x=1"},
+            '"data.x" is not a known field selector: only "metadata.name", "metadata.namespace"',
+        ),
+        ({"limit": "x"}, 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ({"limit": str(2**64)}, f'strconv.ParseInt: parsing "{2**64}": value out of range'),
+        (
+            {"resourceVersion": "abc"},
+            'invalid resource version: resourceVersion: Invalid value: "abc": '
+            'strconv.ParseUint: parsing "abc": invalid syntax',
+        ),
+        ({"continues": "!!!"}, f"{CONTINUE}illegal base64 data at input byte 0"),
+        ({"continues": "e30"}, f"{CONTINUE}server does not recognize this encoded version "),
+        (
+            {"continues": "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MCwic3RhcnQiOiJjMSJ9"},
+            f"{CONTINUE}incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+        ),
+    ],
+)
+@served
+async def test_lists_that_cannot_be_had(api: Api, query: dict[str, str], message: str) -> None:
+    assert (await api.get(CONFIG_MAPS, **query)).refused(400, "BadRequest") == message
+
+
+@served
+async def test_negative_limits_are_none(api: Api) -> None:
+    (await api.post(CONFIG_MAPS, config_map("a"))).ok(201)
+    assert (await api.get(CONFIG_MAPS, limit="-1")).names == ["a"]
+
+
+@served
+async def test_a_get_of_what_has_yet_to_happen_is_asked_again(api: Api) -> None:
+    (await api.post(CONFIG_MAPS, config_map("a"))).ok(201)
+    answer = await api.get(f"{CONFIG_MAPS}/a", resourceVersion="99999999")
+    assert answer.refused(504, "Timeout").startswith(
+        "Timeout: Too large resource version: 99999999, current: "
+    )
+
+
+@served
+async def test_watch_on_the_url_of_one_object_means_nothing(api: Api) -> None:
+    (await api.post(CONFIG_MAPS, config_map("a"))).ok(201)
+    assert (await api.get(f"{CONFIG_MAPS}/a", watch="1")).ok()["kind"] == "ConfigMap"
+
+
+@served
+async def test_rows_without_objects_say_so(api: Api) -> None:
+    (await api.post(CONFIG_MAPS, config_map("a"))).ok(201)
+    row = (await api.get(f"{CONFIG_MAPS}/a", accept=TABLE, includeObject="None")).ok()["rows"][0]
+    assert row["object"] is None
+    message = (await api.get(f"{CONFIG_MAPS}/a", accept=TABLE, includeObject="x")).refused(400, "BadRequest")
+    assert message.endswith(
+        """includeObject: Invalid value: "x": must be 'Metadata', 'Object', 'None', or empty"""
+    )
+
+
+@pytest.mark.parametrize("path", ["/nope", "/apis/nope", "/apis/a.b.c/v1/x", "/healthz/nope", "/openapi/v4"])
+@served
+async def test_paths_of_nobody_are_a_page(api: Api, path: str) -> None:
+    answer = await api.get(path)
+    assert (answer.code, answer.body) == (404, b"404 page not found\n")
+    assert answer.response.content_type == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/nope", "/api/v1/pods/x", "/apis/apps/v1/deployments/x"])
+@served
+async def test_other_paths_are_a_status(api: Api, path: str) -> None:
+    assert (await api.get(path)).refused(
+        404, "NotFound"
+    ) == "the server could not find the requested resource"
+
+
+@served
+async def test_the_root_tells_of_paths(api: Api) -> None:
+    paths = (await api.get("/")).ok()["paths"]
+    assert {"/api", "/apis/apps/v1", "/healthz/ping", "/readyz/shutdown", "/openapi/v3", "/version"} <= set(
+        paths
+    )
+    assert paths == sorted(paths)
+
+
+@pytest.mark.parametrize("path", ["/version", "/api/v1", "/apis/apps"])
+@served
+async def test_documents_are_only_read(api: Api, path: str) -> None:
+    (await api.put(path, {})).refused(405, "MethodNotAllowed")
+
+
+# -- deletes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (
+            {"propagationPolicy": "Bogus"},
+            422,
+            'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Bogus": '
+            'supported values: "Foreground", "Background", "Orphan", "nil"',
+        ),
+        (
+            {"propagationPolicy": "Orphan", "orphanDependents": True},
+            422,
+            'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "Orphan": '
+            "orphanDependents and deletionPropagation cannot be both set",
+        ),
+        (
+            {"dryRun": ["x"]},
+            422,
+            'DeleteOptions.meta.k8s.io "" is invalid: '
+            'dryRun: Unsupported value: ["x"]: supported values: "All"',
+        ),
+        (
+            {"kind": "Bogus", "apiVersion": "v1"},
+            400,
+            'no kind "Bogus" is registered for version "v1" in scheme "pkg/runtime/scheme.go:111"',
+        ),
+        (
+            {"gracePeriodSeconds": "x"},
+            400,
+            "json: cannot unmarshal string into Go struct field "
+            "DeleteOptions.gracePeriodSeconds of type int64",
+        ),
+        (b"{", 400, "couldn't get version/kind; json parse error: unexpected end of JSON input"),
+    ],
+)
+@served
+async def test_deletes_that_are_refused(api: Api, body: Any, code: int, message: str) -> None:
+    (await api.post(CONFIG_MAPS, config_map("a"))).ok(201)
+    answer = await api.delete(f"{CONFIG_MAPS}/a", body)
+    assert (answer.code, answer.message) == (code, message)
+
+
+@served
+async def test_a_delete_of_another_than_was_meant(api: Api) -> None:
+    uid = (await api.post(CONFIG_MAPS, config_map("a"))).ok(201)["metadata"]["uid"]
+    answer = await api.delete(f"{CONFIG_MAPS}/a", {"preconditions": {"uid": "x"}})
+    assert answer.refused(409, "Conflict") == (
+        'Operation cannot be fulfilled on ConfigMap "a": the UID in the precondition (x) does not match '
+        f"the UID in record ({uid}). The object might have been deleted and then recreated"
+    )
+    assert answer.json["details"] == {"name": "a", "kind": "ConfigMap"}
+
+
+@served
+async def test_what_goes_at_once_is_told_of_as_it_was(api: Api) -> None:
+    (await api.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "a"}})).ok(201)
+    gone = (await api.delete("/api/v1/namespaces/default/serviceaccounts/a")).ok()
+    assert gone["kind"] == "ServiceAccount"
+    assert "deletionTimestamp" not in gone["metadata"]
+    classes = "/apis/storage.k8s.io/v1/storageclasses"
+    (await api.post(classes, {"metadata": {"name": "a"}, "provisioner": "x/y"})).ok(201)
+    assert (await api.delete(f"{classes}/a")).ok()["kind"] == "StorageClass"
+    ranges = "/api/v1/namespaces/default/limitranges"
+    (await api.post(ranges, {"metadata": {"name": "a"}, "spec": {"limits": []}})).ok(201)
+    assert (await api.delete(f"{ranges}/a")).ok()["kind"] == "Status"
+
+
+# -- subresources ------------------------------------------------------------------------------------
+
+
+@served
+async def test_evictions_and_bindings_name_their_pod(api: Api) -> None:
+    await api.pod("web")
+    for subresource, kind in (("eviction", "Eviction"), ("binding", "Binding")):
+        body = {"metadata": {"name": "other"}, "target": {"name": "n1"}}
+        message = (await api.post(f"{PODS}/web/{subresource}", body)).refused(400, "BadRequest")
+        assert message == f"name in URL does not match name in {kind} object"
+    bound = (
+        await api.post(f"{PODS}/web/binding", {"metadata": {"name": "web"}, "target": {"name": "n1"}})
+    ).ok(201)
+    assert (bound["status"], bound["code"]) == ("Success", 201)
+    again = await api.post(f"{PODS}/web/binding", {"metadata": {"name": "web"}, "target": {"name": "n2"}})
+    assert again.refused(409, "Conflict") == (
+        'Operation cannot be fulfilled on pods/binding "web": pod web is already assigned to node "n1"'
+    )
+
+
+@served
+async def test_the_log_of_a_pod_without_a_node_is_empty(api: Api) -> None:
+    await api.pod("web")
+    answer = await api.get(f"{PODS}/web/log")
+    assert (answer.code, answer.body) == (204, b"")
+
+
+@served
+async def test_token_requests(api: Api) -> None:
+    await api.account()
+    path = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    made = (await api.post(path, {})).ok(201)
+    assert made["spec"]["audiences"] == ["https://kubernetes.default.svc"]
+    assert made["metadata"]["uid"]
+    assert (await api.post(path, {"spec": {"expirationSeconds": 10}})).refused(422, "Invalid") == (
+        'TokenRequest.authentication.k8s.io "" is invalid: spec.expirationSeconds: Invalid value: 10: '
+        "may not specify a duration less than 10 minutes"
+    )
+    assert (await api.post(path, {"metadata": {"name": "zz"}})).refused(422, "Invalid") == (
+        'TokenRequest.authentication.k8s.io "default" is invalid: metadata.name: Invalid value: "zz": '
+        "must match the service account name if specified"
+    )
+
+
+# -- server-side apply -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"null", "invalid object type: /, Kind="),
+        (
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}},
+            "invalid object type: /v1, Kind=Secret",
+        ),
+        (
+            b"[]",
+            "error decoding patch: error unmarshaling JSON: while decoding JSON: "
+            "json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+    ],
+)
+@served
+async def test_configurations_that_are_refused(api: Api, body: Any, message: str) -> None:
+    assert (await api.apply(f"{CONFIG_MAPS}/a", body, "x")).refused(400, "BadRequest") == message
+
+
+@served
+async def test_a_null_in_a_configuration_sets_nothing(api: Api) -> None:
+    (await api.post(CONFIG_MAPS, config_map("a", k="1"))).ok(201)
+    applied = await api.apply(f"{CONFIG_MAPS}/a", config_map("a") | {"data": None}, "x", force="true")
+    assert applied.ok()["data"] == {"k": "1"}

@@ -32,14 +32,14 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
         ("PATCH", CONFIG_MAPS, 405),
         ("POST", f"{CONFIG_MAPS}/a", 405),
         ("POST", "/api/v1/configmaps", 405),
-        ("GET", "/api/v1/configmaps/a", 405),
+        ("GET", "/api/v1/configmaps/a", 404),
         ("BREW", f"{CONFIG_MAPS}/a", 405),
         ("OPTIONS", CONFIG_MAPS, 405),
         ("GET", "/api/v1/namespaces/default/nothings", 404),
         ("GET", "/apis/nothing.example.com/v1/things", 404),
         ("GET", "/apis/apps/v1beta1/deployments", 404),
         ("GET", "/nothing", 404),
-        ("GET", "/", 404),
+        ("GET", "/", 200),
         ("GET", "", 404),
         ("GET", "//api//v1", 404),
         ("GET", "/api/v1/namespaces/", 200),
@@ -54,7 +54,9 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 async def test_methods_and_paths(api: Api, method: str, path: str, code: int) -> None:
     answer = await api.call(method, path, {} if method in ("PUT", "POST", "PATCH") else None)
     assert answer.code == code, answer.body
-    if code != 200:
+    if answer.body == b"404 page not found\n":
+        assert code == 404
+    elif code != 200:
         answer.refused(code, {404: "NotFound", 405: "MethodNotAllowed"}[code])
 
 

@@ -245,5 +245,5 @@ async def test_the_state_of_a_revision_that_has_yet_to_happen(api: Api) -> None:
     now = int(await _make(api, "a"))
     query = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "watch": "true"}
     answer = await api.get(CONFIG_MAPS, resourceVersion=str(now + 9), **query)
-    assert answer.refused(504, "Timeout") == f"Too large resource version: {now + 9}, current: {now}"
+    assert answer.refused(504, "Timeout") == f"Timeout: Too large resource version: {now + 9}, current: {now}"
     assert answer.headers["Retry-After"] == "1"

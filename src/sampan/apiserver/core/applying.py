@@ -143,10 +143,10 @@ def _ignored(context: Context) -> fieldset.FieldSet:
 
 def _check_identity(config: dict[str, Any], context: Context) -> None:
     kind = context.served.kind
-    if (config.get("apiVersion"), config.get("kind")) != (kind.api_version, kind.kind):
-        raise status.bad_request(
-            f"an applied configuration must say apiVersion {kind.api_version} and kind {kind.kind}"
-        )
+    version, named = config.get("apiVersion") or "", config.get("kind") or ""
+    if (version, named) != (kind.api_version, kind.kind):
+        shown = version if "/" in str(version) else f"/{version}"
+        raise status.bad_request(f"invalid object type: {shown}, Kind={named}")
     metadata = config.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if name is not None and name != context.target.name:

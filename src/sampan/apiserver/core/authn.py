@@ -124,6 +124,11 @@ class Authenticator:
         """Verify every token anew: something that tokens are bound to changed."""
         self._verified.clear()
 
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """For whom tokens are where nobody says."""
+        return self._keys.audiences
+
     def issue(
         self,
         namespace: str,

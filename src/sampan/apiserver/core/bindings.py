@@ -24,7 +24,13 @@ from sampan.schema import api
 _BINDING: Final = "binding"
 
 
-def binding_of(node: str, annotations: Mapping[str, str], now: datetime, kind: Kind) -> Change:
+def refused(name: str, why: str) -> status.StatusError:
+    """A 409 about the binding of a pod."""
+    message = f'Operation cannot be fulfilled on pods/binding "{name}": {why}'
+    return status.StatusError(409, "Conflict", message, {"name": name, "kind": "pods/binding"})
+
+
+def binding_of(node: str, annotations: Mapping[str, str], now: datetime) -> Change:
     """The change that binds a pod to a node. Raises 409 where the pod cannot be bound."""
 
     def change(current: api.Pod) -> api.Pod:
@@ -38,13 +44,12 @@ def binding_of(node: str, annotations: Mapping[str, str], now: datetime, kind: K
         )
         name = pod.metadata.name or ""
         if pod.metadata.deletionTimestamp is not None:
-            raise status.conflict(kind, name, f"pod {name} is being deleted, cannot be assigned to a host")
+            raise refused(name, f"pod {name} is being deleted, cannot be assigned to a host")
         if pod.spec.nodeName:
             why = f"pod {name} is already assigned to node {pod.spec.nodeName!r}".replace("'", '"')
-            raise status.conflict(kind, name, why)
+            raise refused(name, why)
         if pod.spec.schedulingGates:
-            why = f"pod {name} has non-empty .spec.schedulingGates"
-            raise status.conflict(kind, name, why)
+            raise refused(name, f"pod {name} has non-empty .spec.schedulingGates")
         pod.spec.nodeName = node
         pod.status.nominatedNodeName = None  # the promise is kept
         pod.metadata.annotations.update(annotations)
@@ -67,7 +72,7 @@ def wanted(pods: Resource, user: User, agent: str, bind: Bind, now: datetime) ->
         resource=pods,
         target=_target(pods.kind, bind.namespace, bind.name),
         path=_path(bind),
-        change=binding_of(bind.node, {}, now, pods.kind),
+        change=binding_of(bind.node, {}, now),
         request=partial(_request, user, agent, bind),
         uid=bind.uid,
         code=201,

@@ -26,8 +26,8 @@ YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 _PARTS: Final = ("system:kube-", "system:node:")
 
 # Where Go's sources make kube-apiserver's registry of types: its errors name it.
-_SCHEME: Final = "pkg/runtime/scheme.go:111"
-_YAML_ERRORS: Final = "yaml: unmarshal errors:\n  "
+SCHEME: Final = "pkg/runtime/scheme.go:111"
+YAML_ERRORS: Final = "yaml: unmarshal errors:\n  "
 _MEDIA: Final = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class Bodies:
             raise status.bad_request(f"{what}: {text}")
         if context.field_validation == "Warn":
             for problem in problems:
-                context.warn(problem.removeprefix(_YAML_ERRORS))
+                context.warn(problem.removeprefix(YAML_ERRORS))
         return obj
 
     def _check_type(self, obj: Any, resource: Resource, data: bytes, patch: Patched | None) -> None:
@@ -115,7 +115,7 @@ class Bodies:
         group, _, short = version.rpartition("/")
         is_built_in = GroupVersionKind(group, short, named) in load().by_gvk
         if patch is not None:
-            why = f'no kind "{named}" is registered for version "{version}" in scheme "{_SCHEME}"'
+            why = f'no kind "{named}" is registered for version "{version}" in scheme "{SCHEME}"'
             if version.count("/") > 1:
                 why = f"unexpected GroupVersion string: {version}"
             elif is_built_in:
@@ -137,7 +137,7 @@ class Bodies:
             inner = kind.group.partition(".")[0] or "core"
             why = f"converting ({short}.{named}) to ({inner}.{kind.kind}): unknown conversion"
         else:
-            why = f'no kind "{named}" is registered for version "{version}" in scheme "{_SCHEME}"'
+            why = f'no kind "{named}" is registered for version "{version}" in scheme "{SCHEME}"'
         raise status.bad_request(f'{named} in version "{short}" cannot be handled as a {kind.kind}: {why}')
 
     def options(self, request: Request, kind: type[T]) -> T:
@@ -145,9 +145,15 @@ class Bodies:
         if not request.body.strip():
             return kind()
         try:
-            return decode_object(self.json(request), kind, strict=False)[0]
+            options = decode_object(self.json(request), kind, strict=False)[0]
         except DecodeFailure as problem:
-            raise status.bad_request(f"the options in the body cannot be read: {problem}") from None
+            raise status.bad_request(str(problem)) from None
+        named = getattr(options, "kind", None) or kind.__name__.rpartition("_")[2]
+        if named != kind.__name__.rpartition("_")[2]:
+            version = getattr(options, "apiVersion", None) or "v1"
+            why = f'no kind "{named}" is registered for version "{version}" in scheme "{SCHEME}"'
+            raise status.bad_request(why)
+        return options
 
     def json(self, request: Request) -> bytes:
         """The body as JSON. Raises 413 and 415."""

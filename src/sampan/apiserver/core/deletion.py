@@ -42,7 +42,8 @@ def mark_deleted(kind: Kind, old: Any, now: datetime, grace_s: int | None, propa
         if kind.delete_finalizer and kind.delete_finalizer not in metadata.finalizers:
             metadata.finalizers = [*metadata.finalizers, kind.delete_finalizer]
         metadata.deletionTimestamp = now + timedelta(seconds=wanted_s)
-        metadata.deletionGracePeriodSeconds = wanted_s
+        if kind.kind != "Namespace":
+            metadata.deletionGracePeriodSeconds = wanted_s
         if kind.generation:
             metadata.generation = (metadata.generation or 0) + 1
     elif grace_s is not None and wanted_s < (metadata.deletionGracePeriodSeconds or 0):

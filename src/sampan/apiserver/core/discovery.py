@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.status import method_not_allowed
 from sampan.kinds import registry
 from sampan.kinds.custom.definition import version_rank
 from sampan.kinds.kind import Kind
@@ -36,12 +37,27 @@ class Discovery:
     def answer(self, request: Request) -> Response | None:
         """The discovery document at the path; None where it is not one."""
         parts = request.path.strip("/").split("/")
-        if request.method not in ("GET", "HEAD") or parts[0] not in ("api", "apis"):
+        if parts[0] not in ("api", "apis"):
             return None
         if len(parts) == 1 and _wants_aggregated(request.accept):
             return self._aggregated(parts[0], request)
         document = self._legacy(parts, request)
-        return None if document is None else Response(body=_encode(document))
+        if document is None:
+            return None
+        if request.method not in ("GET", "HEAD"):
+            raise method_not_allowed(request.method)
+        return Response(body=_encode(document))
+
+    def has(self, group: str, version: str) -> bool:
+        """Whether a version of a group is served."""
+        return version in self._versions.get(group, {})
+
+    @property
+    def paths(self) -> list[str]:
+        """Where there is a document of discovery."""
+        groups = [f"/apis/{group}" for group in self._groups if group]
+        versions = [f"/apis/{g}/{v}" for g in self._groups if g for v in self._ordered_versions(g)]
+        return ["/api", "/api/v1", "/apis", "/apis/", *groups, *versions]
 
     def _legacy(self, parts: list[str], request: Request) -> dict[str, Any] | None:
         match parts:

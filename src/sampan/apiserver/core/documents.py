@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import platform
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,8 +14,11 @@ from sampan.apiserver.core.authn import ALGORITHM, TokenKeys
 from sampan.apiserver.core.keyids import key_id
 from sampan.apiserver.core.openapi import OpenApi
 from sampan.apiserver.core.request import Request, Response
+from sampan.apiserver.core.status import method_not_allowed
 from sampan.kinds.kind import Kind
 
+# How long clients may go by the issuer's documents.
+_KEPT: Final = {"Cache-Control": "public, max-age=3600"}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -33,14 +36,33 @@ class Documents:
         if (healthy := health.answer(request, ready=ready, stored=stored)) is not None:
             return healthy
         if path == "/version":
+            if request.method not in ("GET", "HEAD"):
+                raise method_not_allowed(request.method)
             return Response(body=_encode(self._version_info()))
         if path.startswith("/openapi/"):
             return self.openapi.answer(request)
         if path == "/openid/v1/jwks":
-            return Response(body=_encode(self._jwks()), content_type="application/jwk-set+json")
+            return Response(
+                body=_encode(self._jwks()), content_type="application/jwk-set+json", headers=dict(_KEPT)
+            )
         if path == "/.well-known/openid-configuration":
-            return Response(body=_encode(self._issuer(request)))
+            return Response(body=_encode(self._issuer(request)), headers=dict(_KEPT))
         return None
+
+    def index(self, discovered: Sequence[str]) -> Response:
+        """What `/` tells: the paths that there are."""
+        fixed = [
+            "/.well-known/openid-configuration",
+            *(f"/{root}" for root in health.ROOTS),
+            *(f"/{root}/{check}" for root in health.ROOTS for check in health.names(root)),
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openapi/v3/",
+            "/openid/v1/jwks",
+            "/version",
+        ]
+        return Response(body=_encode({"paths": sorted((*fixed, *discovered))}))
 
     def _version_info(self) -> dict[str, str]:
         major, minor = self._version.split(".")

@@ -12,12 +12,13 @@ import msgspec
 
 from sampan.apiserver.core.request import JSON, Response
 from sampan.apiserver.core.resource import Resource
-from sampan.apiserver.core.status import not_acceptable
+from sampan.apiserver.core.status import bad_request, not_acceptable
 from sampan.kinds.kind import AGE, NAME, Column
+from sampan.machinery.field import quoted
 from sampan.schema import api, codec
 from sampan.store.items import DELETED, Item, Render, render_json
 
-_TABLE_TYPE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
+_INCLUDED: Final = frozenset({"", "Metadata", "Object", "None"})
 
 
 class Form(Enum):
@@ -108,6 +109,10 @@ class Tables:
     def __init__(self, resource: Shown, now: Callable[[], datetime], include: str) -> None:
         self._resource = resource
         self._now = now
+        if include not in _INCLUDED:
+            why = "must be 'Metadata', 'Object', 'None', or empty"
+            at = f"includeObject: Invalid value: {quoted(include)}"
+            raise bad_request(f"Unable to convert to Table as requested: {at}: {why}")
         self._include = include or "Metadata"
 
     def table(self, items: Sequence[bytes], metadata: dict[str, Any], columns: bool = True) -> bytes:
@@ -144,8 +149,8 @@ class Tables:
         row: dict[str, Any] = {"cells": cells}
         if self._include == "Object":
             row["object"] = msgspec.Raw(data)
-        elif self._include != "None":
-            row["object"] = msgspec.Raw(partial(data))
+        else:
+            row["object"] = msgspec.Raw(partial(data)) if self._include != "None" else None
         return row
 
 

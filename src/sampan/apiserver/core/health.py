@@ -43,6 +43,22 @@ _HOOKS: Final = (
 _ALWAYS: Final = ("ping", "log")
 
 
+def names(root: str) -> list[str]:
+    """The checks below an endpoint."""
+    return list(_checks(root, ready=True, stored=True))
+
+
+def _checks(root: str, *, ready: bool, stored: bool) -> dict[str, bool]:
+    checks = dict.fromkeys(_ALWAYS, True) | {"etcd": stored}
+    if root == "readyz":
+        checks |= {"etcd-readiness": stored, "informer-sync": ready}
+    # A server that has not started yet lives all the same.
+    checks |= dict.fromkeys(_HOOKS, ready or root == "livez")
+    if root == "readyz":
+        checks["shutdown"] = ready
+    return checks
+
+
 def answer(request: Request, *, ready: bool, stored: bool) -> Response | None:
     """The answer of a health endpoint; None where the path is none.
 
@@ -51,13 +67,7 @@ def answer(request: Request, *, ready: bool, stored: bool) -> Response | None:
     root, _, name = request.path.strip("/").partition("/")
     if root not in ROOTS:
         return None
-    checks = dict.fromkeys(_ALWAYS, True) | {"etcd": stored}
-    if root == "readyz":
-        checks |= {"etcd-readiness": stored, "informer-sync": ready}
-    # A server that has not started yet lives all the same.
-    checks |= dict.fromkeys(_HOOKS, ready or root == "livez")
-    if root == "readyz":
-        checks["shutdown"] = ready
+    checks = _checks(root, ready=ready, stored=stored)
     if name:
         if name not in checks:
             return None

@@ -9,17 +9,20 @@ import msgspec
 
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
-from sampan.apiserver.core.status import bad_request, invalid_options
+from sampan.apiserver.core.status import StatusError, bad_request, invalid_options
+from sampan.apiserver.core.write_options import whole_number
 from sampan.machinery import field, field_selectors, selectors
 from sampan.machinery.field import FieldError, Path
 from sampan.machinery.field_selectors import FieldSelector
 from sampan.machinery.selectors import Selector
+from sampan.schema import goerrors
 
 EXACT: Final = "Exact"
 NOT_OLDER: Final = "NotOlderThan"
 _MATCH: Final = Path("resourceVersionMatch")
 # The revision in a token that goes on from a key in whatever there is now.
 NEWEST: Final = -1
+TOKEN_VERSION: Final = "meta.k8s.io/v1"
 
 
 class Continue(msgspec.Struct):
@@ -27,7 +30,7 @@ class Continue(msgspec.Struct):
 
     rv: int
     start: str
-    v: str = "meta.k8s.io/v1"
+    v: str = TOKEN_VERSION
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -54,8 +57,16 @@ def selection(request: Request, resource: Resource, name: str = "") -> Selection
             known.add("metadata.namespace")
         for name_of_field in fields.fields:
             if name_of_field not in known:
-                raise bad_request(f"field label not supported: {name_of_field}")
+                raise bad_request(_unknown_field(name_of_field, resource))
     return Selection(labels, fields, name)
+
+
+def _unknown_field(name: str, resource: Resource) -> str:
+    """Kinds with selectors of their own tell less of them than those with none."""
+    if resource.kind.field_selectors or resource.kind.own_type is not None:
+        return f"field label not supported: {name}"
+    shown = field.quoted(name)
+    return f'{shown} is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def revision_of(request: Request) -> int | None:
@@ -64,21 +75,18 @@ def revision_of(request: Request) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 19:
+        shown = field.quoted(text)
         raise bad_request(
-            f'Invalid value: "{text}": resourceVersion: invalid resource version "{text}": '
-            "it must be a number that this server gave out"
+            f"invalid resource version: resourceVersion: Invalid value: {shown}: "
+            f"strconv.ParseUint: parsing {shown}: invalid syntax"
         )
     return int(text)
 
 
 def number(request: Request, name: str) -> int:
-    """A whole number in the query; 0 where it is absent. Raises 400."""
-    text = request.query.get(name, "")
-    if not text:
-        return 0
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise bad_request(f'{name}: "{text}" is not a whole number that is not negative')
-    return int(text)
+    """A whole number in the query; 0 where it is absent or negative. Raises 400."""
+    text = request.query.get(name)
+    return 0 if text is None else max(0, whole_number(text))
 
 
 def check(request: Request, *, watch: bool) -> None:
@@ -106,7 +114,8 @@ def _list_errors(request: Request) -> list[FieldError]:
         why = "resourceVersionMatch is forbidden when continue is provided"
         errors.append(field.forbidden(_MATCH, why))
     if match not in (EXACT, NOT_OLDER):
-        errors.append(field.not_supported(_MATCH, match, (EXACT, NOT_OLDER)))
+        known = f'supported values: "{EXACT}", "{NOT_OLDER}", ""'
+        errors.append(FieldError(field.NOT_SUPPORTED, str(_MATCH), match, known))
     if match == EXACT and revision == "0":
         why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
         errors.append(field.forbidden(_MATCH, why))
@@ -118,12 +127,13 @@ def _watch_errors(request: Request) -> list[FieldError]:
     if "sendInitialEvents" not in request.query:
         why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         return [field.forbidden(_MATCH, why)] if match else []
-    if not match:
-        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        return [field.forbidden(_MATCH, why)]
-    if match != NOT_OLDER:
-        return [field.not_supported(_MATCH, match, (NOT_OLDER,))]
-    return []
+    if match == NOT_OLDER:
+        return []
+    why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+    errors = [field.forbidden(_MATCH, why)]
+    if match:
+        errors.append(field.not_supported(_MATCH, match, (NOT_OLDER,)))
+    return errors
 
 
 def make_token(revision: int, last_key: str) -> str:
@@ -135,7 +145,36 @@ def make_token(revision: int, last_key: str) -> str:
 def parse_token(text: str) -> Continue:
     """What a token says. Raises 400."""
     try:
-        padded = text + "=" * (-len(text) % 4)
-        return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Continue)
-    except ValueError as problem:  # binascii.Error and msgspec.DecodeError are ValueErrors
-        raise bad_request(f"continue key is not valid: {problem}") from None
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:  # binascii.Error is one
+        raise invalid_token(f"illegal base64 data at input byte {_first_wrong(text)}") from None
+    try:
+        token = msgspec.json.decode(data, type=_Written)
+    except msgspec.ValidationError:
+        raise invalid_token("json: cannot unmarshal it into Go value of type storage.continueToken") from None
+    except ValueError:
+        raise invalid_token(goerrors.syntax(data)) from None
+    if token.v != TOKEN_VERSION:
+        raise invalid_token(f"server does not recognize this encoded version {token.v}")
+    if not token.rv:
+        raise invalid_token(f"incorrect encoded start resourceVersion (version {token.v})")
+    if not token.start:
+        raise invalid_token(f"encoded start key empty (version {token.v})")
+    return Continue(token.rv, token.start)
+
+
+def invalid_token(why: str) -> StatusError:
+    """What a client gets for a continue token that this server did not give."""
+    return bad_request(f"invalid continue token: continue key is not valid: {why}")
+
+
+def _first_wrong(text: str) -> int:
+    return next(
+        (i for i, c in enumerate(text) if not (c.isascii() and (c.isalnum() or c in "-_"))), len(text) - 1
+    )
+
+
+class _Written(msgspec.Struct):
+    v: str = ""
+    rv: int = 0
+    start: str = ""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import formats, status
+from sampan.apiserver.core import formats, status, write_options
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import APPLY, Context
 from sampan.apiserver.core.formats import Tables
@@ -107,7 +107,7 @@ class Modifier:
             revision=(preconditions.resourceVersion if preconditions else None) or "",
         )
         kind = context.served.kind
-        if written.deleted and (kind.group or kind.kind not in _RETURNS_DELETED):
+        if written.deleted and kind.kind not in _RETURNS_DELETED.get(kind.group, _NOTHING):
             named = _names.decode(written.data).metadata
             details = {"name": named.name, "group": kind.group, "kind": kind.plural, "uid": named.uid}
             answer = status.success({k: v for k, v in details.items() if v})
@@ -147,21 +147,18 @@ class Modifier:
 
         await asyncio.gather(*(remove() for _ in range(min(DELETE_CONCURRENCY, len(items)))))
         datas = await resource.presented([gone[item.key] for item in items if item.key in gone])
-        return formats.many(form, resource, datas, {"resourceVersion": ""}, tables)
+        return formats.many(form, resource, datas, {"resourceVersion": str(self._writer.revision)}, tables)
 
     def _delete_options(self, request: Request, context: Context) -> api.DeleteOptions:
         options = self._bodies.options(request, api.DeleteOptions)
         query = request.query
         if "gracePeriodSeconds" in query:
-            try:
-                options.gracePeriodSeconds = int(query["gracePeriodSeconds"])
-            except ValueError:
-                raise status.bad_request("gracePeriodSeconds must be a whole number of seconds") from None
+            options.gracePeriodSeconds = write_options.whole_number(query["gracePeriodSeconds"])
         if "propagationPolicy" in query:
             options.propagationPolicy = query["propagationPolicy"]
         if "orphanDependents" in query:
             options.orphanDependents = request.flag("orphanDependents")
-        propagation_of(options)
+        write_options.check_deletion(options)
         take_dry_run(options, context)
         return options
 
@@ -213,10 +210,17 @@ def _named(change: Change, context: Context) -> Change:
 
 
 # What DELETE answers with the object itself rather than a Status, as their REST storage does.
-_RETURNS_DELETED: Final = frozenset(
-    {"Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate",
-     "ReplicationController", "ResourceQuota", "LimitRange", "PodSecurityPolicy"}
-)  # fmt: skip
+_RETURNS_DELETED: Final = {
+    "": frozenset(
+        {"Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate",
+         "ResourceQuota", "Namespace"}
+    ),
+    "storage.k8s.io": frozenset(
+        {"CSIDriver", "CSINode", "StorageClass", "VolumeAttachment", "VolumeAttributesClass"}
+    ),
+    "resource.k8s.io": frozenset({"DeviceClass", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice"}),
+}  # fmt: skip
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 _JOBS_WARNING: Final = (
@@ -226,23 +230,12 @@ _JOBS_WARNING: Final = (
 
 
 def take_dry_run(options: api.DeleteOptions, context: Context) -> None:
-    """Options in a body may ask for a dry run as well. Raises 400."""
-    if options.dryRun not in ([], ["All"]):
-        raise status.bad_request(f'dryRun: Unsupported value: "{options.dryRun[0]}": supported values: "All"')
+    """Options in a body may ask for a dry run as well."""
     context.dry_run = context.dry_run or bool(options.dryRun)
 
 
 def propagation_of(options: api.DeleteOptions) -> str:
-    """The propagation policy that the options ask for; "" for the kind's default. Raises 422-like 400."""
-    policy = options.propagationPolicy or ""
+    """The propagation policy that checked options ask for; "" for the kind's default."""
     if options.orphanDependents is not None:
-        if policy:
-            raise status.bad_request(
-                "orphanDependents and deletionPropagation cannot be both set; give propagationPolicy alone"
-            )
         return "Orphan" if options.orphanDependents else "Background"
-    if policy not in ("", "Orphan", "Background", "Foreground"):
-        raise status.bad_request(
-            f'propagationPolicy: Invalid value: "{policy}": must be one of Background, Foreground, Orphan'
-        )
-    return policy
+    return options.propagationPolicy or ""

@@ -30,6 +30,8 @@ class NodeTunnels:
         if target.subresource == "proxy":
             return self._proxy(request, target)
         pod = self._pod(target)
+        if not pod.spec.nodeName and target.subresource == "log":
+            return Response(status=204)  # nothing runs yet that could have written any
         if not pod.spec.nodeName:
             raise status.bad_request(f"pod {target.name} does not have a host assigned")
         base = self._kubelet(pod.spec.nodeName)

@@ -9,7 +9,7 @@ import msgspec
 
 from sampan.apiserver.core import status
 from sampan.apiserver.core.applying import apply_change, refusal
-from sampan.apiserver.core.bodies import MAX_BODY_BYTES, Bodies, Patched, repeated_keys
+from sampan.apiserver.core.bodies import MAX_BODY_BYTES, YAML_ERRORS, Bodies, Patched, repeated_keys
 from sampan.apiserver.core.context import APPLY, Context
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
@@ -115,8 +115,8 @@ def _about(request: Request, content_type: str, context: Context) -> Patched:
 def _tell_of_repeats(request: Request, context: Context) -> None:
     for problem in repeated_keys(request.body):
         if context.field_validation == "Strict":
-            raise status.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {problem}")
-        context.warn(problem)
+            raise status.bad_request(f"error strict decoding patch: error converting YAML to JSON: {problem}")
+        context.warn(problem.removeprefix(YAML_ERRORS))
 
 
 def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
@@ -126,9 +126,12 @@ def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
         data = yaml_to_json(request.body)
         config = msgspec.json.decode(data)
     except ValueError as problem:
-        raise status.bad_request(f"error decoding YAML: {problem}") from None
+        raise status.bad_request(f"error decoding patch: error converting YAML to JSON: {problem}") from None
     if context.field_validation != "Ignore" and (data is not request.body or may_repeat_keys(data)):
         _tell_of_repeats(request, context)
+    if config is None:
+        config = {}
     if not isinstance(config, dict):
-        raise status.bad_request("error decoding patch: an applied configuration is an object")
+        why = f"error unmarshaling JSON: while decoding JSON: {merge_patch.not_an_object(config)}"
+        raise status.bad_request(f"error decoding patch: {why}")
     return apply_change(config, context, request.flag("force"), bodies)

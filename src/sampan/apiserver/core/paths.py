@@ -44,8 +44,9 @@ def parse(method: str, path: str, watch: bool) -> Target | None:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return None
-    if rest[0] == "watch" and len(rest) > 1:  # the old form of ?watch=true
-        watch, rest = True, rest[1:]
+    old = False
+    if rest[0] == "watch" and len(rest) > 1:  # the old form of ?watch=true, which may name one object
+        old, rest = True, rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
@@ -53,11 +54,12 @@ def parse(method: str, path: str, watch: bool) -> Target | None:
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
     tail = "/".join(rest[3:])
-    return Target(group, version, plural, namespace, name, subresource, tail, _verb(method, name, watch))
+    verb = "watch" if old and method in ("GET", "HEAD") else _verb(method, name, watch)
+    return Target(group, version, plural, namespace, name, subresource, tail, verb)
 
 
 def _verb(method: str, name: str, watch: bool) -> str:
-    if watch and method in ("GET", "HEAD"):
+    if watch and not name and method in ("GET", "HEAD"):
         return "watch"
     if not name:
         if method in ("GET", "HEAD"):

@@ -42,9 +42,17 @@ class Reader:
     def get(self, request: Request, target: Target, resource: Resource) -> Response:
         """One object. Raises 404, 406."""
         item = resource.cache.get(target.namespace, target.name)
+        if request.query:
+            self._check_revision(request)
         if item is None:
             raise not_found(resource.kind, target.name)
         return self._one(request, resource, item, resource.present(item.data))
+
+    def _check_revision(self, request: Request) -> None:
+        """A client that has seen more than this server may ask again in a moment. Raises 400, 504."""
+        revision = options.revision_of(request) or 0
+        if revision > self._cache.revision:
+            raise too_large_revision(revision, self._cache.revision)
 
     async def get_asked(self, request: Request, target: Target, resource: Resource) -> Response:
         """One object of a resource that asks somebody to convert it. Raises 404, 406, 500."""
@@ -124,7 +132,7 @@ class Reader:
             goes_on = options.parse_token(token)
             at, start = (None if goes_on.rv == options.NEWEST else goes_on.rv), goes_on.start
             if start not in whole:
-                raise bad_request("continue key is not valid: it belongs to another list")
+                raise options.invalid_token(f"{start} belongs to another list")
         found: list[bytes] = []
         while True:
             page = await self._page(KeyRange(start, whole.end), at, limit)
@@ -144,10 +152,12 @@ class Reader:
         try:
             return await self._store.read(keys, at=at, limit=limit)
         except Compacted:
+            if not keys.start.endswith("\0"):
+                raise expired("The resourceVersion for the provided list is too old.") from None
             token = options.make_token(options.NEWEST, keys.start.removesuffix("\0"))
             raise expired(_TOO_OLD, token) from None
         except FutureRevision:
-            raise bad_request("continue key is not valid: its revision has not happened yet") from None
+            raise too_large_revision(at or 0, self._cache.revision) from None
 
 
 def _take(

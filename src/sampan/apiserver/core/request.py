@@ -60,6 +60,8 @@ class Response(msgspec.Struct, kw_only=True):
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     chunks: AsyncIterator[bytes] | None = None
     tunnel: Tunnel | None = None
+    # What the transport calls the request in the answer's headers.
+    audit_id: str = ""
     # Called by the transport once a tunnel has ended.
     ended: Callable[[], None] | None = None
 

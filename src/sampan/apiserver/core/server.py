@@ -398,9 +398,16 @@ class ApiServer:
             answer = self._documents.answer(request, ready=self.ready and stored, stored=stored)
         if answer is None and request.path == "/metrics":
             answer = self.metrics.answer(self.flow, self.cache)
-        if answer is None:
+        if answer is None and request.path == "/":
+            answer = self._documents.index(self._discovery.paths)
+        return self._nothing_at(request) if answer is None else answer
+
+    def _nothing_at(self, request: Request) -> Response:
+        """The refusal of a path that names nothing: a Status below a version that there is, else a page."""
+        target = request.target
+        if target is not None and self._discovery.has(target.group, target.version):
             raise status.no_such_path()
-        return answer
+        return status.no_such_page()
 
     def _tell_of_custom(self, path: str) -> None:
         """Let the document at this path tell of the custom kinds that there are now.
@@ -426,6 +433,8 @@ class ApiServer:
             return await self._subresource(request, user, target, resource)
         if verb == "create" and kind.own_type is not None and verb not in kind.verbs:
             raise status.terminating()
+        if kind.namespaced and target.name and not target.namespace:
+            raise status.no_such_path()
         if (
             verb not in kind.verbs
             or (kind.namespaced and not target.namespace and verb not in _ALL_NAMESPACES)

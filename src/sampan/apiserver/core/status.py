@@ -57,6 +57,8 @@ def success(details: dict[str, Any] | None = None, code: int = 200) -> Response:
     body: dict[str, Any] = {**_PREFIX, "status": "Success"}
     if details:
         body["details"] = details
+    if code != 200:
+        body["code"] = code
     return Response(status=code, body=_encode(body))
 
 
@@ -67,6 +69,14 @@ def _details(kind: Kind, name: str, **more: Any) -> dict[str, Any]:
 
 def not_found(kind: Kind, name: str) -> StatusError:
     return StatusError(404, "NotFound", f'{kind.resource} "{name}" not found', _details(kind, name))
+
+
+def no_such_page() -> Response:
+    """The answer at a path that is nobody's, in the words of Go's mux."""
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return Response(
+        status=404, body=b"404 page not found\n", content_type="text/plain; charset=utf-8", headers=headers
+    )
 
 
 def no_such_path() -> StatusError:
@@ -81,6 +91,13 @@ def already_exists(kind: Kind, name: str) -> StatusError:
 def conflict(kind: Kind, name: str, why: str) -> StatusError:
     message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}'
     return StatusError(409, "Conflict", message, _details(kind, name))
+
+
+def other(kind: Kind, name: str, why: str) -> StatusError:
+    """A conflict about an object that is not the one that was meant; these name the kind as it is written."""
+    named = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+    details = _details(kind, name) | {"kind": kind.kind}
+    return StatusError(409, "Conflict", f'Operation cannot be fulfilled on {named} "{name}": {why}', details)
 
 
 def modified(kind: Kind, name: str) -> StatusError:
@@ -151,7 +168,7 @@ def expired(message: str, goes_on: str = "") -> StatusError:
 
 def too_large_revision(revision: int, current: int) -> StatusError:
     """The client has seen more than this server has; it may ask again in a moment."""
-    message = f"Too large resource version: {revision}, current: {current}"
+    message = f"Timeout: Too large resource version: {revision}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return StatusError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
 

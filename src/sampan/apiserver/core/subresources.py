@@ -12,13 +12,14 @@ from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.subject import Foreign
 from sampan.apiserver.core.authn import Authenticator
 from sampan.apiserver.core.bindings import binding_of
-from sampan.apiserver.core.bodies import Bodies
+from sampan.apiserver.core.bodies import SCHEME, Bodies
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.modify import propagation_of, take_dry_run
 from sampan.apiserver.core.nodeauthz import node_of
 from sampan.apiserver.core.patches import MERGE_PATCH, STRATEGIC, edit_of, media_of
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource, Resources
+from sampan.apiserver.core.updating import check_meant
 from sampan.apiserver.core.write import Writer
 from sampan.kinds.kind import Scale
 from sampan.machinery import field, selectors
@@ -38,6 +39,7 @@ _OWN_KINDS: Final = {
     "eviction": ("policy/v1", "Eviction"),
     "token": ("authentication.k8s.io/v1", "TokenRequest"),
 }
+_EVICTIONS: Final = ("policy/v1", "policy/v1beta1")
 _CONNECTIONS: Final = {"exec": "Exec", "attach": "Attach", "portforward": "PortForward", "proxy": "Proxy"}
 _FLAGS: Final = frozenset({"stdin", "stdout", "stderr", "tty"})
 
@@ -127,12 +129,18 @@ class Subresources:
     async def bind(self, request: Request, context: Context) -> Response:
         """POST pods/binding: what a scheduler does. Raises 409 where the pod has a node."""
         binding = self._decode(self._bodies.json(request), api.Binding)
+        if binding.metadata.name and binding.metadata.name != context.target.name:
+            raise status.bad_request("name in URL does not match name in Binding object")
         binding = await self._reviewed(context, "create", binding)
         node = binding.target.name if binding.target is not None else None
-        if not node or (binding.target is not None and binding.target.kind not in (None, "", "Node")):
-            raise status.bad_request("binding.target.name must name a Node")
+        kind = binding.target.kind if binding.target is not None else None
+        if kind not in (None, "", "Node"):
+            why = f'target.kind: Unsupported value: "{kind}": supported values: "Node", "<empty>"'
+            raise status.bad_request(why)
+        if not node:
+            raise status.bad_request("target.name: Required value")
 
-        change = binding_of(node, binding.metadata.annotations, context.now, context.resource.kind)
+        change = binding_of(node, binding.metadata.annotations, context.now)
         await self._writer.update(context, change, subresource="binding", uid=binding.metadata.uid or "")
         return status.success(code=201)
 
@@ -140,6 +148,14 @@ class Subresources:
         """POST pods/eviction: a delete that disruption budgets may refuse with 429."""
         eviction = self._decode(self._bodies.json(request), api.Eviction)
         resource, target = context.resource, context.target
+        if eviction.apiVersion not in (None, "", *_EVICTIONS):
+            version = eviction.apiVersion
+            raise status.bad_request(
+                f'Eviction in version "{version.rpartition("/")[2]}" cannot be handled as a Eviction: '
+                f'no kind "Eviction" is registered for version "{version}" in scheme "{SCHEME}"'
+            )
+        if eviction.metadata.name != target.name:
+            raise status.bad_request("name in URL does not match name in Eviction object")
         take_dry_run(eviction.deleteOptions or api.DeleteOptions(), context)
         eviction = await self._reviewed(context, "create", eviction)
         options = eviction.deleteOptions or api.DeleteOptions()
@@ -147,15 +163,16 @@ class Subresources:
         if item is None:
             raise status.not_found(resource.kind, target.name)
         pod: api.Pod = resource.decode_stored(item.data)
+        preconditions = options.preconditions
         if not evictions.costs_nothing(pod):
             await self._take_disruption(context, pod)
-        preconditions = options.preconditions
+        if preconditions is not None:
+            check_meant(resource.kind, pod, preconditions.uid or "", preconditions.resourceVersion or "")
         if pod.metadata.deletionTimestamp is None:
             await self._writer.update(
                 self._beside(context, resource, target.name),
                 lambda current: evictions.announce(current, context.now),
                 subresource="status",
-                uid=(preconditions.uid if preconditions else None) or "",
             )
         await self._writer.delete(
             context,
@@ -218,7 +235,11 @@ class Subresources:
                 if lifetime_s < MIN_TOKEN_S
                 else "may not specify a duration larger than 2^32 seconds"
             )
-            raise status.invalid(resource.kind, target.name, [field.invalid(path, lifetime_s, why)])
+            raise _invalid_token_request("", field.invalid(path, lifetime_s, why))
+        named = asked.metadata.name
+        if named and named != target.name:
+            why = "must match the service account name if specified"
+            raise _invalid_token_request(target.name, field.invalid(Path("metadata.name"), named, why))
         node = node_of(context.user)
         if node:
             self._check_node(node, asked.spec.boundObjectRef, context)
@@ -226,15 +247,19 @@ class Subresources:
             target.namespace,
             target.name,
             account.metadata.uid or "",
-            asked.spec.audiences,
+            asked.spec.audiences or self._authenticator.audiences,
             lifetime_s,
             self._bound(asked.spec.boundObjectRef, target.namespace, target.name),
         )
         asked.kind, asked.apiVersion = "TokenRequest", "authentication.k8s.io/v1"
         asked.metadata = api.ObjectMeta(
-            name=target.name, namespace=target.namespace, creationTimestamp=context.now
+            name=target.name,
+            namespace=target.namespace,
+            uid=account.metadata.uid,
+            creationTimestamp=context.now,
         )
         asked.spec.expirationSeconds = lifetime_s
+        asked.spec.audiences = list(asked.spec.audiences or self._authenticator.audiences)
         asked.status = api.TokenRequestStatus(token=token, expirationTimestamp=expires)
         return Response(status=201, body=codec.encode(asked))
 
@@ -259,7 +284,9 @@ class Subresources:
             return None
         kinds: dict[str, Any] = {"Pod": api.Pod, "Secret": api.Secret, "Node": api.Node}
         if ref.kind not in kinds:
-            raise status.bad_request(f"cannot bind token for serviceaccount to object of type {ref.kind}")
+            version = ref.apiVersion or ""
+            group = version if "/" in version else f"/{version}"
+            raise status.bad_request(f"cannot bind token to object of type {group}, Kind={ref.kind}")
         resource = self._resources.of(kinds[ref.kind])
         item = resource.cache.get(namespace if resource.kind.namespaced else "", ref.name or "")
         if item is None:
@@ -271,8 +298,11 @@ class Subresources:
                 f"another account"
             )
         if ref.uid and ref.uid != live.metadata.uid:
-            why = f"the UID in the bound object reference ({ref.uid}) does not match the UID in record"
-            raise status.conflict(resource.kind, ref.name or "", why)
+            why = (
+                f"the UID in the bound object reference ({ref.uid}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
+            )
+            raise status.other(resource.kind, ref.name or "", why)
         return {ref.kind.lower(): {"name": ref.name, "uid": live.metadata.uid}}
 
     async def finalize(self, request: Request, context: Context) -> Response:
@@ -327,6 +357,14 @@ class Subresources:
         except DecodeFailure as problem:
             name = kind.__name__.rpartition("_")[2]
             raise status.bad_request(f"the body is not a {name}: {problem}") from None
+
+
+def _invalid_token_request(name: str, error: field.FieldError) -> status.StatusError:
+    message = f'TokenRequest.authentication.k8s.io "{name}" is invalid: {error}'
+    details: dict[str, Any] = {"name": name} if name else {}
+    cause = {"reason": error.type, "message": error.body(), "field": error.field}
+    details |= {"group": "authentication.k8s.io", "kind": "TokenRequest", "causes": [cause]}
+    return status.StatusError(422, "Invalid", message, details)
 
 
 def _shown(request: Request, context: Context, made: api.Scale) -> Response:

@@ -68,7 +68,7 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
         kind.default(new)
     if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old, kind):
         new.metadata.generation = (old.metadata.generation or 0) + 1
-    applying.track(new, old, context, subresource, context.now)
+    applying.track(new, old, context, subresource or context.target.subresource, context.now)
     errors = meta.validate_object_meta_update(new.metadata, old.metadata)
     if kind.validate_change is not None:
         errors += kind.validate_change(new, old)
@@ -101,6 +101,23 @@ def check_preconditions(kind: Kind, old: Any, uid: str, revision: str) -> None:
             f"ResourceVersion in object meta: {metadata.resourceVersion}"
         )
         raise status.conflict(kind, metadata.name, why)
+
+
+def check_meant(kind: Kind, old: Any, uid: str, revision: str) -> None:
+    """Refuse to delete an object that is not the one that was meant. Raises 409."""
+    metadata = old.metadata
+    if uid and uid != metadata.uid:
+        why = (
+            f"the UID in the precondition ({uid}) does not match the UID in record ({metadata.uid}). "
+            "The object might have been deleted and then recreated"
+        )
+        raise status.other(kind, metadata.name, why)
+    if revision and revision != metadata.resourceVersion:
+        why = (
+            f"the ResourceVersion in the precondition ({revision}) does not match "
+            f"the ResourceVersion in record ({metadata.resourceVersion}). The object might have been modified"
+        )
+        raise status.other(kind, metadata.name, why)
 
 
 def carry_metadata(new: Any, old: Any) -> None:

@@ -25,7 +25,7 @@ from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.stamps import Stamp
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.turns import Turns
-from sampan.apiserver.core.updating import Change, Edit, check_preconditions, edited
+from sampan.apiserver.core.updating import Change, Edit, check_meant, edited
 from sampan.base.errors import SampanError
 from sampan.base.ids import Ids
 from sampan.machinery import meta, names
@@ -69,6 +69,11 @@ class Writer:
         self.timed: Callable[[float], None] | None = None
         # Updates that wait for their turn, by key; the outcome is None until somebody has carried it out.
         self._waiting: dict[str, dict[Edit, Outcome | None]] = {}
+
+    @property
+    def revision(self) -> int:
+        """The newest revision that this server has seen."""
+        return self._cache.revision
 
     # -- create --------------------------------------------------------------------------------------
 
@@ -317,7 +322,7 @@ class Writer:
                 if item is None:
                     raise status.not_found(resource.kind, name)
                 old = await resource.load(item.data)
-                check_preconditions(resource.kind, old, uid, revision)
+                check_meant(resource.kind, old, uid, revision)
                 await self._admission.validate(Attributes("delete", "", namespace, context, None, old))
                 new = mark_deleted(resource.kind, old, context.now, grace_s, propagation)
                 written = await self._commit_delete(context, item, old, new)
@@ -327,7 +332,9 @@ class Writer:
 
     async def _commit_delete(self, context: Context, item: Item, old: Any, new: Any) -> Written | None:
         finished = is_finished(new)
-        value = await context.resource.dump(new)
+        # What goes at once is told of as it was, but for what has grace: a pod says when it went.
+        shows_mark = not finished or context.resource.kind.grace_period_s is not None
+        value = await context.resource.dump(new if shows_mark else old)
         if context.dry_run:
             return Written(splice(value, item.revision), item.revision, finished)
         if finished:

@@ -323,9 +323,11 @@ def _now() -> bytes:
 
 def _head(response: Response, keeps: bool) -> bytes:
     beginning = _beginning(response.status, response.content_type, tuple(response.headers.items()), keeps)
+    audit_id = response.audit_id.encode("utf-8", "surrogateescape")
     if response.chunks is None:
-        return b"%bContent-Length: %d\r\n%b" % (beginning, len(response.body), _now())
-    return b"%bTransfer-Encoding: chunked\r\n%b" % (beginning, _now())
+        length = len(response.body)
+        return b"%bContent-Length: %d\r\nAudit-Id: %b\r\n%b" % (beginning, length, audit_id, _now())
+    return b"%bTransfer-Encoding: chunked\r\nAudit-Id: %b\r\n%b" % (beginning, audit_id, _now())
 
 
 @lru_cache(maxsize=_BEGINNINGS)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
+from uuid import uuid4
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
@@ -50,6 +52,8 @@ class HttpServer:
         # certificates.
         self.front_proxy: FrontProxy | None = None
         self._runner: web.Server | None = None
+        # Numbers of requests in the form of UUIDs, without the cost of making one for each.
+        self._id_prefix, self._id_numbers = str(uuid4())[:24], itertools.count(1)
         self._sites: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._known = Heads()
@@ -144,6 +148,15 @@ class HttpServer:
         return response
 
     async def _answered(self, answer: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
+        response = await self._answered_somehow(answer, request)
+        # Under which the audit has the request, where it does; each answer has some, as kube-apiserver's.
+        given = request.audit.audit_id if request.audit is not None else request.headers.get("audit-id")
+        response.audit_id = given or f"{self._id_prefix}{next(self._id_numbers):012x}"
+        return response
+
+    async def _answered_somehow(
+        self, answer: Callable[[Request], Awaitable[Response]], request: Request
+    ) -> Response:
         try:
             return await answer(request)
         except (asyncio.CancelledError, ConnectionError):
@@ -244,14 +257,24 @@ def _gzip(body: bytes) -> bytes:
 
 
 def _plain(response: Response) -> web.Response:
-    headers = {"Content-Type": response.content_type, **_HEADERS, **response.headers}
+    headers = {
+        "Content-Type": response.content_type,
+        **_HEADERS,
+        "Audit-Id": response.audit_id,
+        **response.headers,
+    }
     return web.Response(body=response.body, status=response.status, headers=headers)
 
 
 async def _stream(http: web.BaseRequest, response: Response) -> web.StreamResponse:
     stream = web.StreamResponse(
         status=response.status,
-        headers={"Content-Type": response.content_type, **_HEADERS, **response.headers},
+        headers={
+            "Content-Type": response.content_type,
+            **_HEADERS,
+            "Audit-Id": response.audit_id,
+            **response.headers,
+        },
     )
     stream.enable_chunked_encoding()
     chunks = response.chunks

@@ -69,7 +69,6 @@ KIND: Final = Kind(
     validate_status_update=validate_status_update,
     prepare_create=checks.clear_status,
     name_errors=names.dns1123_subdomain,
-    field_selectors={"status.replicas": lambda rs: str(rs.status.replicas)},
     columns=(
         NAME,
         column("Desired", workloads.replicas, type="integer"),

@@ -59,7 +59,7 @@ def renewed(merged: JsonObject, config: JsonObject, manager: str) -> JsonObject:
     if manager != KUBECTL or ANNOTATION not in annotations:
         return merged
     bare = _with_annotations(config, {k: v for k, v in _annotations(config).items() if k != ANNOTATION})
-    text = msgspec.json.encode(bare).decode() + "\n"
+    text = msgspec.json.encode(bare, order="sorted").decode() + "\n"  # as kubectl writes it
     return _with_annotations(merged, {**annotations, ANNOTATION: text})
 
 

@@ -62,8 +62,6 @@ class ManagedEntry(msgspec.Struct, frozen=True):
             text += f" with subresource {fieldset.quoted(self.subresource)}"
         if self.operation == UPDATE:
             text += f" using {self.api_version}"
-            if self.time:
-                text += f" at {self.time}"
         return text
 
 

@@ -225,8 +225,8 @@ def _merge_maps(live: JsonObject, config: JsonObject, schema: SchemaNode) -> Jso
         if found is not ABSENT:
             if isinstance(item, (dict, list)):
                 item = _merge(found, item, child_of(schema, name))
-            elif found == item and (type(item) is str or _same(found, item)):
-                continue
+            elif item is None or (found == item and (type(item) is str or _same(found, item))):
+                continue  # a null sets nothing
             if item is found:
                 continue
         if merged is live:
