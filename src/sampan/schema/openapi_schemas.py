@@ -17,6 +17,7 @@ V3: Final = "#/components/schemas/"
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _INT_OR_STRING: Final = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+_PRESERVES: Final = "x-kubernetes-preserve-unknown-fields"
 _GVK: Final = "x-kubernetes-group-version-kind"
 _CONVENTIONS: Final = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
 # What custom resources say of the fields that every object has; scripts and kubectl's own tests look for it.
@@ -117,6 +118,9 @@ class Components:
         return {k: v for k, v in shown.items() if not (self._prefix == V2 and k in _NOT_IN_V2)}
 
     def _custom(self, resource: ServedResource) -> Schema:
+        if self._prefix == V2 and resource.custom and resource.custom.get(_PRESERVES):
+            # Clients that validate by this form refuse what is beside the properties that it names.
+            return {"type": "object", _GVK: [_shown(resource.gvk)]}
         schema: Schema = self._with_embedded(self._rewritten(resource.custom))
         properties = {
             "apiVersion": self._text_of("apiVersion"),
@@ -157,8 +161,7 @@ class Components:
                 shown[key] = self._with_embedded(shown[key])
         if not shown.get("x-kubernetes-embedded-resource"):
             return shown
-        if self._prefix == V2 and shown.get("x-kubernetes-preserve-unknown-fields"):
-            # kubectl refuses unknown fields of whatever has properties in this form.
+        if self._prefix == V2 and shown.get(_PRESERVES):
             return shown
         shown["properties"] = {
             **shown.get("properties", {}),
