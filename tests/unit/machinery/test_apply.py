@@ -393,3 +393,19 @@ def test_what_kubectl_applied_before_the_first_apply_is_kubectls() -> None:
         ".spec.replicas",
     ]
     assert owned(taken.managed, "before-first-apply") == [".spec.paused"]
+
+
+def test_fields_are_written_in_the_order_of_kube_apiserver() -> None:
+    given: dict[str, Any] = {
+        "f:spec": {
+            "f:ports": {'k:{"port":443}': {"f:port": {}, ".": {}}, 'k:{"port":80}': {}},
+            "f:finalizers": {'v:"b"': {}, 'v:"a"': {}, "v:10": {}, "v:9": {}},
+            ".": {},
+        },
+        "f:data": {"i:10": {}, "i:9": {}},
+    }
+    written = json.dumps(fieldset.ordered(fieldset.parse(given)), separators=(",", ":"))
+    assert written == (
+        '{"f:data":{"i:9":{},"i:10":{}},"f:spec":{".":{},"f:finalizers":{"v:9":{},"v:10":{},"v:\\"a\\"":{},'
+        '"v:\\"b\\"":{}},"f:ports":{"k:{\\"port\\":80}":{},"k:{\\"port\\":443}":{".":{},"f:port":{}}}}}'
+    )

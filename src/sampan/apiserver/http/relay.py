@@ -150,6 +150,8 @@ class Relay:
             tunnel.url,
             headers=headers,
             data=request.body or None,
+            # Who names no type means JSON; one of aiohttp's choice would be refused.
+            skip_auto_headers=("Content-Type",),
             ssl=tls,
             server_hostname=tunnel.server_name or None,
             allow_redirects=False,

@@ -18,6 +18,7 @@ from sampan.kinds.custom.structural import VALIDATIONS, Node
 from sampan.kinds.custom.validation import NO_OLD, key_of, same
 from sampan.machinery import field
 from sampan.machinery.field import FieldError
+from sampan.machinery.schema_node import SchemaNode
 
 # What all rules of one object may cost together, in steps: RuntimeCELCostBudget.
 BUDGET: Final = 10_000_000
@@ -34,6 +35,10 @@ REASONS: Final = {
 # Errors after which rules might ask for what is not there.
 BLOCKING: Final = frozenset(
     {field.NOT_SUPPORTED, field.REQUIRED, field.TOO_LONG, field.TOO_MANY, field.TYPE_INVALID}
+)
+_NO_FURTHER: Final = "no further validation rules will be run"
+_UNSUPPORTED: Final = (
+    "call arguments did not match a supported operator, function or macro signature for rule"
 )
 _TRANSITION: Final = re.compile(r"\boldSelf\b")
 # Fields of these names are written between underscores.
@@ -66,6 +71,11 @@ class Rule(msgspec.Struct, frozen=True, rename="camel"):
             return self.message.strip()
         return f"failed rule: {' '.join(self.rule.split())}"
 
+    @property
+    def told(self) -> str:
+        """What names the rule where it could not be evaluated."""
+        return self.message.strip() or self.rule.strip()
+
 
 class _Budget:
     """The steps that are left."""
@@ -87,15 +97,18 @@ def _parsed(text: bytes) -> tuple[Rule, ...]:
         return ()
 
 
-def compile_error(expression: str, *, optional_old_self: bool = False) -> str:
-    """Why an expression cannot be a rule or a message; "" where it can."""
+def compile_error(expression: str, known: SchemaNode, *, optional_old_self: bool = False) -> str:
+    """Why an expression cannot be a rule or a message about values of type `known`; "" where it can."""
     from sampan.machinery import cel
+    from sampan.machinery.cel import fields
 
     try:
-        cel.compile(expression, variables(optional_old_self))
+        program = cel.compile(expression, variables(optional_old_self))
     except cel.CompileError as problem:
         return str(problem)
-    return ""
+    types = {"self": known} if optional_old_self else {"self": known, "oldSelf": known}
+    errors, _ = fields.errors_of(program, types, {})
+    return "compilation failed: " + "\n".join(errors) if errors else ""
 
 
 def rule_errors(content: dict[str, Any], metadata: Any, node: Node, old: Any = None) -> list[FieldError]:
@@ -160,20 +173,23 @@ def _one(
     shown = _type_of(node)
     if budget.left <= 0:
         return
+    limit = min(cel.PER_CALL_LIMIT, budget.left)
     try:
         program = cel.compile(rule.rule, variables(rule.optional_old_self))
-        holds, cost = program.measured(seen, min(cel.PER_CALL_LIMIT, budget.left))
+        holds, cost = program.measured(seen, limit)
         budget.left -= cost
-    except cel.CostExceeded:
+    except cel.CostExceeded as problem:
+        detail = f"'{problem}': {_NO_FURTHER} due to call cost exceeds limit for rule: {rule.told}"
+        if limit < cel.PER_CALL_LIMIT:
+            detail = f"validation failed due to running out of cost budget, {_NO_FURTHER}"
         budget.left = 0
-        detail = (
-            f"validation failed due to running out of cost budget, no further validation rules will be run "
-            f"(rule: {rule.words})"
-        )
         yield FieldError(field.INVALID, at or "<nil>", shown, detail)
         return
     except (cel.CelError, cel.CompileError) as problem:
-        yield FieldError(field.INVALID, at or "<nil>", shown, f"{problem} evaluating rule: {rule.words}")
+        detail = f"{problem} evaluating rule: {rule.told}"
+        if str(problem).startswith("no such overload"):
+            detail = f"'{problem}': {_UNSUPPORTED}: {rule.told}"
+        yield FieldError(field.INVALID, at or "<nil>", shown, detail)
         return
     if holds is True:
         return

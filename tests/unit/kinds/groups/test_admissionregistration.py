@@ -33,6 +33,9 @@ def test_a_webhook_refuses_what_it_cannot_judge() -> None:
     assert [hook[name] for name in filled] == ["Fail", "Equivalent", {}, {}, "Never"]
     assert hook["timeoutSeconds"] == 10
     assert errors("ValidatingWebhookConfiguration", webhook()) == []
+    for path in ("", "/", "/validate/"):
+        asked = webhook(clientConfig={"service": {**service, "path": path}})
+        assert errors("ValidatingWebhookConfiguration", asked) == []
 
 
 @pytest.mark.parametrize(

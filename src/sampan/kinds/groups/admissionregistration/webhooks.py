@@ -167,7 +167,7 @@ def service_errors(service: Any, path: Path) -> list[FieldError]:
 
 
 def _service_path_errors(text: str, path: Path) -> list[FieldError]:
-    if text == "/":
+    if text in ("", "/"):
         return []
     if not text.startswith("/"):
         return [field.invalid(path, text, "must start with a '/'")]

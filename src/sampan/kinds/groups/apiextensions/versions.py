@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sampan.kinds.custom import rules
+from sampan.kinds.custom.ruletypes import RuleType
 from sampan.kinds.custom.structural import VALIDATIONS
 from sampan.kinds.groups.apiextensions import structure
 from sampan.machinery import field, names
@@ -162,20 +163,23 @@ def schema_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
         else:
             errors.append(field.invalid(path["type"], schema["type"], "must be object at the root"))
     errors += structure.metadata_errors(schema, path)
-    return errors + _members_errors(schema, path)
+    return errors + _members_errors(schema, path, root=True)
 
 
-def _rules_errors(entries: list[Any], path: Path) -> list[FieldError]:
+def _rules_errors(schema: dict[str, Any], path: Path, *, root: bool) -> list[FieldError]:
     """Rules that cannot be compiled, as ValidateCustomResourceDefinition reports them."""
     errors: list[FieldError] = []
-    for position, entry in enumerate(entries):
+    known = RuleType(schema, root=root)
+    for position, entry in enumerate(schema[VALIDATIONS]):
         at, text = path[position], entry.get("rule") or ""
         if not text.strip():
             errors.append(field.required(at["rule"], "rule is not specified"))
             continue
         optional = bool(entry.get("optionalOldSelf"))
         for name in ("rule", "messageExpression"):
-            problem = rules.compile_error(entry[name], optional_old_self=optional) if entry.get(name) else ""
+            if not entry.get(name):
+                continue
+            problem = rules.compile_error(entry[name], known, optional_old_self=optional)
             if problem:
                 errors.append(field.invalid(at[name], entry[name], problem))
         if "\n" in (entry.get("message") or "").strip():
@@ -187,10 +191,10 @@ def _rules_errors(entries: list[Any], path: Path) -> list[FieldError]:
     return errors
 
 
-def _members_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
+def _members_errors(schema: dict[str, Any], path: Path, *, root: bool = False) -> list[FieldError]:
     errors = list(structure.node_errors(schema, path))
     if schema.get(VALIDATIONS):
-        errors += _rules_errors(schema[VALIDATIONS], path[VALIDATIONS])
+        errors += _rules_errors(schema, path[VALIDATIONS], root=root)
     for name, member in schema.get("properties", {}).items():
         errors += _member_errors(member, path["properties"].key(name), "object fields")
     items = schema.get("items")

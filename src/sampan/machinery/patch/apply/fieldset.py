@@ -120,6 +120,17 @@ def _parse(data: bytes) -> FieldSet:
     return FieldSet(_parsed(msgspec.json.decode(data), top=True))
 
 
+def ordered(fields: FieldSet) -> Tree:
+    """The tree with its elements in the order in which kube-apiserver writes them. Not to be changed."""
+    data = _json.encode(fields.tree)
+    return _ordered(data) if len(data) <= _REMEMBERED_SET_BYTES else _in_order(fields.tree)
+
+
+@lru_cache(maxsize=_REMEMBERED_SETS)
+def _ordered(data: bytes) -> Tree:
+    return _in_order(msgspec.json.decode(data))
+
+
 def is_member(node: Tree) -> bool:
     """Whether a node of a tree is in the set itself, not only what is below it."""
     return not node or _SELF in node
@@ -227,8 +238,29 @@ def _paths(tree: Tree, at: PathElements) -> Iterator[PathElements]:
             yield from _paths(node, (*at, element))
 
 
-def _order(element: str) -> tuple[int, str]:
-    return (_PREFIX_ORDER[element[:2]], element)
+def _in_order(tree: Tree) -> Tree:
+    # A dict is in the order of its insertions; "." comes before all elements.
+    own = {_SELF: {}} if _SELF in tree else {}
+    level = sorted(children(tree), key=lambda item: _order(item[0]))
+    return own | {element: _in_order(node) if node else node for element, node in level}
+
+
+def _order(element: str) -> tuple[int, Any]:
+    """What elements sort by: names as text, numbers in keys and values as numbers."""
+    kind = element[:2]
+    place = _PREFIX_ORDER[kind]
+    if kind == "f:":
+        return (place, element)
+    content = msgspec.json.decode(element[2:])
+    if kind == "k:":
+        return (place, [(name, _value_order(content[name])) for name in sorted(content)])
+    return (place, content if kind == "i:" else _value_order(content))
+
+
+def _value_order(content: Any) -> tuple[int, Any]:
+    if isinstance(content, bool) or not isinstance(content, int | float):
+        return (1, content) if isinstance(content, str) else (2, _compact(content))
+    return (0, content)
 
 
 def _node(member: bool, below: Tree) -> Tree | None:

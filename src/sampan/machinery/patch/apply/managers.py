@@ -168,7 +168,7 @@ def _encoded(entry: ManagedEntry) -> dict[str, Any]:
     if entry.time:
         encoded["time"] = entry.time
     encoded["fieldsType"] = "FieldsV1"
-    encoded["fieldsV1"] = entry.fields.tree
+    encoded["fieldsV1"] = fieldset.ordered(entry.fields)
     if entry.subresource:
         encoded["subresource"] = entry.subresource
     return encoded
