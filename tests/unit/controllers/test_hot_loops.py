@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from sampan.client.effects import Plan
 from sampan.controllers import cronjob, replicaset, replicationcontroller
 from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.job import plan as job
 from sampan.controllers.runtime.controller import Controller
+from sampan.controllers.runtime.manager import LEAST_AGAIN_S
 from sampan.controllers.statefulset import plan as statefulset
 from sampan.schema import api
 from tests.fakes.apiserver import Refuse
@@ -60,6 +62,24 @@ def test_what_is_refused_is_tried_less_and_less_often(
             assert any(path.endswith(refused) for method, path in running.server.requests if method == "POST")
             made = [obj for where, obj in running.server.objects.items() if f"{refused}/" in where]
             assert made
+
+    run(main())
+
+
+def test_a_plan_that_always_wants_to_look_again_at_once_lets_others_work() -> None:
+    looks: list[Any] = []
+
+    def plan(view: Any, _now: Any) -> Plan:
+        looks.append(view)
+        return Plan(requeue_after_s=0.0)
+
+    eager = Controller(name="eager", kind=api.ReplicationController, gather=lambda _c, key: key, plan=plan)
+
+    async def main() -> None:
+        async with managed([eager]) as running:
+            await running.client.create(replication())
+            await running.clock.advance(1)
+            assert 1 < len(looks) <= 1 / LEAST_AGAIN_S + 1
 
     run(main())
 

@@ -70,8 +70,8 @@ def test_a_rule_that_costs_more_than_one_call_may_says_so() -> None:
     schema = {**SCHEMA, "x-kubernetes-validations": [{"rule": rule}]}
     (error,) = rules.rule_errors({"list": [{"y": "same"}] * 800}, NAMELESS, Node(schema))
     assert error.detail == (
-        "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call "
-        f"cost exceeds limit for rule: {rule}"
+        "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to "
+        f"call cost exceeds limit for rule: {rule}"
     )
 
 

@@ -57,7 +57,8 @@ def plan(view: View, now: datetime) -> Plan:
     decision = decide(facts, now)
     counted = tally(facts, finishing=decision is not None)
     effects: list[Effect] = []
-    again_s = deadline_in_s(job, now)
+    # A Job that is decided waits for its pods to end: its deadline may long have passed.
+    again_s = deadline_in_s(job, now) if decision is None else None
     creates: list[Effect] = []
     if decision is not None:
         effects += [scaling.remove(job, pod) for pod in facts.active]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -26,6 +26,9 @@ from sampan.controllers.runtime.metrics import render
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+# A plan that asks to look again sooner waits this long: planning with nothing to carry out never gives way to
+# the event loop, so one plan that is wrong about its time would stop all controllers.
+LEAST_AGAIN_S: Final = 0.02
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -191,7 +194,7 @@ class Running:
             if before is not None:
                 self.queue.add(key)  # what was planned knowing of the failure is planned without it
             if plan.requeue_after_s is not None:
-                self.queue.add_after(key, plan.requeue_after_s)
+                self.queue.add_after(key, max(plan.requeue_after_s, LEAST_AGAIN_S))
         # Planning again before our own writes have come back would do them twice.
         await self._executor.settled(outcome)
 

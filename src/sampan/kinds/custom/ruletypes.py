@@ -39,7 +39,7 @@ class RuleType(Plain):
         self._fields = {escaped(name): member for name, member in fields.items()}
 
     def child(self, field: str) -> SchemaNode | None:
-        """The type of a field by its escaped name, or of a map's values; None where there is no such field."""
+        """The type of a field by its escaped name, or of a map's values; None where there is none."""
         if self.kind == schema_node.MAP:
             return _member(self._schema["additionalProperties"])
         if self.kind != schema_node.OBJECT:
