@@ -125,6 +125,49 @@ async def test_what_is_validated_is_the_version_of_the_request(api: Api) -> None
         (await api.post(V1, host("a", "v1", hostPort="one:x"))).ok(201)
 
 
+@pytest.mark.conformance(
+    "CustomResourceFieldSelectors CustomResourceFieldSelectors MUST list and watch custom resources matching "
+    "the field selector"
+)
+@served
+async def test_fields_of_a_version_select_what_a_webhook_makes_of_objects(api: Api) -> None:
+    async with hooks() as server:
+        convert_at(server)
+        chosen = definition(server.config(PATH))
+        for each, fields in zip(chosen["spec"]["versions"], (["hostPort"], ["host", "port"]), strict=True):
+            each["selectableFields"] = [{"jsonPath": f".spec.{name}"} for name in fields]
+        (await api.post(CRDS, chosen)).ok(201)
+        await settled(api, NAME)
+        (await api.post(V1, host("old", "v1", hostPort="one:1"))).ok(201)
+        before = (await api.get(V2)).ok()["metadata"]["resourceVersion"]
+        whole = await api.watch(V2, fieldSelector="spec.host=one")
+        later = await api.watch(V2, fieldSelector="spec.host=one", resourceVersion=before)
+        assert (await whole.next())["object"]["metadata"]["name"] == "old"
+        for name, spec in (("a", ("one", "80")), ("b", ("one", "8080")), ("c", ("two", "80"))):
+            (await api.post(V2, host(name, "v2", host=spec[0], port=spec[1]))).ok(201)
+
+        async def listed(path: str, fields: str) -> list[str]:
+            found = (await api.get(path, fieldSelector=fields)).ok()
+            assert "remainingItemCount" not in found["metadata"]
+            return [item["metadata"]["name"] for item in found["items"]]
+
+        assert await listed(V2, "spec.host=one") == ["a", "b", "old"]
+        assert await listed(V2, "spec.host=one,spec.port=80") == ["a"]
+        assert await listed(V1, "spec.hostPort=one:8080") == ["b"]
+        (await api.delete(V2, fieldSelector="spec.host=one,spec.port=80")).ok()
+        for name in ("b", "old"):  # they leave the selection
+            (await api.patch(f"{V2}/{name}", {"spec": {"host": "two"}})).ok()
+        (await api.patch(f"{V2}/c", {"spec": {"host": "one"}})).ok()
+        assert await listed(V2, "spec.host=one") == ["c"]
+        wanted = ["ADDED a", "ADDED b", "DELETED a", "DELETED b", "DELETED old", "ADDED c"]
+        for watch in (whole, later):
+            events = [await watch.next() for _ in wanted]
+            told = [f"{event['type']} {event['object']['metadata']['name']}" for event in events]
+            assert told == wanted
+        # One that leaves is shown as it last was.
+        assert events[3]["object"]["spec"] == {"host": "one", "port": "8080"}
+
+
 @served
 async def test_a_list_is_converted_in_one_review(api: Api) -> None:
     async with hooks() as server:

@@ -16,6 +16,7 @@ from sampan.machinery.field import FieldError, Path
 from sampan.machinery.field_selectors import FieldSelector
 from sampan.machinery.selectors import Selector
 from sampan.schema import goerrors
+from sampan.store.items import Item, Match
 
 EXACT: Final = "Exact"
 NOT_OLDER: Final = "NotOlderThan"
@@ -33,12 +34,27 @@ class Continue(msgspec.Struct):
     v: str = TOKEN_VERSION
 
 
+def everything(_item: Item) -> bool:
+    """Selects all."""
+    return True
+
+
 class Selection(msgspec.Struct, frozen=True):
     """The selectors of a list, watch or deletecollection."""
 
     labels: Selector | None
     fields: FieldSelector | None
     name: str
+
+    def early(self, resource: Resource) -> Match | None:
+        """What can be told of stored objects: their fields only where no webhook has to be asked for them."""
+        if self.fields is None or not resource.asks:
+            return resource.match(self.labels, self.fields, self.name)
+        return resource.match(self.labels, None, self.name) or everything
+
+    def late(self, resource: Resource) -> FieldSelector | None:
+        """What is left to be told of objects once they are in the version asked for."""
+        return self.fields if resource.asks else None
 
 
 def selection(request: Request, resource: Resource, name: str = "") -> Selection:

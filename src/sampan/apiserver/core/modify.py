@@ -120,10 +120,13 @@ class Modifier:
     ) -> Response:
         resource, target = context.served, context.target
         options = self._delete_options(request, context)
-        match = resource.match(chosen.labels, chosen.fields)
+        match, late = chosen.early(resource), chosen.late(resource)
         items = resource.cache.items(target.namespace)
         if match is not None:
             items = [item for item in items if match(item)]
+        if late is not None:
+            shown = await resource.presented([item.data for item in items])
+            items = [item for item, data in zip(items, shown, strict=True) if resource.selects(late, data)]
         form = formats.negotiate(request.accept)
         gone: dict[str, bytes] = {}
         left = iter(items)

@@ -73,7 +73,7 @@ class Reader:
         form = formats.negotiate(request.accept)
         options.check(request, watch=False)
         chosen = options.selection(request, resource, target.name)
-        match = resource.match(chosen.labels, chosen.fields, chosen.name)
+        match, late = chosen.early(resource), chosen.late(resource)
         limit = options.number(request, "limit")
         token = request.query.get("continue", "")
         at = self._snapshot(request, token)
@@ -83,6 +83,8 @@ class Reader:
             datas, metadata = self._list_cached(resource, target.namespace, limit, match)
         if resource.converts:
             datas = await resource.presented(datas)
+        if late is not None:
+            datas = [data for data in datas if resource.selects(late, data)]
         return formats.many(form, resource, datas, metadata, self.tables(request, resource))
 
     def _now(self) -> datetime:

@@ -172,6 +172,12 @@ class Resource:
             return codec.decode(data, self.kind.selected)
         return self.decode_stored(data)
 
+    def selects(self, fields: FieldSelector, shown: bytes) -> bool:
+        """Whether an object is selected, by what clients of this version get of it."""
+        obj = codec.decode(shown, self.struct)
+        found = {"metadata.name": obj.metadata.name or "", "metadata.namespace": obj.metadata.namespace or ""}
+        return fields.matches(found | {name: value(obj) for name, value in self.kind.field_selectors.items()})
+
     @cached_property
     def _field_places(self) -> dict[str, int]:
         names = ("metadata.name", "metadata.namespace", *self.kind.field_selectors)

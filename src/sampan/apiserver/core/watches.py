@@ -45,7 +45,7 @@ class Watches:
         form = formats.negotiate(request.accept)
         options.check(request, watch=True)
         chosen = options.selection(request, resource, target.name)
-        match = resource.match(chosen.labels, chosen.fields, chosen.name)
+        match = chosen.early(resource)
         tables = Tables(resource, self._clock.now, request.query.get("includeObject", ""))
         # Who asks a webhook for each object must not do so within the feed: see ConvertedStream.
         render = render_json if resource.asks else formats.renderer(form, resource, tables)
@@ -73,7 +73,11 @@ class Watches:
                 state.append(_bookmark(resource, self._cache.revision, {_INITIAL_EVENTS_END: "true"}))
         stream = Stream(watcher, b"".join(state), revision, self._clock, timeout_s)
         if resource.asks:
-            return Response(chunks=ConvertedStream(stream, resource, form, tables))
+            return Response(
+                chunks=ConvertedStream(
+                    stream, resource, form, tables, chosen.late(resource), whole=with_state
+                )
+            )
         return Response(chunks=stream)
 
     async def send_bookmarks(self) -> None:

@@ -7,7 +7,7 @@ today's schemas, are served as they are; all others are completed, converted and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sampan.apiserver.core import status
@@ -17,7 +17,6 @@ from sampan.kinds.custom.compile import Shape, kind_of
 from sampan.kinds.custom.definition import Definition, Version
 from sampan.schema import codec
 from sampan.schema.custom import CustomObject
-from sampan.store.items import Item
 from sampan.store.watchcache import KindCache
 
 # The schema of a version by its name; None where the definition has no such version any more.
@@ -108,14 +107,6 @@ class CustomResource(Resource):
                 self.shape.prune(obj)
                 found[position] = codec.encode(obj)
         return [found[position] for position in range(len(datas))]
-
-    def fields(self, item: Item) -> Mapping[str, str]:
-        if not self.asks or not self.kind.field_selectors or self._is_current(item.data):
-            return super().fields(item)
-        # Selected by what is stored: a watch cannot wait for a webhook.
-        obj = codec.decode(item.data, CustomObject)
-        named = {"metadata.name": item.name, "metadata.namespace": item.namespace}
-        return named | {name: value(obj) for name, value in self.kind.field_selectors.items()}
 
     def _brought_up(self, obj: CustomObject) -> CustomObject:
         """A stored object in this version: completed by its own schema, renamed, pruned by this one."""

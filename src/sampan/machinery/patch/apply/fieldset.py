@@ -240,7 +240,7 @@ def _paths(tree: Tree, at: PathElements) -> Iterator[PathElements]:
 
 def _in_order(tree: Tree) -> Tree:
     # A dict is in the order of its insertions; "." comes before all elements.
-    own = {_SELF: {}} if _SELF in tree else {}
+    own: Tree = {_SELF: {}} if _SELF in tree else {}
     level = sorted(children(tree), key=lambda item: _order(item[0]))
     return own | {element: _in_order(node) if node else node for element, node in level}
 
