@@ -82,6 +82,23 @@ async def test_a_bound_token_dies_with_its_pod(api: Api) -> None:
 
 
 @served
+async def test_a_token_says_its_own_id_and_where_its_pod_runs(api: Api) -> None:
+    node = (await api.post("/api/v1/nodes", {"metadata": {"name": "node-1"}})).ok(201)
+    await api.pod(nodeName="node-1")
+    token = (await _token(api, boundObjectRef={"kind": "Pod", "apiVersion": "v1", "name": "web"}))["token"]
+    extra = (await _review(api, token))["user"]["extra"]
+    assert extra["authentication.kubernetes.io/node-name"] == ["node-1"]
+    assert extra["authentication.kubernetes.io/node-uid"] == [node["metadata"]["uid"]]
+    (own,) = extra["authentication.kubernetes.io/credential-id"]
+    assert own.startswith("JTI=")
+    other = (await _review(api, (await _token(api))["token"]))["user"]["extra"]
+    assert other["authentication.kubernetes.io/credential-id"] != [own]
+    # Whoever still holds it may use it while the pod is there, though its node has gone.
+    (await api.delete("/api/v1/nodes/node-1")).ok()
+    assert (await _review(api, token))["authenticated"] is True
+
+
+@served
 async def test_a_token_dies_with_its_account(api: Api) -> None:
     await api.account()
     token = (await _token(api))["token"]

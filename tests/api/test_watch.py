@@ -141,6 +141,28 @@ async def test_without_initial_events_a_watch_begins_now(api: Api) -> None:
 
 
 @served
+async def test_a_watch_of_tables_tells_the_columns_once_and_its_bookmarks_are_tables(api: Api) -> None:
+    for name in "ab":
+        (await api.post(CONFIG_MAPS, config_map(name))).ok(201)
+    asked = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    watch = await api.watch(CONFIG_MAPS, accept=table, allowWatchBookmarks="true", **asked)
+    first, second, mark = [(await watch.next())["object"] for _ in range(3)]
+    assert [column["name"] for column in first["columnDefinitions"]] == ["Name", "Data", "Age"]
+    assert second["columnDefinitions"] is None
+    assert second["rows"][0]["cells"][0] == "b"
+    assert (mark["kind"], mark["columnDefinitions"]) == ("Table", None)
+    ended = mark["rows"][0]["object"]["metadata"]["annotations"]
+    assert ended == {"k8s.io/initial-events-end": "true"}
+    (await api.post(CONFIG_MAPS, config_map("c"))).ok(201)
+    assert (await watch.next())["object"]["columnDefinitions"] is None
+    # Without anything at its start a watch gets the columns with what happens.
+    revision = mark["metadata"]["resourceVersion"]
+    later = await api.watch(CONFIG_MAPS, accept=table, resourceVersion=revision)
+    assert (await later.next())["object"]["columnDefinitions"]
+
+
+@served
 async def test_bookmarks_tell_idle_watchers_how_far_they_have_seen(api: Api) -> None:
     wanted = await api.watch(PODS, allowWatchBookmarks="true")
     unwanted = await api.watch(PODS)

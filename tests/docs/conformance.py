@@ -25,6 +25,8 @@ NO_TEST_YET: Final = "no test is marked with it yet"
 
 _TAG = re.compile(r"\s*\[[^\]]*\]")
 _SECTION = re.compile(r"^## (\S+) \(\d+\)$")
+# What stands after the sections begins with this.
+_AFTER: Final = "\n## The original suite, of the API"
 _LISTED_SECTION = re.compile(r"^## (\S+): (\d+) of (\d+)$")
 _LISTED = re.compile(r"^- (.+?) — (.+)$")
 
@@ -102,14 +104,15 @@ def without_test(told: Mapping[str, list[str]], marked: Iterable[str]) -> dict[s
 
 
 def render(page: str, told: Mapping[str, list[str]], marked: Iterable[str]) -> str:
-    """The page with its sections made anew; what stands before them, and reasons, stay."""
+    """The page with its sections made anew; what stands before and after them, and reasons, stay."""
     known = {sentence: reason for each in listed(page).values() for sentence, reason in each.reasons.items()}
     lines = [page.partition("\n## sig-")[0].rstrip()]
     for section, missing in without_test(told, marked).items():
         total = len(told[section])
         lines += ["", f"## {section}: {total - len(missing)} of {total}"]
         lines += ["", *(f"- {s} — {known.get(s, NO_TEST_YET)}" for s in missing)] if missing else []
-    return "\n".join(lines) + "\n"
+    _, heading, rest = page.partition(_AFTER)
+    return "\n".join(lines) + "\n" + (f"{heading}{rest}" if heading else "")
 
 
 def main() -> None:

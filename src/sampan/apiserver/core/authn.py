@@ -23,6 +23,7 @@ from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import unauthorized
 from sampan.apiserver.core.users import User
 from sampan.base.clock import Clock
+from sampan.base.ids import RandomIds
 from sampan.kinds.core.secret import LEGACY_CLAIMS, LEGACY_ISSUER, SERVICE_ACCOUNT_TOKEN
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Authenticator:
     ) -> None:
         self._clock = clock
         self._keys = keys
+        self._ids = RandomIds()
         self._static = static_tokens
         self._find = find
         self._anonymous = anonymous
@@ -138,7 +140,10 @@ class Authenticator:
         lifetime_s: int,
         bound: Mapping[str, Any] | None,
     ) -> tuple[str, datetime]:
-        """A signed service-account token and its expiry. `bound`: {"pod": {"name": …, "uid": …}}."""
+        """A signed service-account token and its expiry.
+
+        `bound`: {"pod": {"name": …, "uid": …}, "node": …}: that it is for, and the node where that runs.
+        """
         now = self._clock.now()
         expires = (now + timedelta(seconds=lifetime_s)).replace(microsecond=0)
         private: dict[str, Any] = {
@@ -152,6 +157,7 @@ class Authenticator:
             "iat": int(now.timestamp()),
             "nbf": int(now.timestamp()),
             "iss": self._keys.issuer,
+            "jti": self._ids.uid(),
             "sub": f"system:serviceaccount:{namespace}:{name}",
             "kubernetes.io": private,
         }
@@ -217,16 +223,19 @@ class Authenticator:
         try:
             namespace = private["namespace"]
             account = private["serviceaccount"]
-            pod = private.get("pod")
+            pod, node = private.get("pod"), private.get("node")
             live = self._live("serviceaccounts", namespace, account)
             if pod is not None:
                 self._live("pods", namespace, pod)
-                return users.service_account(namespace, account["name"], live, (pod["name"], pod["uid"]))
-            if (node := private.get("node")) is not None:
+            elif node is not None:
+                # A pod's node may be gone for a while before the pod is.
                 self._live("nodes", "", node)
             if (secret := private.get("secret")) is not None:
                 self._live("secrets", namespace, secret)
-            return users.service_account(namespace, account["name"], live)
+            token_id = str(claims.get("jti", ""))
+            return users.service_account(
+                namespace, account["name"], live, _named(pod), _named(node), token_id
+            )
         except (KeyError, TypeError, AttributeError):
             raise unauthorized() from None
 
@@ -275,3 +284,7 @@ def issuer_of(token: str) -> str:
         return ""
     issuer = claims.get("iss", "") if isinstance(claims, dict) else ""
     return issuer if isinstance(issuer, str) else ""
+
+
+def _named(ref: Any) -> tuple[str, str] | None:
+    return None if ref is None else (ref["name"], ref.get("uid") or "")

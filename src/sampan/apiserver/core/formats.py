@@ -126,9 +126,16 @@ class Tables:
         return _encode(body)
 
     def render(self, event_type: str, item: Item) -> bytes:
-        """A watch line: kubectl prints the columns of the first table only, but wants them in each."""
+        """A watch line that tells the columns too: nobody knows which one is a watcher's first."""
+        return self._line(event_type, item, columns=True)
+
+    def render_rows(self, event_type: str, item: Item) -> bytes:
+        """A watch line for those who have been told the columns."""
+        return self._line(event_type, item, columns=False)
+
+    def _line(self, event_type: str, item: Item, *, columns: bool) -> bytes:
         data = self._resource.present(item.data)
-        table = self.table([data], {"resourceVersion": str(item.revision)})
+        table = self.table([data], {"resourceVersion": str(item.revision)}, columns)
         return b'{"type":"%b","object":%b}\n' % (event_type.encode(), table)
 
     def _definitions(self) -> list[dict[str, Any]]:

@@ -303,7 +303,13 @@ class Subresources:
                 "The object might have been deleted and then recreated"
             )
             raise status.other(resource.kind, ref.name or "", why)
-        return {ref.kind.lower(): {"name": ref.name, "uid": live.metadata.uid}}
+        bound = {ref.kind.lower(): {"name": ref.name, "uid": live.metadata.uid}}
+        if ref.kind == "Pod" and live.spec.nodeName:
+            bound["node"] = {"name": live.spec.nodeName}
+            nodes = self._resources.of(api.Node)
+            if (node := nodes.cache.get("", live.spec.nodeName)) is not None:
+                bound["node"]["uid"] = nodes.decode_stored(node.data).metadata.uid
+        return bound
 
     async def finalize(self, request: Request, context: Context) -> Response:
         """PUT namespaces/finalize: the only way to change a namespace's spec.finalizers."""

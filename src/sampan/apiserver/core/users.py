@@ -23,17 +23,33 @@ class User(msgspec.Struct, frozen=True):
         return hash((self.name, self.groups))
 
 
+# What a token says beside who it stands for.
+_ABOUT: Final = "authentication.kubernetes.io/"
 ANONYMOUS: Final = User("system:anonymous", (UNAUTHENTICATED,))
 # Stands for a client certificate that says nothing: the request needs other credentials.
 REFUSED: Final = User("")
 ADMIN: Final = User("kubernetes-admin", (MASTERS, AUTHENTICATED))
 
 
-def service_account(namespace: str, name: str, uid: str = "", pod: tuple[str, str] | None = None) -> User:
-    """The user that a service-account token stands for; `pod` is (name, uid) of a bound pod."""
+def service_account(
+    namespace: str,
+    name: str,
+    uid: str = "",
+    pod: tuple[str, str] | None = None,
+    node: tuple[str, str] | None = None,
+    token_id: str = "",
+) -> User:
+    """The user that a service-account token stands for.
+
+    `pod` is (name, uid) of a bound pod; `node` of its node, or of a bound one; its uid may be unknown.
+    """
     extra: dict[str, tuple[str, ...]] = {}
-    if pod is not None:
-        extra["authentication.kubernetes.io/pod-name"] = (pod[0],)
-        extra["authentication.kubernetes.io/pod-uid"] = (pod[1],)
+    if token_id:
+        extra[f"{_ABOUT}credential-id"] = (f"JTI={token_id}",)
+    for kind, bound in (("node", node), ("pod", pod)):
+        if bound is not None:
+            extra[f"{_ABOUT}{kind}-name"] = (bound[0],)
+            if bound[1]:
+                extra[f"{_ABOUT}{kind}-uid"] = (bound[1],)
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
     return User(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)

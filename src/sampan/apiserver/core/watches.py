@@ -13,7 +13,7 @@ import msgspec
 from sampan.apiserver.core import formats
 from sampan.apiserver.core import list_options as options
 from sampan.apiserver.core.custom.watching import ConvertedStream
-from sampan.apiserver.core.formats import Tables
+from sampan.apiserver.core.formats import Form, Tables
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource
@@ -21,7 +21,7 @@ from sampan.apiserver.core.status import expired_watch_line, too_large_revision
 from sampan.base.clock import Clock
 from sampan.store.audience import Sink, Watcher
 from sampan.store.backend import Compacted
-from sampan.store.items import ADDED, BOOKMARK, Match, Render, render_json
+from sampan.store.items import ADDED, BOOKMARK, Item, Match, render_json
 from sampan.store.watchcache import WatchCache
 
 # kube-apiserver ends a watch without timeoutSeconds after 30 to 60 minutes, so that clients spread out again.
@@ -57,6 +57,10 @@ class Watches:
         after = None if with_state or not revision else revision
         if with_state and revision > self._cache.revision:
             raise too_large_revision(revision, self._cache.revision)
+        first, there = render, _there(resource, target.namespace, match) if with_state else []
+        if form is Form.TABLE and there and not resource.asks:
+            # The columns are told once: with the first of what there is.
+            render = tables.render_rows
         try:
             watcher = resource.cache.watch(after, target.namespace, match, render)
         except Compacted as gone:
@@ -65,12 +69,13 @@ class Watches:
         watcher.revision = max(revision, self._cache.revision)
         watcher.ahead = revision > self._cache.revision
         if request.flag("allowWatchBookmarks"):
-            watcher.bookmark = partial(_bookmark, resource)
+            watcher.bookmark = partial(_bookmark, resource, form, tables)
         state: list[bytes] = []
         if with_state:
-            state = _state(resource, target.namespace, match, render)
+            state = [first(ADDED, item) for item in there[:1]] + [render(ADDED, item) for item in there[1:]]
             if initial and watcher.bookmark is not None:
-                state.append(_bookmark(resource, self._cache.revision, {_INITIAL_EVENTS_END: "true"}))
+                ended = {_INITIAL_EVENTS_END: "true"}
+                state.append(_bookmark(resource, form, tables, self._cache.revision, ended))
         stream = Stream(watcher, b"".join(state), revision, self._clock, timeout_s)
         if resource.asks:
             return Response(
@@ -133,19 +138,26 @@ class Stream:
         self._watcher.end()
 
 
-def _state(resource: Resource, namespace: str, match: Match | None, render: Render) -> list[bytes]:
-    """An ADDED line for each object there is."""
-    return [render(ADDED, item) for item in resource.cache.items(namespace) if match is None or match(item)]
+def _there(resource: Resource, namespace: str, match: Match | None) -> list[Item]:
+    """The objects there are."""
+    return [item for item in resource.cache.items(namespace) if match is None or match(item)]
 
 
 async def _one(line: bytes) -> AsyncIterator[bytes]:
     yield line
 
 
-def _bookmark(resource: Resource, revision: int, annotations: dict[str, str] | None = None) -> bytes:
-    """The line that tells a watcher how far it has seen."""
+def _bookmark(
+    resource: Resource, form: Form, tables: Tables, revision: int, annotations: dict[str, str] | None = None
+) -> bytes:
+    """The line that tells a watcher how far it has seen, in the form of its objects."""
     metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if annotations:
         metadata["annotations"] = annotations
-    obj = {"kind": resource.kind.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    head = {"kind": resource.kind.kind, "apiVersion": resource.api_version}
+    if form is Form.PARTIAL:
+        head = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    obj: Any = {**head, "metadata": metadata}
+    if form is Form.TABLE:
+        obj = msgspec.Raw(tables.table([_encode(obj)], {"resourceVersion": str(revision)}, columns=False))
     return _encode({"type": BOOKMARK, "object": obj}) + b"\n"
