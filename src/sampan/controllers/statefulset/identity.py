@@ -56,7 +56,7 @@ def make_pod(owner: api.StatefulSet, template: api.PodTemplateSpec, revision: st
     pod.metadata.name = name
     pod.metadata.labels |= {**labels(name, ordinal), HASH_LABEL: revision}
     pod.spec.hostname = name
-    pod.spec.subdomain = owner.spec.serviceName
+    pod.spec.subdomain = owner.spec.serviceName or None
     claimed = {
         one.metadata.name: api.Volume(
             name=one.metadata.name or "",

@@ -55,6 +55,16 @@ def default_template(template: Any) -> None:
     default_pod_template(template)
 
 
+def leave_out_zeros(spec: Any, *names: str) -> None:
+    """Take zero values of these fields for absent, as Go does.
+
+    Its writers may send either, and which of them it was is no change.
+    """
+    for name in names:
+        if not getattr(spec, name):
+            setattr(spec, name, None)
+
+
 def template_errors(template: Any, path: Path) -> list[FieldError]:
     """Every error of a pod template."""
     return validate_pod_template(template, path)

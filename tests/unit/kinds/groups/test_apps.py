@@ -316,6 +316,33 @@ def test_scale_reads_and_writes_replicas(kind: str) -> None:
     assert scale.selector(obj) == "app=web"
 
 
-def test_replica_sets_can_be_chosen_by_their_count() -> None:
-    obj = made("ReplicaSet", {**whole(), "status": {"replicas": 0}})
-    assert objects.kind_of("ReplicaSet").field_selectors["status.replicas"](obj) == "0"
+@pytest.mark.parametrize(
+    ("kind", "zeros"),
+    [
+        ("Deployment", {"minReadySeconds": 0, "paused": False}),
+        ("ReplicaSet", {"minReadySeconds": 0}),
+        ("DaemonSet", {"minReadySeconds": 0}),
+        ("StatefulSet", {"minReadySeconds": 0, "serviceName": ""}),
+    ],
+)
+def test_zeros_that_go_writers_send_are_no_change(kind: str, zeros: dict[str, Any]) -> None:
+    bare, zeroed = made(kind, whole()), made(kind, whole())
+    for name in zeros:
+        setattr(bare.spec, name, None)
+        setattr(zeroed.spec, name, zeros[name])
+    for obj in (bare, zeroed):
+        objects.kind_of(kind).default(obj)
+    assert zeroed.spec == bare.spec
+
+
+def test_a_stateful_set_of_before_without_a_service_name_may_be_written_again() -> None:
+    old, new = made("StatefulSet", whole()), made("StatefulSet", whole())
+    old.spec.serviceName, new.spec.serviceName = None, ""
+    assert not objects.kind_of("StatefulSet").validate_update(new, old)
+    new.spec.serviceName = "db"
+    assert objects.kind_of("StatefulSet").validate_update(new, old)
+
+
+def test_replica_sets_cannot_be_chosen_by_their_count() -> None:
+    # As in apps/v1; ReplicationControllers can.
+    assert "status.replicas" not in objects.kind_of("ReplicaSet").field_selectors

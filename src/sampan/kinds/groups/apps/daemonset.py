@@ -34,6 +34,7 @@ def default(obj: Any) -> None:
     """What SetDefaults_DaemonSet fills: one pod at a time is replaced."""
     spec = obj.spec
     workloads.default_template(spec.template)
+    workloads.leave_out_zeros(spec, "minReadySeconds")
     spec.revisionHistoryLimit = 10 if spec.revisionHistoryLimit is None else spec.revisionHistoryLimit
     strategy = spec.updateStrategy = spec.updateStrategy or api.DaemonSetUpdateStrategy()
     strategy.type = strategy.type or "RollingUpdate"

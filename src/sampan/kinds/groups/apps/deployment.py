@@ -20,6 +20,7 @@ def default(obj: Any) -> None:
     """What pkg/apis/apps/v1 SetDefaults_Deployment fills."""
     spec = obj.spec
     workloads.default_template(spec.template)
+    workloads.leave_out_zeros(spec, "minReadySeconds", "paused")
     spec.replicas = 1 if spec.replicas is None else spec.replicas
     spec.revisionHistoryLimit = 10 if spec.revisionHistoryLimit is None else spec.revisionHistoryLimit
     spec.progressDeadlineSeconds = (

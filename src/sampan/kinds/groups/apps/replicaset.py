@@ -18,6 +18,7 @@ _COUNTS: Final = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availabl
 def default(obj: Any) -> None:
     """One replica, and the template's defaults."""
     workloads.default_template(obj.spec.template)
+    workloads.leave_out_zeros(obj.spec, "minReadySeconds")
     obj.spec.replicas = 1 if obj.spec.replicas is None else obj.spec.replicas
 
 

@@ -39,6 +39,9 @@ def default(obj: Any) -> None:
     """What SetDefaults_StatefulSet fills; claim templates get a claim's own defaults."""
     spec = obj.spec
     workloads.default_template(spec.template)
+    workloads.leave_out_zeros(spec, "minReadySeconds")
+    # Go always writes this one; objects of before may lack it.
+    spec.serviceName = spec.serviceName or ""
     spec.podManagementPolicy = spec.podManagementPolicy or "OrderedReady"
     spec.replicas = 1 if spec.replicas is None else spec.replicas
     spec.revisionHistoryLimit = 10 if spec.revisionHistoryLimit is None else spec.revisionHistoryLimit
@@ -140,6 +143,8 @@ def _retention_errors(policy: Any) -> list[FieldError]:
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """All but a few fields are for life, since they name pods and claims."""
     kept = {name: getattr(old.spec, name) for name in _MAY_CHANGE}
+    if not (new.spec.serviceName or old.spec.serviceName):
+        kept["serviceName"] = old.spec.serviceName
     if msgspec.structs.replace(new.spec, **kept) == old.spec:
         return []
     return [field.forbidden(SPEC, _FORBIDDEN)]
