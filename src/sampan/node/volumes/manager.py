@@ -23,6 +23,7 @@ from sampan.node.names import CONTAINER_NAME, MESSAGE_POLICY, key_of, log_direct
 from sampan.node.references import read_all
 from sampan.node.runtimes.runtime import Container, Mount
 from sampan.node.specs import DEFAULT_MESSAGE_PATH
+from sampan.node.volumes.certificates import PodCertificates
 from sampan.node.volumes.last_words import read_last_words
 from sampan.node.volumes.mounting import mounts_below, unmount
 from sampan.node.volumes.plan import Objects, token_key, volume_needs
@@ -62,6 +63,7 @@ class VolumeManager:
         self._prepared: dict[str, dict[str, Prepared]] = {}
         self._nodes: dict[str, NodeFacts] = {}
         self._tokens = Tokens(client, clock)
+        self._certificates = PodCertificates(client, clock, config.node_name)
         self._watched = WatchedObjects(client, clock, self._object_changed)
         self._pods: dict[str, api.Pod] = {}
         self._stale: set[str] = set()
@@ -124,7 +126,20 @@ class VolumeManager:
             asyncio.gather(*(self._tokens.token(pod, t) for t in needs.tokens)),
         )
         held = {token_key(p): token for p, token in zip(needs.tokens, tokens, strict=True)}
-        return Objects(config_maps=maps, secrets=secrets, tokens=held)
+        bundles = (await self._client.list(api.ClusterTrustBundle)).items if needs.trust_bundles else ()
+        sources = volume.projected.sources if volume.projected is not None else []
+        credentials = {
+            index: await self._certificates.credentials(pod, volume.name, index, part.podCertificate)
+            for index, part in enumerate(sources)
+            if part.podCertificate is not None
+        }
+        return Objects(
+            config_maps=maps,
+            secrets=secrets,
+            tokens=held,
+            trust_bundles=tuple(bundles),
+            credentials=credentials,
+        )
 
     async def _objects_while_wanted(self, pod: api.Pod, volume: api.Volume) -> Objects:
         found = await self._objects(pod, volume)
@@ -260,6 +275,7 @@ class VolumeManager:
         for held in (self._prepared, self._nodes, self._pods):
             held.pop(uid, None)
         self._tokens.forget(uid)
+        self._certificates.forget(uid)
         self._watched.drop(uid)
         directory = self._directory(uid)
         _remove_tree(directory / "volume-subpaths")  # first: what is mounted below a volume keeps it busy

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
+from sampan.machinery.selectors import from_label_selector
 from sampan.node.errors import ConfigError, VolumeError
 from sampan.node.fields import field_value, resource_value
 from sampan.node.model import NodeFacts
@@ -14,6 +17,7 @@ from sampan.schema import api
 
 DEFAULT_MODE: Final = 0o644
 TOKEN_SECONDS: Final = 3600
+_PEM: Final = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -25,6 +29,13 @@ class FileEntry(msgspec.Struct, frozen=True):
     owner: int | None = None
 
 
+class Credentials(msgspec.Struct, frozen=True):
+    """A private key and the chain of certificates for it, as PEM."""
+
+    key: bytes
+    chain: bytes
+
+
 class Objects(msgspec.Struct, frozen=True, kw_only=True):
     """What volumes are made from: objects of the pod's namespace by name (those that exist), and tokens."""
 
@@ -32,6 +43,9 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, api.Secret] = msgspec.field(default_factory=dict)
     # By `token_key`.
     tokens: Mapping[str, str] = msgspec.field(default_factory=dict)
+    trust_bundles: tuple[api.ClusterTrustBundle, ...] = ()
+    # By the place of their source in the projected volume.
+    credentials: Mapping[int, Credentials] = msgspec.field(default_factory=dict)
 
 
 def config_map_data(config_map: api.ConfigMap) -> dict[str, bytes]:
@@ -110,12 +124,12 @@ class _Maker:
     def projected(self, source: api.ProjectedVolumeSource) -> list[FileEntry]:
         mode = _mode(source.defaultMode)
         entries: dict[str, FileEntry] = {}
-        for part in source.sources:
-            for entry in self._part(part, mode):
+        for index, part in enumerate(source.sources):
+            for entry in self._part(part, index, mode):
                 entries[entry.path] = entry
         return list(entries.values())
 
-    def _part(self, part: api.VolumeProjection, mode: int) -> list[FileEntry]:
+    def _part(self, part: api.VolumeProjection, index: int, mode: int) -> list[FileEntry]:
         if part.configMap is not None:
             held = part.configMap
             return self.config_map(held.name or "", held.items, mode, bool(held.optional))
@@ -126,8 +140,11 @@ class _Maker:
             return self.downward(part.downwardAPI.items, mode)
         if part.serviceAccountToken is not None:
             return [self._token(part.serviceAccountToken, mode)]
-        if part.clusterTrustBundle is not None and part.clusterTrustBundle.optional:
-            return [FileEntry(part.clusterTrustBundle.path, b"", mode)]
+        if part.clusterTrustBundle is not None:
+            bundle = part.clusterTrustBundle
+            return [self._own(bundle.path, trust_anchors(bundle, self._objects.trust_bundles), mode)]
+        if part.podCertificate is not None:
+            return self._certificate(part.podCertificate, index, mode)
         raise VolumeError("a projected source is of a kind that this node does not support")
 
     def _token(self, projection: api.ServiceAccountTokenProjection, mode: int) -> FileEntry:
@@ -135,13 +152,55 @@ class _Maker:
         if token is None:
             account = self._pod.spec.serviceAccountName or "default"
             raise VolumeError(f"failed to fetch token for service account {account!r}")
-        security = self._pod.spec.securityContext
+        return self._own(projection.path, token.encode(), mode)
+
+    def _certificate(
+        self, projection: api.PodCertificateProjection, index: int, mode: int
+    ) -> list[FileEntry]:
+        found = self._objects.credentials.get(index)
+        if found is None:
+            raise VolumeError("credential bundle is not issued yet")
+        files = {
+            projection.credentialBundlePath: found.key + found.chain,
+            projection.keyPath: found.key,
+            projection.certificateChainPath: found.chain,
+        }
+        return [self._own(path, data, mode) for path, data in files.items() if path]
+
+    def _own(self, path: str, data: bytes, mode: int) -> FileEntry:
+        """A file that only the pod's one user, or its fsGroup, reads where it has one."""
         owner = common_user(self._pod)
-        if owner is not None:
-            return FileEntry(projection.path, token.encode(), 0o600, owner)
-        if security is not None and security.fsGroup is not None:
-            return FileEntry(projection.path, token.encode(), 0o600)
-        return FileEntry(projection.path, token.encode(), mode)
+        security = self._pod.spec.securityContext
+        if owner is not None or (security is not None and security.fsGroup is not None):
+            mode = 0o600
+        return FileEntry(path, data, mode, owner)
+
+
+def trust_anchors(
+    projection: api.ClusterTrustBundleProjection, bundles: Iterable[api.ClusterTrustBundle]
+) -> bytes:
+    """The certificates of the named bundle, or of all of a signer that the selector chooses, each once.
+
+    Raises VolumeError with kubelet's words where there is none and the projection is not optional.
+    """
+    if projection.name:
+        chosen = [b for b in bundles if b.metadata.name == projection.name]
+        missing = f'clustertrustbundles.certificates.k8s.io "{projection.name}" not found'
+    else:
+        # No selector chooses nothing, an empty one everything.
+        wanted = projection.labelSelector
+        selector = from_label_selector(wanted) if wanted is not None else None
+        of_signer = [b for b in bundles if b.spec.signerName == projection.signerName]
+        chosen = [b for b in of_signer if selector is not None and selector.matches(b.metadata.labels)]
+        missing = "combination of signerName and labelSelector matched zero ClusterTrustBundles"
+    if not chosen:
+        return b"" if projection.optional else _refuse(missing)
+    found = {ssl.PEM_cert_to_DER_cert(block) for b in chosen for block in _PEM.findall(b.spec.trustBundle)}
+    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in sorted(found)).encode()
+
+
+def _refuse(message: str) -> bytes:
+    raise VolumeError(message)
 
 
 def common_user(pod: api.Pod) -> int | None:
@@ -182,6 +241,7 @@ class Needs(msgspec.Struct, frozen=True):
     config_maps: frozenset[str]
     secrets: frozenset[str]
     tokens: tuple[api.ServiceAccountTokenProjection, ...]
+    trust_bundles: bool = False
 
 
 def volume_needs(volume: api.Volume) -> Needs:
@@ -198,4 +258,7 @@ def volume_needs(volume: api.Volume) -> Needs:
             secrets.add(part.secret.name or "")
         if part.serviceAccountToken is not None:
             tokens.append(part.serviceAccountToken)
-    return Needs(frozenset(maps), frozenset(secrets), tuple(tokens))
+    bundles = volume.projected is not None and any(
+        part.clusterTrustBundle is not None for part in volume.projected.sources
+    )
+    return Needs(frozenset(maps), frozenset(secrets), tuple(tokens), bundles)

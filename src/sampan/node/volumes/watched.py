@@ -1,4 +1,4 @@
-"""Watches the ConfigMaps and Secrets that volumes show, one by one, as the node is allowed to."""
+"""Watches the ConfigMaps and Secrets that volumes show, one by one as the node may, and trust bundles."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ from sampan.schema import api
 
 # More objects than this are not watched; the slow round still finds their changes.
 WATCHES_MOST: Final = 512
+
+_KINDS: Final[dict[str, type[Any]]] = {
+    "ConfigMap": api.ConfigMap,
+    "Secret": api.Secret,
+    "ClusterTrustBundle": api.ClusterTrustBundle,
+}
 
 _log = logging.getLogger(__name__)
 Target = tuple[str, str, str]  # kind, namespace, name
@@ -44,6 +50,8 @@ class WatchedObjects:
         for need in needs:
             targets |= {("ConfigMap", namespace, name) for name in need.config_maps}
             targets |= {("Secret", namespace, name) for name in need.secrets}
+            if need.trust_bundles:
+                targets.add(("ClusterTrustBundle", "", ""))
         for target in targets - self._wanted[uid]:
             self._join(target, uid)
         for target in self._wanted[uid] - targets:
@@ -73,10 +81,10 @@ class WatchedObjects:
         kind, namespace, name = target
         informer: Informer[Any] = Informer(
             self._client,
-            api.ConfigMap if kind == "ConfigMap" else api.Secret,
+            _KINDS[kind],
             self._clock,
             namespace=namespace,
-            fields=f"metadata.name={name}",
+            fields=f"metadata.name={name}" if name else "",
         )
         pods = {uid}
         informer.on_change(lambda old, new: self._tell(target))
