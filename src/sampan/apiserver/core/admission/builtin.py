@@ -11,6 +11,7 @@ from sampan.apiserver.core.admission.limits import LimitRanger
 from sampan.apiserver.core.admission.namespaces import NamespaceLifecycle
 from sampan.apiserver.core.admission.noderestriction import NodeRestriction
 from sampan.apiserver.core.admission.nodes import TaintNodes
+from sampan.apiserver.core.admission.podcertificates import PodCertificateRequesters
 from sampan.apiserver.core.admission.pods import DefaultTolerations, Priority, ServiceAccounts
 from sampan.apiserver.core.admission.podsecurity.plugin import PodSecurity
 from sampan.apiserver.core.admission.runtimeclasses import RuntimeClasses
@@ -41,6 +42,7 @@ def plugins(resources: Resources, authorizer: Authorizer, ids: Ids) -> tuple[Plu
         ClaimResize(resources),
         RuntimeClasses(resources),
         CertificateRequesters(),
+        PodCertificateRequesters(resources),
         CertificateRights(authorizer),
         DefaultIngressClass(resources),
         DeviceAdmins(resources),

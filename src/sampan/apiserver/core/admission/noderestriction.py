@@ -36,23 +36,11 @@ _LABEL_NAMESPACES: Final = ("kubelet.kubernetes.io", "node.kubernetes.io")
 class NodeRestriction:
     """Refuses what a node writes of others."""
 
-    kinds = frozenset(
-        {
-            "Pod",
-            "Node",
-            "Lease",
-            "CSINode",
-            "CertificateSigningRequest",
-            "PodCertificateRequest",
-            "ResourceSlice",
-        }
-    )
-    reads: tuple[type[Any], ...] = (api.Node, api.Pod, api.ServiceAccount)
+    kinds = frozenset({"Pod", "Node", "Lease", "CSINode", "CertificateSigningRequest", "ResourceSlice"})
+    reads: tuple[type[Any], ...] = (api.Node,)
 
     def __init__(self, resources: Resources) -> None:
         self._nodes = resources.of(api.Node)
-        self._pods = resources.of(api.Pod)
-        self._accounts = resources.of(api.ServiceAccount)
 
     def mutate(self, attributes: Attributes) -> None:
         return None
@@ -69,7 +57,6 @@ class NodeRestriction:
             "CSINode": self._csi_node,
             "ResourceSlice": self._slice,
             "CertificateSigningRequest": self._request,
-            "PodCertificateRequest": self._pod_certificate,
         }[kind](node, attributes)
         if why:
             obj = attributes.obj if attributes.obj is not None else attributes.old
@@ -98,36 +85,12 @@ class NodeRestriction:
             return f'{name} does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
         if pod.spec.nodeName != node:
             return f'node "{node}" can only create pods with spec.nodeName set to itself'
-        uid = _uid(self._nodes, "", node)
+        uid = uid_of(self._nodes, "", node)
         owners = pod.metadata.ownerReferences
         if len(owners) > 1 or any((o.kind, o.name, o.uid) != ("Node", node, uid) for o in owners):
             return f'node "{node}" can only create pods with an owner reference set to itself'
         if any(volume.persistentVolumeClaim is not None for volume in pod.spec.volumes):
             return f'node "{node}" can not create pods that reference persistentvolumeclaims'
-        return ""
-
-    def _pod_certificate(self, node: str, attributes: Attributes) -> str:
-        """A node asks in the name of a pod of its own, as the pod is, and for what the pod mounts."""
-        if attributes.verb != "create" or attributes.subresource:
-            return f'node "{node}" can only create PodCertificateRequests'
-        spec, namespace = attributes.obj.spec, attributes.namespace
-        where = f'"{namespace}/{spec.podName}"'
-        if spec.nodeName != node:
-            named = f'PodCertificateRequest.Spec.NodeName="{spec.nodeName}"'
-            return f'{named}, which is not the requesting node "{node}"'
-        if spec.nodeUID != _uid(self._nodes, "", node):
-            return f'PodCertificateRequest for pod {where} names another node UID than that of "{node}"'
-        item = self._pods.cache.get(namespace, spec.podName)
-        pod = self._pods.decode_stored(item.data) if item is not None else None
-        if pod is None or pod.metadata.uid != spec.podUID or pod.spec.nodeName != node:
-            return f'pod {where} of that UID is not running on node "{node}"'
-        if MIRROR in pod.metadata.annotations:
-            return f"pod {where} is a mirror pod"
-        account = (pod.spec.serviceAccountName, _uid(self._accounts, namespace, spec.serviceAccountName))
-        if account != (spec.serviceAccountName, spec.serviceAccountUID):
-            return f"PodCertificateRequest for pod {where} names another service account than the pod has"
-        if spec.signerName not in _signers(pod):
-            return f'pod {where} mounts no certificate of signer "{spec.signerName}"'
         return ""
 
     def _node(self, node: str, attributes: Attributes) -> str:
@@ -177,16 +140,10 @@ class NodeRestriction:
 _NODE_SIGNERS: Final = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 
 
-def _uid(resource: Any, namespace: str, name: str) -> str | None:
+def uid_of(resource: Any, namespace: str, name: str) -> str | None:
+    """The uid of a stored object; None where there is none."""
     item = resource.cache.get(namespace, name)
     return resource.decode_stored(item.data).metadata.uid if item is not None else None
-
-
-def _signers(pod: Any) -> set[str]:
-    """Whose certificates the pod mounts."""
-    volumes = [volume.projected for volume in pod.spec.volumes if volume.projected is not None]
-    parts = [part.podCertificate for volume in volumes for part in volume.sources]
-    return {part.signerName for part in parts if part is not None}
 
 
 def _forbidden(new: Mapping[str, str], old: Mapping[str, str]) -> str:
