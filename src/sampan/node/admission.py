@@ -33,19 +33,20 @@ def admit(pod: api.Pod, others: Iterable[api.Pod], node: NodeView) -> Trouble | 
     return _sysctls(pod) or _affinity(pod, node) or _ports(pod, running) or _resources(pod, running, node)
 
 
-def _refusal(reason: str, message: str) -> Trouble:
+def rejection(reason: str, message: str) -> Trouble:
+    """Why a node refuses a pod, as its status says it."""
     return Trouble(reason, f"Pod was rejected: {message}")
 
 
 def _sysctls(pod: api.Pod) -> Trouble | None:
     refused = refused_sysctl(pod)
-    return _refusal("SysctlForbidden", refused) if refused else None
+    return rejection("SysctlForbidden", refused) if refused else None
 
 
 def _affinity(pod: api.Pod, node: NodeView) -> Trouble | None:
     if matches_node(pod, node.name, node.labels):
         return None
-    return _refusal(
+    return rejection(
         "NodeAffinity",
         "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
     )
@@ -78,7 +79,7 @@ def _ports(pod: api.Pod, others: Iterable[api.Pod]) -> Trouble | None:
         for other_ip, other_protocol, other_port in taken:
             same = (protocol, port) == (other_protocol, other_port)
             if same and (ip == other_ip or ip in ANY_ADDRESS or other_ip in ANY_ADDRESS):
-                return _refusal(
+                return rejection(
                     "NodePorts",
                     "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
                 )
@@ -110,4 +111,4 @@ def _resources(pod: api.Pod, others: list[api.Pod], node: NodeView) -> Trouble |
 
 def _lack(name: str, requested: int, used: int, capacity: int) -> Trouble:
     figures = f"requested: {requested}, used: {used}, capacity: {capacity}"
-    return _refusal(f"OutOf{name}", f"Node didn't have enough resource: {name}, {figures}")
+    return rejection(f"OutOf{name}", f"Node didn't have enough resource: {name}, {figures}")

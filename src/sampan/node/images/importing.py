@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sampan.base.clock import Clock, SystemClock
-from sampan.base.ids import RandomIds
 from sampan.node.images import archive
 from sampan.node.images.oci import Blob, ImageContent
 from sampan.node.images.reference import parse
@@ -18,16 +16,14 @@ from sampan.node.runtimes.cri.client import (
     CONTENT,
     IMAGE_STORE,
     IMAGES,
-    LEASES,
     AlreadyExists,
     CriClient,
 )
+from sampan.node.runtimes.cri.leases import leased
 from sampan.node.runtimes.runtime import RuntimeFailure
 
 _CHUNK_BYTES = 1024 * 1024
 _STAT, _WRITE, _COMMIT = 0, 1, 2
-# The lease keeps blobs from the garbage collector until the image names them; it ends by itself if we die.
-_LEASE = timedelta(hours=1)
 # CRI hears of a new image by an event; it follows within milliseconds.
 _SEEN_ATTEMPTS = 200
 _SEEN_DELAY_S = 0.01
@@ -58,10 +54,7 @@ async def import_image(
 
 async def load(client: CriClient, name: str, content: ImageContent, clock: Clock) -> str:
     """Store one image's blobs and name it; an image of that name is replaced."""
-    lease = f"sampan-import-{RandomIds().uid()}"
-    expires = (clock.now() + _LEASE).strftime("%Y-%m-%dT%H:%M:%SZ")
-    await client.call(LEASES, "Create", id=lease, labels={"containerd.io/gc.expire": expires})
-    try:
+    async with leased(client, clock, "import") as lease:
         for blob in (*content.layers, content.config):
             await _write(client, blob, {}, lease)
         await _write(client, content.manifest, _references(content), lease)
@@ -78,8 +71,6 @@ async def load(client: CriClient, name: str, content: ImageContent, clock: Clock
             await client.call(IMAGE_STORE, "Create", image=image)
         except AlreadyExists:
             await client.call(IMAGE_STORE, "Update", image=image)
-    finally:
-        await client.call(LEASES, "Delete", id=lease)
     return name
 
 

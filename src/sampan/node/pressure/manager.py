@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from sampan.base.clock import Clock
 from sampan.node.config import AgentConfig
 from sampan.node.messages import Evicted
@@ -103,7 +105,7 @@ class PressureManager:
         evicted = []
         usage = await self._usage()
         for worker in limited:
-            use = await asyncio.to_thread(self._use, worker, usage)
+            use = await asyncio.to_thread(self._with_files, worker, self._use(worker, usage))
             why = plan.over_limit(use)
             if why and not plan.is_critical(worker.pod):
                 worker.handle(Evicted(plan.REASON, why, GRACE_S))
@@ -120,10 +122,16 @@ class PressureManager:
                 return []
         usage = await self._usage()
         active = {worker.uid: worker for worker in self._active()}
-        uses = [await asyncio.to_thread(self._use, worker, usage) for worker in active.values()]
-        for use in plan.ranked(short_of, uses):
-            worker = active[use.pod.metadata.uid or ""]
-            why = plan.message(limit, left[limit.signal], use)
+        uses = [self._use(worker, usage) for worker in active.values()]
+        if condition == "DiskPressure":  # walking directories helps nobody who is short of memory
+            uses = [
+                await asyncio.to_thread(self._with_files, worker, use)
+                for worker, use in zip(active.values(), uses, strict=True)
+            ]
+        first = next(iter(plan.ranked(short_of, uses)), None)
+        if first is not None:
+            worker = active[first.pod.metadata.uid or ""]
+            why = plan.message(limit, left[limit.signal], first)
             worker.handle(Evicted(plan.REASON, why, GRACE_S, disruption=True))
             return [worker.uid]
         _log.warning("the node is short of %s, and there is no pod that could be evicted", short_of)
@@ -147,21 +155,27 @@ class PressureManager:
         return {usage.container_id: usage for usage in await self._runtime.usage()}
 
     def _use(self, worker: PodWorker, usage: Mapping[str, Usage]) -> Use:
-        """What a pod uses; reads directories."""
-        state = worker.state
-        logs = Path(log_directory(self._config.log_dir, state.key))
-        memory, disk, volumes, files = {}, {}, {}, 0
-        for name, record in state.containers.items():
+        """What the runtime says that a pod uses; of its disk that is its containers' own layers."""
+        memory, disk = {}, {}
+        for name, record in worker.state.containers.items():
             if record.current is None or record.current.state is not State.RUNNING:
                 continue
             held = usage.get(record.current.id)
-            log_bytes, count = disk_use((logs / name,))
             memory[name] = held.memory_working_set_bytes if held is not None else 0
-            disk[name] = log_bytes + (held.disk_bytes if held is not None else 0)
-            files += count
+            disk[name] = held.disk_bytes if held is not None else 0
+        return Use(pod=worker.pod, memory=memory, disk=disk)
+
+    def _with_files(self, worker: PodWorker, use: Use) -> Use:
+        """The same with what lies in directories: logs and emptyDir volumes. Walks them."""
+        logs = Path(log_directory(self._config.log_dir, worker.state.key))
         home = Path(pod_directory(self._config.pods_dir, worker.uid)) / "volumes/kubernetes.io~empty-dir"
+        disk, volumes, files = {}, {}, 0
+        for name, own_bytes in use.disk.items():
+            log_bytes, count = disk_use((logs / name,))
+            disk[name] = own_bytes + log_bytes
+            files += count
         for volume in worker.pod.spec.volumes:
             if volume.emptyDir is not None and volume.emptyDir.medium != "Memory":
                 volumes[volume.name], count = disk_use((home / volume.name,))
                 files += count
-        return Use(pod=worker.pod, memory=memory, disk=disk, volumes=volumes, files=files)
+        return replace(use, disk=disk, volumes=volumes, files=files)

@@ -12,15 +12,16 @@ from typing import Final
 
 import msgspec
 
-from sampan.kinds.groups.scheduling import HIGHEST_USER_PRIORITY
+from sampan.kinds.groups.scheduling import SYSTEM_PRIORITIES
 from sampan.machinery.quantity import binary, quantity
 from sampan.machinery.tolerations import tolerates
+from sampan.node.admission import rejection
 from sampan.node.model import Trouble
 from sampan.node.resources import pod_requests, qos_class
 from sampan.schema import api
 
 REASON: Final = "Evicted"
-CRITICAL_PRIORITY: Final = 2 * HIGHEST_USER_PRIORITY
+CRITICAL_PRIORITY: Final = SYSTEM_PRIORITIES["system-cluster-critical"]
 
 # signal: (node condition, what is short), in the order in which shortages are dealt with.
 SIGNALS: Final = {
@@ -130,7 +131,7 @@ def refusal(pod: api.Pod, conditions: Sequence[str]) -> Trouble | None:
         taint = api.Taint(key="node.kubernetes.io/memory-pressure", effect="NoSchedule")
         if qos_class(pod) != "BestEffort" or any(tolerates(held, taint) for held in pod.spec.tolerations):
             return None
-    return Trouble(REASON, f"Pod was rejected: The node had condition: [{' '.join(conditions)}]. ")
+    return rejection(REASON, f"The node had condition: [{' '.join(conditions)}]. ")
 
 
 def ranked(short_of: str, uses: Iterable[Use]) -> list[Use]:

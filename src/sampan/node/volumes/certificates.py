@@ -6,7 +6,6 @@ certificate is to be refreshed. Nothing outlives the agent: one that starts agai
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,15 +13,14 @@ import msgspec
 
 from sampan.base.clock import Clock
 from sampan.client.client import Client
-from sampan.client.errors import ApiError, is_not_found
 from sampan.node.errors import VolumeError
-from sampan.node.volumes.plan import Credentials
+from sampan.node.references import get_or_none
+from sampan.node.volumes.plan import Credentials, certificates_in
 from sampan.schema import api
 
 # A first certificate is waited for this long before the volume counts as failed for now.
 WAIT_S: Final = 5.0
 CHECK_S: Final = 0.25
-_PEM: Final = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class _Held(msgspec.Struct):
@@ -105,11 +103,8 @@ class PodCertificates:
 
     async def _hear(self, namespace: str, held: _Held) -> None:
         """What became of the request that is under way."""
-        try:
-            request = await self._client.get(api.PodCertificateRequest, held.asked, namespace)
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
+        request = await get_or_none(self._client, api.PodCertificateRequest, held.asked, namespace)
+        if request is None:
             held.asked = ""  # somebody deleted it: the next look asks again
             return
         said = {c.type: c for c in request.status.conditions if c.status == "True"}
@@ -122,7 +117,7 @@ class PodCertificates:
                     f'reason="{why.reason or ""}" message="{why.message or ""}"'
                 )
         if "Issued" in said:
-            chain = "\n".join(_PEM.findall(request.status.certificateChain or "")) + "\n"
+            chain = "\n".join(certificates_in(request.status.certificateChain or "")) + "\n"
             held.current = Credentials(held.asked_key, chain.encode())
             held.refresh_at, held.asked = request.status.beginRefreshAt, ""
 

@@ -193,14 +193,15 @@ def trust_anchors(
         of_signer = [b for b in bundles if b.spec.signerName == projection.signerName]
         chosen = [b for b in of_signer if selector is not None and selector.matches(b.metadata.labels)]
         missing = "combination of signerName and labelSelector matched zero ClusterTrustBundles"
-    if not chosen:
-        return b"" if projection.optional else _refuse(missing)
-    found = {ssl.PEM_cert_to_DER_cert(block) for b in chosen for block in _PEM.findall(b.spec.trustBundle)}
+    if not chosen and not projection.optional:
+        raise VolumeError(missing)
+    found = {ssl.PEM_cert_to_DER_cert(pem) for b in chosen for pem in certificates_in(b.spec.trustBundle)}
     return "".join(ssl.DER_cert_to_PEM_cert(der) for der in sorted(found)).encode()
 
 
-def _refuse(message: str) -> bytes:
-    raise VolumeError(message)
+def certificates_in(text: str) -> list[str]:
+    """The certificates of a PEM text, without what stands between them."""
+    return _PEM.findall(text)
 
 
 def common_user(pod: api.Pod) -> int | None:

@@ -8,34 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sampan.base.clock import Clock
-from sampan.base.ids import RandomIds
 from sampan.node.images import oci
 from sampan.node.runtimes.cri.client import (
     CONTENT,
     DIFF,
     IMAGE_STORE,
-    LEASES,
     RUNTIME,
     SNAPSHOTS,
     AlreadyExists,
     CriClient,
     NotFound,
 )
+from sampan.node.runtimes.cri.leases import leased
 from sampan.node.runtimes.runtime import Image, RuntimeFailure
 from sampan.node.volumes.mounting import mount_read_only, mounts_below
 
 # What a manifest or a configuration may weigh; registries refuse more than 4 MiB.
 _DOCUMENT_MOST_BYTES = 4 * 1024 * 1024
-_LEASE = timedelta(hours=1)
 _REASON = "CreateContainerError"
 
 
@@ -53,7 +50,7 @@ class ImageMounts:
         if mounts_below(directory):
             return
         layers, parents = await self._layers(image)
-        async with self._lease() as lease:
+        async with leased(self._client, self._clock, "unpack") as lease:
             await self._unpack(layers, parents, lease)
         mounts = await self._view(name, parents[-1] if parents else "")
         directory.mkdir(parents=True, exist_ok=True)
@@ -150,17 +147,6 @@ class ImageMounts:
         except BaseException:
             await asyncio.shield(self.release(key))
             raise
-
-    @asynccontextmanager
-    async def _lease(self) -> AsyncIterator[str]:
-        """What is made under the lease is not collected before something refers to it."""
-        lease = f"sampan-unpack-{RandomIds().uid()}"
-        expires = (self._clock.now() + _LEASE).strftime("%Y-%m-%dT%H:%M:%SZ")
-        await self._client.call(LEASES, "Create", id=lease, labels={"containerd.io/gc.expire": expires})
-        try:
-            yield lease
-        finally:
-            await self._client.call(LEASES, "Delete", id=lease)
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:
