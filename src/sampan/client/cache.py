@@ -65,12 +65,11 @@ class Cache(Generic[T]):
         self._objects: dict[Key, T] = {}
         self._uids: dict[str, T] = {}
         self._seen_at: dict[Key, datetime] = {}
-        self._functions: dict[str, Index[T]] = {NAMESPACE: _namespaces, CONTROLLER: _controllers}
-        self._indexes: dict[str, dict[str, dict[Key, T]]] = {NAMESPACE: {}, CONTROLLER: {}}
-        # Both together, as `put` walks them: each event of each kind does.
-        self._tables: list[tuple[Index[T], dict[str, dict[Key, T]]]] = [
-            (self._functions[name], index) for name, index in self._indexes.items()
-        ]
+        # Of each index its function, and the objects by what that gave.
+        self._indexes: dict[str, tuple[Index[T], dict[str, dict[Key, T]]]] = {
+            NAMESPACE: (_namespaces, {}),
+            CONTROLLER: (_controllers, {}),
+        }
         # Of indexes that are an Order: the places that are taken in each group, sorted.
         self._orders: dict[str, tuple[Order[T], dict[str, list[tuple[str, ...]]]]] = {}
         for name, function in (indexes or {}).items():
@@ -95,12 +94,12 @@ class Cache(Generic[T]):
 
     def by_index(self, index: str, value: str) -> list[T]:
         """The objects for which the index function gave `value`. Raises KeyError for an unknown index."""
-        held = self._indexes[index].get(value)
+        held = self._indexes[index][1].get(value)
         return list(held.values()) if held else []
 
     def count(self, index: str, value: str) -> int:
         """How many objects `by_index` would give."""
-        return len(self._indexes[index].get(value, ()))
+        return len(self._indexes[index][1].get(value, ()))
 
     def before(self, index: str, group: str, place: tuple[str, ...]) -> int:
         """How many objects of the group come before `place`. Raises KeyError where it is no Order."""
@@ -126,19 +125,20 @@ class Cache(Generic[T]):
 
     def add_index(self, name: str, function: Index[T]) -> None:
         """Index by `function` from now on. The same name and function may be added again."""
-        known = self._functions.get(name)
+        known = self._indexes.get(name)
         if known is not None:
-            if known is not function:
+            if known[0] is not function:
                 raise ValueError(f"the index {name!r} exists with another function; choose another name")
             return
-        self._functions[name] = function
-        self._indexes[name] = {}
-        self._tables.append((function, self._indexes[name]))
-        if isinstance(function, Order):
-            self._orders[name] = function, {}
+        index: dict[str, dict[Key, T]] = {}
+        self._indexes[name] = function, index
         for key, obj in self._objects.items():
-            _enter(function, self._indexes[name], key, obj)
-            self._enter_order(name, obj)
+            _enter(function, index, key, obj)
+        if isinstance(function, Order):
+            groups: dict[str, list[tuple[str, ...]]] = {}
+            self._orders[name] = function, groups
+            for obj in self._objects.values():
+                _enter_order(function, groups, obj)
 
     def put(self, obj: T, seen_at: datetime | None = None) -> T | None:
         """Hold `obj`; gives what was held under its name before."""
@@ -152,10 +152,10 @@ class Cache(Generic[T]):
         uid = cast(Any, obj).metadata.uid
         if uid:
             self._uids[uid] = obj
-        for function, index in self._tables:
+        for function, index in self._indexes.values():
             _enter(function, index, key, obj)
-        for name in self._orders:
-            self._enter_order(name, obj)
+        for order, groups in self._orders.values():
+            _enter_order(order, groups, obj)
         return old
 
     def remove(self, key: Key) -> T | None:
@@ -166,17 +166,11 @@ class Cache(Generic[T]):
             self._leave_all(key, old)
         return old
 
-    def _enter_order(self, name: str, obj: T) -> None:
-        if name in self._orders:
-            order, groups = self._orders[name]
-            for group, place in order.places(obj):
-                insort(groups.setdefault(group, []), place)
-
     def _leave_all(self, key: Key, old: T) -> None:
         uid = cast(Any, old).metadata.uid
         if uid and self._uids.get(uid) is old:
             del self._uids[uid]
-        for function, index in self._tables:
+        for function, index in self._indexes.values():
             for value in function(old):
                 held = index.get(value)
                 if held is not None:
@@ -198,3 +192,8 @@ def _enter(function: Index[T], index: dict[str, dict[Key, T]], key: Key, obj: T)
             index[value] = {key: obj}
         else:
             held[key] = obj
+
+
+def _enter_order(order: Order[T], groups: dict[str, list[tuple[str, ...]]], obj: T) -> None:
+    for group, place in order.places(obj):
+        insort(groups.setdefault(group, []), place)
