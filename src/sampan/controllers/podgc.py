@@ -90,9 +90,13 @@ def plan_finished(view: FinishedView, now: datetime) -> Plan:
     return Plan(tuple(map(_force, sorted(staying, key=_by_worth)[: max(len(staying) - view.most, 0)])))
 
 
+def _leaves_unscheduled(_caches: Caches, pod: api.Pod) -> bool:
+    return pod.metadata.deletionTimestamp is not None and not pod.spec.nodeName
+
+
 def gather_unscheduled(caches: Caches, key: Key) -> UnscheduledView | None:
     pod = caches.of(api.Pod).get(*key)
-    if pod is None or pod.metadata.deletionTimestamp is None or pod.spec.nodeName:
+    if pod is None or not _leaves_unscheduled(caches, pod):
         return None
     # One that is held by finalizers alone was removed as far as we can.
     return UnscheduledView(pod) if pod.metadata.deletionGracePeriodSeconds else None
@@ -159,7 +163,7 @@ UNSCHEDULED: Final = Controller(
     name="unscheduled-pod-gc",
     kind=api.Pod,
     matters=lambda old, new: old.metadata.deletionTimestamp != new.metadata.deletionTimestamp,
-    wants=lambda _caches, pod: pod.metadata.deletionTimestamp is not None and not pod.spec.nodeName,
+    wants=_leaves_unscheduled,
     gather=gather_unscheduled,
     plan=plan_unscheduled,
     workers=1,

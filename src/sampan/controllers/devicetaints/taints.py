@@ -16,7 +16,7 @@ from sampan.schema import api
 
 # A device by its driver, its pool and its name.
 Device = tuple[str, str, str]
-# Index of slices by driver and pool, and of claims by who may use them.
+# Index of slices by driver and pool.
 POOL: Final = "device-pool"
 
 

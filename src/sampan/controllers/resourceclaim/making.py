@@ -121,7 +121,7 @@ def _changed(old: api.Pod, new: api.Pod) -> bool:
 CONTROLLER: Final = Controller(
     name="resource-claim",
     kind=api.Pod,
-    matters=lambda old, new: bool(new.spec.resourceClaims) and _changed(old, new),
+    matters=_changed,
     wants=lambda _caches, pod: bool(pod.spec.resourceClaims),
     watches=(
         mapped(api.ResourceClaim, _owners, lambda old, new: old.metadata != new.metadata),

@@ -94,7 +94,7 @@ def _pods(caches: Caches, claim: api.PersistentVolumeClaim) -> Iterable[Key]:
 CONTROLLER: Final = Controller(
     name="ephemeral-volume",
     kind=api.Pod,
-    matters=lambda old, new: _has_any(new) and podutil.is_active(old) != podutil.is_active(new),
+    matters=lambda old, new: podutil.is_active(old) != podutil.is_active(new),
     wants=lambda _caches, pod: _has_any(pod),
     watches=(mapped(api.PersistentVolumeClaim, _pods, lambda _old, _new: False),),
     gather=gather,
