@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from sampan.kinds.core.choices import unsupported
 from sampan.kinds.kind import Kind
 from sampan.machinery import field
 from sampan.machinery.field import FieldError, Path
@@ -18,7 +17,7 @@ def validate_binding(binding: api.Binding) -> list[FieldError]:
     target = binding.target or api.ObjectReference()
     errors: list[FieldError] = []
     if target.kind not in (None, "", "Node"):
-        errors.append(unsupported(_TARGET["kind"], target.kind, ("Node", "<empty>")))
+        errors.append(field.not_supported(_TARGET["kind"], target.kind, ("Node", "<empty>")))
     if not target.name:
         errors.append(field.required(_TARGET["name"]))
     return errors

@@ -8,13 +8,8 @@ from sampan.machinery import field
 from sampan.machinery.field import FieldError, Path
 
 
-def unsupported(path: Path, value: str, supported: Sequence[str]) -> FieldError:
-    """As `field.not_supported`, of a sequence."""
-    return field.not_supported(path, value, supported)
-
-
 def validate_choice(value: str | None, supported: Sequence[str], path: Path) -> list[FieldError]:
     """A required value, one of `supported`."""
     if value in supported:
         return []
-    return [unsupported(path, value, supported)] if value else [field.required(path)]
+    return [field.not_supported(path, value, supported)] if value else [field.required(path)]

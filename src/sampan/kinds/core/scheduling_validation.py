@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sampan.kinds.core.choices import unsupported, validate_choice
+from sampan.kinds.core.choices import validate_choice
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.machinery.meta import validate_label_selector
@@ -55,7 +55,7 @@ def validate_tolerations(tolerations: Sequence[api.Toleration], path: Path) -> l
             errors.append(field.invalid(here["effect"], effect, detail))
         errors += _validate_toleration_value(operator, value, here)
         if effect and effect not in _EFFECTS:
-            errors.append(unsupported(here["effect"], effect, _EFFECTS))
+            errors.append(field.not_supported(here["effect"], effect, _EFFECTS))
     return errors
 
 
@@ -70,7 +70,7 @@ def _validate_toleration_value(operator: str, value: str, path: Path) -> list[Fi
     if operator in ("Gt", "Lt"):
         detail = "value must be a valid integer for numeric comparison operators"
         return [] if _WHOLE.fullmatch(value) else [field.invalid(path["value"], value, detail)]
-    return [unsupported(here, operator, _TOLERATION_OPERATORS)]
+    return [field.not_supported(here, operator, _TOLERATION_OPERATORS)]
 
 
 def validate_affinity(affinity: api.Affinity, path: Path) -> list[FieldError]:
