@@ -12,6 +12,7 @@ from sampan.kinds.core.claim_validation import VOLUME_MODES, validate_access_mod
 from sampan.kinds.core.differences import difference
 from sampan.kinds.core.persistentvolumeclaim import VOLUME_MODE, access_modes_text, class_columns, phase_cell
 from sampan.kinds.core.pod_defaults import round_to_milli
+from sampan.kinds.core.pod_warnings import REPLACED_LABELS
 from sampan.kinds.core.resources import NOT_POSITIVE
 from sampan.kinds.core.scheduling_validation import validate_node_selector
 from sampan.kinds.core.volume_defaults import default_source
@@ -61,13 +62,7 @@ _CSI_SECRETS: Final = (
     "nodeExpandSecretRef",
 )
 # A volume may move from the labels of old to those that replaced them.
-_BETA_TO_GA: Final = {
-    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
-    "beta.kubernetes.io/os": "kubernetes.io/os",
-    "beta.kubernetes.io/arch": "kubernetes.io/arch",
-    "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
-}
+_BETA_TO_GA: Final = {old: new for old, (_, new) in REPLACED_LABELS.items()}
 
 
 def default_volume(volume: api.PersistentVolume) -> None:

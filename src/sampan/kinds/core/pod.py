@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from sampan.kinds.core.pod_columns import COLUMNS
-from sampan.kinds.core.pod_defaults import default_pod
+from sampan.kinds.core.pod_defaults import LEAST_GRACE_S, default_pod
 from sampan.kinds.core.pod_update import (
     prepare_ephemeral_containers_update,
     prepare_pod_resize,
@@ -33,8 +33,6 @@ _FINISHED: Final = ("Succeeded", "Failed")
 
 def prepare_create(pod: api.Pod) -> None:
     """A new pod is pending; its class is decided once and for all."""
-    if (pod.spec.terminationGracePeriodSeconds or 0) < 0:
-        pod.spec.terminationGracePeriodSeconds = 1
     pod.status = api.PodStatus(phase="Pending", qosClass=qos_class(pod.spec))
     if pod.spec.schedulingGates:
         pod.status.conditions = [
@@ -57,7 +55,7 @@ def grace_period_s(pod: api.Pod, asked_s: int | None) -> int:
     if not pod.spec.nodeName or pod.status.phase in _FINISHED:
         return 0
     period_s = pod.spec.terminationGracePeriodSeconds or 0 if asked_s is None else asked_s
-    return 1 if period_s < 0 else period_s
+    return LEAST_GRACE_S if period_s < 0 else period_s
 
 
 def _apply_match_label_keys(pod: api.Pod) -> None:

@@ -24,7 +24,7 @@ _SPEC: Final = Path("spec")
 _STATUS: Final = Path("status")
 _WHOLE: Final = Path("")
 _INT32_MAX: Final = 2**31 - 1
-_APP_ARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
+APP_ARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 _UPDATABLE: Final = (
     "`spec.containers[*].image`",
     "`spec.initContainers[*].image`",
@@ -131,7 +131,7 @@ def _validate_annotation_change(pod: api.Pod, old: api.Pod) -> list[FieldError]:
         if now.get(key) == was.get(key):
             continue
         verb = "remove or update" if key in was else "add"
-        if key.startswith(_APP_ARMOR):
+        if key.startswith(APP_ARMOR):
             errors.append(field.forbidden(path.key(key), f"may not {verb} AppArmor annotations"))
         if key == MIRROR:
             errors.append(field.forbidden(path.key(key), f"may not {verb} mirror pod annotation"))

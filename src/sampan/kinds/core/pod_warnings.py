@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from sampan.kinds.core.pod_update import APP_ARMOR
 from sampan.machinery import names
 from sampan.schema import api
 
 _WHOLE: Final = ("memory", "ephemeral-storage")
-_APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 _SECCOMP_POD: Final = "seccomp.security.alpha.kubernetes.io/pod"
 _SECCOMP_CONTAINER: Final = "container.seccomp.security.alpha.kubernetes.io/"
 _SECCOMP_WORDS: Final = 'non-functional in v1.27+; use the "seccompProfile" field instead'
+_SYSCTLS_WORDS: Final = 'non-functional in v1.11+; use the "sysctls" field instead'
 _ANNOTATIONS: Final = {
-    "scheduler.alpha.kubernetes.io/critical-pod": 'use the "priorityClassName" field instead',
-    "security.alpha.kubernetes.io/sysctls": 'use the "sysctls" field instead',
-    "security.alpha.kubernetes.io/unsafe-sysctls": 'use the "sysctls" field instead',
+    "scheduler.alpha.kubernetes.io/critical-pod": (
+        'non-functional in v1.16+; use the "priorityClassName" field instead'
+    ),
+    "security.alpha.kubernetes.io/sysctls": _SYSCTLS_WORDS,
+    "security.alpha.kubernetes.io/unsafe-sysctls": _SYSCTLS_WORDS,
 }
-_ANNOTATION_ENDS: Final = {"scheduler.alpha.kubernetes.io/critical-pod": "1.16"}
 # Volumes that no node can mount any more: the field, its name in warnings, and since when.
 VOLUMES: Final = (
     ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
@@ -31,18 +33,16 @@ VOLUMES: Final = (
     ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 )
+# Labels of nodes that have others in their place: since when, and which.
+REPLACED_LABELS: Final = {
+    "beta.kubernetes.io/arch": ("v1.14", "kubernetes.io/arch"),
+    "beta.kubernetes.io/os": ("v1.14", "kubernetes.io/os"),
+    "failure-domain.beta.kubernetes.io/region": ("v1.17", "topology.kubernetes.io/region"),
+    "failure-domain.beta.kubernetes.io/zone": ("v1.17", "topology.kubernetes.io/zone"),
+    "beta.kubernetes.io/instance-type": ("v1.17", "node.kubernetes.io/instance-type"),
+}
 _NODE_LABELS: Final = {
-    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
-    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
-    "failure-domain.beta.kubernetes.io/region": (
-        'deprecated since v1.17; use "topology.kubernetes.io/region" instead'
-    ),
-    "failure-domain.beta.kubernetes.io/zone": (
-        'deprecated since v1.17; use "topology.kubernetes.io/zone" instead'
-    ),
-    "beta.kubernetes.io/instance-type": (
-        'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead'
-    ),
+    old: f'deprecated since {since}; use "{new}" instead' for old, (since, new) in REPLACED_LABELS.items()
 }
 _NO_SELECTOR: Final = "labelSelector: a null labelSelector results in matching no pod"
 
@@ -56,17 +56,18 @@ def pod_warnings(pod: api.Pod, old: api.Pod | None) -> list[str]:
     return warnings
 
 
-def template_warnings(template: api.PodTemplateSpec, path: str) -> list[str]:
-    """Of a pod template that stands at `path`."""
+def template_warnings(template: api.PodTemplateSpec, path: str, old: api.PodTemplateSpec | None) -> list[str]:
+    """Of a pod template that stands at `path`: a new one (`old` is None) or one that an update changes."""
+    if template == old:
+        return []
     return _warnings(template.metadata, template.spec, path + ".")
 
 
 def workload_warnings(obj: Any, old: Any) -> list[str]:
     """Of what makes pods from `spec.template` and names them after itself."""
     warnings = [] if old is not None else name_warnings(obj)
-    if old is None or obj.spec.template != old.spec.template:
-        warnings += template_warnings(obj.spec.template, "spec.template")
-    return warnings
+    before = None if old is None else old.spec.template
+    return warnings + template_warnings(obj.spec.template, "spec.template", before)
 
 
 def name_warnings(obj: Any) -> list[str]:
@@ -74,8 +75,16 @@ def name_warnings(obj: Any) -> list[str]:
     return _host_name(obj.metadata.name or "", "Pod names and hostnames")
 
 
-def fractions(amounts: Mapping[str, Any], path: str, resources: Iterable[str] = _WHOLE) -> Iterator[str]:
-    """Amounts of bytes that are not whole."""
+def claim_fractions(spec: api.PersistentVolumeClaimSpec, path: str) -> list[str]:
+    """Sizes that are no whole number of bytes, in a claim's spec that stands at `path`."""
+    asked, where = spec.resources, f"{path}.resources"
+    return [
+        *_fractions(asked.requests, f"{where}.requests", ("storage",)),
+        *_fractions(asked.limits, f"{where}.limits", ("storage",)),
+    ]
+
+
+def _fractions(amounts: Mapping[str, Any], path: str, resources: Iterable[str] = _WHOLE) -> Iterator[str]:
     for resource in resources:
         amount = amounts.get(resource)
         if amount is not None and amount.value % 1:
@@ -129,7 +138,7 @@ def _warnings(metadata: Any, spec: api.PodSpec, path: str) -> list[str]:
             if not name
         ]
     if spec.overhead:
-        warnings += fractions(spec.overhead, f"{at}overhead")
+        warnings += _fractions(spec.overhead, f"{at}overhead")
     warnings += _containers(metadata.annotations, spec, path)
     if spec.terminationGracePeriodSeconds is not None and spec.terminationGracePeriodSeconds < 0:
         warnings.append(
@@ -191,11 +200,7 @@ def _spread(constraint: api.TopologySpreadConstraint, path: str) -> list[str]:
 
 
 def _annotations(annotations: Mapping[str, str], path: str) -> list[str]:
-    return [
-        f"{path}[{key}]: non-functional in v{_ANNOTATION_ENDS.get(key, '1.11')}+; {instead}"
-        for key, instead in _ANNOTATIONS.items()
-        if key in annotations
-    ]
+    return [f"{path}[{key}]: {words}" for key, words in _ANNOTATIONS.items() if key in annotations]
 
 
 def _volumes(volumes: Sequence[api.Volume], path: str) -> list[str]:
@@ -205,10 +210,8 @@ def _volumes(volumes: Sequence[api.Volume], path: str) -> list[str]:
             if getattr(volume, field) is not None:
                 warnings.append(f"{path}[{position}].{name}: {words}")
         if volume.ephemeral is not None and volume.ephemeral.volumeClaimTemplate is not None:
-            resources = volume.ephemeral.volumeClaimTemplate.spec.resources
-            where = f"{path}[{position}].ephemeral.volumeClaimTemplate.spec.resources."
-            warnings += fractions(resources.requests, f"{where}requests", ("storage",))
-            warnings += fractions(resources.limits, f"{where}limits", ("storage",))
+            where = f"{path}[{position}].ephemeral.volumeClaimTemplate.spec"
+            warnings += claim_fractions(volume.ephemeral.volumeClaimTemplate.spec, where)
         if volume.projected is not None and not volume.projected.sources:
             warnings.append(f'volume "{volume.name}" (Projected) has no sources provided')
     return warnings
@@ -232,9 +235,9 @@ def _containers(annotations: Mapping[str, str], spec: api.PodSpec, path: str) ->
                 warnings += _profiles(annotations, spec, container, path)
             resources = container.resources
             if resources.limits:
-                warnings += fractions(resources.limits, f"{where}resources.limits")
+                warnings += _fractions(resources.limits, f"{where}resources.limits")
             if resources.requests:
-                warnings += fractions(resources.requests, f"{where}resources.requests")
+                warnings += _fractions(resources.requests, f"{where}resources.requests")
             if len(container.env) > 1:
                 warnings += _hidden(container.env, f"{where}env")
             ports += [(f"{where}ports[{index}]", port) for index, port in enumerate(container.ports)]
@@ -252,7 +255,7 @@ def _profiles(annotations: Mapping[str, str], spec: api.PodSpec, container: Any,
     key = _SECCOMP_CONTAINER + container.name
     if key in annotations and (context is None or context.seccompProfile is None):
         warnings.append(f"{path}metadata.annotations[{key}]: {_SECCOMP_WORDS}")
-    key = _APPARMOR + container.name
+    key = APP_ARMOR + container.name
     if key in annotations and (context is None or context.appArmorProfile is None):
         whole = spec.securityContext.appArmorProfile if spec.securityContext is not None else None
         if not path or whole is None:

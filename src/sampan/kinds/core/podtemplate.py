@@ -28,9 +28,7 @@ def validate(kept: api.PodTemplate) -> list[FieldError]:
 
 def warnings(kept: api.PodTemplate, old: api.PodTemplate | None) -> list[str]:
     """Of the template."""
-    if old is not None and old.template == kept.template:
-        return []
-    return template_warnings(kept.template, "template")
+    return template_warnings(kept.template, "template", None if old is None else old.template)
 
 
 KIND: Final = Kind(

@@ -32,8 +32,8 @@ _AFFINITY_TIMEOUT_MAX_S: Final = 86400
 _ONLY_BALANCERS: Final = "may only be used when `type` is 'LoadBalancer'"
 _FIXED: Final = "may not change once set"
 _SOURCE_RANGES: Final = "service.beta.kubernetes.io/load-balancer-source-ranges"
-_TOPOLOGY_MODE: Final = "service.kubernetes.io/topology-mode"
-_TOPOLOGY_HINTS: Final = "service.kubernetes.io/topology-aware-hints"
+TOPOLOGY_MODE: Final = "service.kubernetes.io/topology-mode"
+TOPOLOGY_HINTS: Final = "service.kubernetes.io/topology-aware-hints"
 
 
 def is_headless(spec: api.ServiceSpec) -> bool:
@@ -130,11 +130,11 @@ def _validate_ingress_point(point: api.LoadBalancerIngress, path: Path) -> list[
 
 
 def _validate_topology(annotations: dict[str, str]) -> list[FieldError]:
-    mode, hints = annotations.get(_TOPOLOGY_MODE), annotations.get(_TOPOLOGY_HINTS)
+    mode, hints = annotations.get(TOPOLOGY_MODE), annotations.get(TOPOLOGY_HINTS)
     if mode is None or hints is None or mode == hints:
         return []
-    detail = f"must match annotations[{_TOPOLOGY_HINTS}] when both are specified"
-    return [field.invalid(_ANNOTATIONS.key(_TOPOLOGY_MODE), mode, detail)]
+    detail = f"must match annotations[{TOPOLOGY_HINTS}] when both are specified"
+    return [field.invalid(_ANNOTATIONS.key(TOPOLOGY_MODE), mode, detail)]
 
 
 def _validate_type_demands(spec: api.ServiceSpec) -> list[FieldError]:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from sampan.kinds.core.pod_warnings import VOLUMES, fractions, ip_warnings
+from sampan.kinds.core.pod_warnings import VOLUMES, claim_fractions, ip_warnings
+from sampan.kinds.core.service_validation import HEADLESS, TOPOLOGY_HINTS, TOPOLOGY_MODE
 from sampan.schema import api
 
-_PEM_START = b"-----BEGIN "
+_PEM_START: Final = b"-----BEGIN "
 # PersistentVolumes are told of these only.
-_OLD_VOLUMES = frozenset({"cephfs", "photonPersistentDisk", "scaleIO", "storageos", "glusterfs", "rbd"})
+_OLD_VOLUMES: Final = frozenset(
+    {"cephfs", "photonPersistentDisk", "scaleIO", "storageos", "glusterfs", "rbd"}
+)
 
 
 def service_warnings(service: api.Service, _old: Any) -> list[str]:
     """Of fields that nothing looks at, and of what is about to go."""
     spec = service.spec
     warnings: list[str] = []
-    if "service.kubernetes.io/topology-aware-hints" in service.metadata.annotations:
-        warnings.append(
-            "annotation service.kubernetes.io/topology-aware-hints is deprecated, "
-            "please use service.kubernetes.io/topology-mode instead"
-        )
-    headless = spec.type == "ClusterIP" and spec.clusterIP == "None"
+    if TOPOLOGY_HINTS in service.metadata.annotations:
+        warnings.append(f"annotation {TOPOLOGY_HINTS} is deprecated, please use {TOPOLOGY_MODE} instead")
+    headless = spec.type == "ClusterIP" and spec.clusterIP == HEADLESS
     if headless:
         if spec.loadBalancerIP:
             warnings.append("spec.loadBalancerIP is ignored for headless services")
@@ -59,9 +59,7 @@ def volume_warnings(volume: api.PersistentVolume, _old: Any) -> list[str]:
 
 def claim_warnings(claim: api.PersistentVolumeClaim, _old: Any) -> list[str]:
     """Of sizes that are no whole number of bytes."""
-    resources = claim.spec.resources
-    warnings = [*fractions(resources.requests, "spec.resources.requests", ("storage",))]
-    return [*warnings, *fractions(resources.limits, "spec.resources.limits", ("storage",))]
+    return claim_fractions(claim.spec, "spec")
 
 
 def secret_warnings(secret: api.Secret, _old: Any) -> list[str]:

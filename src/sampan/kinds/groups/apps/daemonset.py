@@ -14,6 +14,7 @@ from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
 
+_TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 _COUNTS: Final = (
     "currentNumberScheduled",
     "numberMisscheduled",
@@ -25,9 +26,6 @@ _COUNTS: Final = (
     "numberUnavailable",
     "collisionCount",
 )
-
-
-_TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 
 
 def default(obj: Any) -> None:
@@ -108,9 +106,8 @@ def prepare_update(new: Any, old: Any) -> None:
 
 def warnings(obj: Any, old: Any) -> list[str]:
     """Of the template."""
-    if old is not None and old.spec.template == obj.spec.template:
-        return []
-    return template_warnings(obj.spec.template, "spec.template")
+    before = None if old is None else old.spec.template
+    return template_warnings(obj.spec.template, "spec.template", before)
 
 
 KIND: Final = Kind(

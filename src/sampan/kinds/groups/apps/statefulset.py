@@ -8,7 +8,7 @@ import msgspec
 
 from sampan.kinds.core import persistentvolumeclaim
 from sampan.kinds.core.claim_validation import validate_claim_spec
-from sampan.kinds.core.pod_warnings import fractions, template_warnings
+from sampan.kinds.core.pod_warnings import claim_fractions, template_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.cells import column, container_columns
 from sampan.kinds.groups.checks import SPEC, STATUS
@@ -166,13 +166,10 @@ def validate_status_update(new: Any, old: Any) -> list[FieldError]:
 
 def warnings(obj: Any, old: Any) -> list[str]:
     """Of the template, the claims, and a history without an end."""
-    said: list[str] = []
-    if old is None or old.spec.template != obj.spec.template:
-        said += template_warnings(obj.spec.template, "spec.template")
+    before = None if old is None else old.spec.template
+    said = template_warnings(obj.spec.template, "spec.template", before)
     for position, claim in enumerate(obj.spec.volumeClaimTemplates):
-        at = f"spec.volumeClaimTemplates[{position}].resources"
-        said += fractions(claim.spec.resources.requests, f"{at}.requests", ("storage",))
-        said += fractions(claim.spec.resources.limits, f"{at}.limits", ("storage",))
+        said += claim_fractions(claim.spec, f"spec.volumeClaimTemplates[{position}]")
     if (obj.spec.revisionHistoryLimit or 0) < 0:
         said.append(
             "spec.revisionHistoryLimit: a negative value retains all historical revisions; "

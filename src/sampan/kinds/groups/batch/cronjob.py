@@ -106,9 +106,8 @@ def _suspend(obj: Any) -> str:
 def warnings(obj: Any, old: Any) -> list[str]:
     """Of the name, the template, and a zone in the schedule."""
     said = [] if old is not None else name_warnings(obj)
-    template = obj.spec.jobTemplate.spec.template
-    if old is None or old.spec.jobTemplate.spec.template != template:
-        said += template_warnings(template, "spec.jobTemplate.spec.template")
+    before = None if old is None else old.spec.jobTemplate.spec.template
+    said += template_warnings(obj.spec.jobTemplate.spec.template, "spec.jobTemplate.spec.template", before)
     if "TZ" in obj.spec.schedule:
         said.append(
             "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, "

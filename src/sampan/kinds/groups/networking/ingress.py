@@ -163,21 +163,19 @@ def _address(obj: Any) -> str:
 
 def warnings(obj: Any, old: Any) -> list[str]:
     """Of the annotation that the class of an Ingress stood in before it was a field."""
-    if old is not None or "kubernetes.io/ingress.class" not in obj.metadata.annotations:
+    if old is not None or _CLASS_ANNOTATION not in obj.metadata.annotations:
         return []
-    return [
-        "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
-    ]
+    return [f"annotation \"{_CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"]
 
 
 KIND: Final = Kind(
     api_version="networking.k8s.io/v1",
     kind="Ingress",
-    warnings=warnings,
     plural="ingresses",
     short=("ing",),
     status=True,
     generation=True,
+    warnings=warnings,
     validate=validate,
     prepare_create=checks.clear_status,
     name_errors=names.dns1123_subdomain,
