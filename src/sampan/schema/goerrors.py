@@ -69,13 +69,13 @@ def _place(message: str, text: str, at: int) -> str:
 def _in_list(before: str) -> bool:
     """Whether the innermost bracket that is open at the end of `before` is a list's, strings aside."""
     opened: list[str] = []
-    quoted = escaped = False
+    in_text = escaped = False
     for character in before:
-        if quoted:
-            quoted = escaped or character != '"'
+        if in_text:
+            in_text = escaped or character != '"'
             escaped = character == "\\" and not escaped
         elif character == '"':
-            quoted = True
+            in_text = True
         elif character in "[{":
             opened.append(character)
         elif character in "]}" and opened:
