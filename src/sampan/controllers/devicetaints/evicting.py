@@ -14,7 +14,6 @@ from sampan.controllers.devicetaints.taints import (
     POOL,
     Device,
     Evicting,
-    claim_names,
     claims_of,
     leaving,
     pool_key,
@@ -24,7 +23,7 @@ from sampan.controllers.devicetaints.taints import (
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
 from sampan.controllers.runtime.disruption import disrupt
-from sampan.kinds.groups.resource.claims import results_of
+from sampan.kinds.groups.resource.claims import claim_names, results_of
 from sampan.schema import api
 
 _MESSAGE: Final = "Device Taint manager: deleting due to NoExecute taint"

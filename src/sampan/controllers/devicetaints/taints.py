@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from sampan.client.cache import Cache
-from sampan.kinds.groups.resource.claims import results_of
+from sampan.kinds.groups.resource.claims import claim_names, results_of
 from sampan.kinds.groups.resource.taints import selects
 from sampan.machinery.tolerations import NO_EXECUTE, tolerates
 from sampan.schema import api
@@ -32,17 +32,6 @@ class Leaving(msgspec.Struct, frozen=True):
 
     at: datetime
     rules: frozenset[str] = frozenset()
-
-
-def claim_names(pod: api.Pod) -> Sequence[str]:
-    """The names of the claims that the pod uses, that for its extended resources among them."""
-    if not pod.spec.resourceClaims and pod.status.extendedResourceClaimStatus is None:
-        return ()  # as nearly every pod
-    made = {status.name: status.resourceClaimName for status in pod.status.resourceClaimStatuses}
-    names = [claim.resourceClaimName or made.get(claim.name) for claim in pod.spec.resourceClaims]
-    if pod.status.extendedResourceClaimStatus is not None:
-        names.append(pod.status.extendedResourceClaimStatus.resourceClaimName)
-    return [name for name in names if name]
 
 
 def claims_of(pod: api.Pod, claims: Cache[api.ResourceClaim]) -> list[api.ResourceClaim]:

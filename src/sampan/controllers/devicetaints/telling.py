@@ -12,10 +12,10 @@ from sampan.base.clock import kube_time
 from sampan.client.effects import Patch, Plan
 from sampan.client.resources import ref_of
 from sampan.controllers.devicetaints.evicting import USES, pools_of, view_of
-from sampan.controllers.devicetaints.taints import POOL, claim_names, leaving, pool_of
+from sampan.controllers.devicetaints.taints import POOL, leaving, pool_of
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.controller import Caches, Controller, Key, cached, mapped
-from sampan.kinds.groups.resource.claims import results_of
+from sampan.kinds.groups.resource.claims import claim_names, results_of
 from sampan.kinds.groups.resource.taints import selects
 from sampan.machinery.tolerations import NO_EXECUTE
 from sampan.schema import api, codec

@@ -15,6 +15,7 @@ from sampan.client.errors import ApiError
 from sampan.client.resources import ref_of
 from sampan.controllers.runtime import pods as podutil
 from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
+from sampan.kinds.groups.resource.claims import claim_names
 from sampan.schema import api, codec
 
 PROTECTION: Final = "resource.kubernetes.io/delete-protection"
@@ -103,13 +104,7 @@ def _owning_pod(claim: Any) -> Any | None:
 
 
 def _claims(caches: Caches, pod: api.Pod) -> Iterable[Key]:
-    if not pod.spec.resourceClaims and pod.status.extendedResourceClaimStatus is None:
-        return ()  # as nearly every pod
-    names = [c.resourceClaimName for c in pod.spec.resourceClaims]
-    names += [s.resourceClaimName for s in pod.status.resourceClaimStatuses]
-    if pod.status.extendedResourceClaimStatus is not None:
-        names.append(pod.status.extendedResourceClaimStatus.resourceClaimName)
-    return [Key(pod.metadata.namespace or "", name) for name in dict.fromkeys(names) if name]
+    return [Key(pod.metadata.namespace or "", name) for name in dict.fromkeys(claim_names(pod))]
 
 
 CONTROLLER: Final = Controller(

@@ -28,6 +28,17 @@ _RESERVED_FOR_MAX: Final = 256
 _MODES: Final = ("All", "ExactCount")
 
 
+def claim_names(pod: api.Pod) -> Sequence[str]:
+    """The names of the claims that the pod uses, that for its extended resources among them."""
+    if not pod.spec.resourceClaims and pod.status.extendedResourceClaimStatus is None:
+        return ()  # as nearly every pod
+    made = {status.name: status.resourceClaimName for status in pod.status.resourceClaimStatuses}
+    names = [claim.resourceClaimName or made.get(claim.name) for claim in pod.spec.resourceClaims]
+    if pod.status.extendedResourceClaimStatus is not None:
+        names.append(pod.status.extendedResourceClaimStatus.resourceClaimName)
+    return [name for name in names if name]
+
+
 def results_of(claim: api.ResourceClaim) -> Sequence[api.DeviceRequestAllocationResult]:
     """The devices that a claim has."""
     allocation = claim.status.allocation
