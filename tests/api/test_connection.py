@@ -16,6 +16,8 @@ from sampan.apiserver.http.heads import Heads
 from sampan.store.audience import Lines
 
 LIMIT_S = 20
+# More than the kernel takes for a client that reads nothing.
+LARGE = b"".join(b"%d," % number for number in range(3_000_000))
 
 
 class Other(asyncio.Protocol):
@@ -84,6 +86,8 @@ class Server:
         if request.path == "/watch":
             self.streams.append(Stream())
             return Response(chunks=self.streams[-1])
+        if request.path.startswith("/large"):
+            return Response(body=LARGE)
         headers = {"Warning": "one\r\nX-Forged: two"} if request.path == "/warn" else {}
         code = 299 if request.path == "/odd" else 200
         return Response(status=code, body=f"{request.path} {request.body.decode()}".encode(), headers=headers)
@@ -351,6 +355,56 @@ def test_closing_waits_for_the_answer() -> None:
         _, headers, body = await reply(reader)
         assert (headers["connection"], body) == ("close", "/wait 1")
         assert await reader.read() == b""
+
+    serve(work)
+
+
+def test_a_large_answer_comes_whole_and_the_next_after_it() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(get("/large") + post("/p", "next"))
+        _, headers, body = await reply(reader)
+        assert int(headers["content-length"]) == len(LARGE)
+        assert body == LARGE.decode()
+        assert (await reply(reader))[2] == "/p next"
+
+    serve(work)
+
+
+async def unread(server: Server, path: str, writer: asyncio.StreamWriter) -> Connection:
+    """The connection of a client that has asked for a large answer and does not read it."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(post(path, ""))
+    while not server.open or next(iter(server.open))._writable:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+    (one,) = server.open
+    return one
+
+
+def test_a_large_answer_waits_for_who_reads_slowly() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        one = await unread(server, "/large", writer)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert one._transport is not None
+        assert one._transport.get_write_buffer_size() < 10 * connection.PIECE_BYTES
+        other_reader, other = await asyncio.open_connection(*writer.get_extra_info("peername"))
+        other.write(get("/b"))  # meanwhile others are served
+        assert (await reply(other_reader))[2] == "/b "
+        other.close()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await reply(reader))[2] == LARGE.decode()
+        assert one.is_idle
+
+    serve(work)
+
+
+def test_a_large_answer_to_who_has_gone_ends() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = (await unread(server, "/large", writer)).task
+        assert task is not None
+        writer.transport.abort()
+        await task  # a write, whose task nobody cancels
+        assert not server.open
 
     serve(work)
 

@@ -36,6 +36,9 @@ _RELAYED: Final = ("/proxy", "/exec", "/attach", "/portforward", "/log")
 _STREAMED: Final = "follow"
 # A body up to this size goes into one TLS record with its head.
 _TOGETHER_MOST_BYTES: Final = 12 * 1024
+# A larger body goes out in pieces of this size: encrypted as one, all of it would be copied again and again,
+# the client would begin to read late, and all others would wait meanwhile.
+PIECE_BYTES: Final = 64 * 1024
 # Beginnings of answers that are remembered: a status, a type, and whose flow it was.
 _BEGINNINGS: Final = 1_024
 # What may wait for a client that reads slowly before its watch waits too.
@@ -125,6 +128,7 @@ class Connection(asyncio.Protocol):
         if self._writes:
             _unwatched.add(self.task)
             self.task.add_done_callback(_unwatched.discard)
+            self._release()
         else:
             self.task.cancel()  # nobody waits for the answer
 
@@ -141,10 +145,13 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        self._release()
         if self.task is None:
             self._next()
+
+    def _release(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     # -- requests -------------------------------------------------------------------------------------
 
@@ -230,6 +237,8 @@ class Connection(asyncio.Protocol):
             response = await self._answer(request)
             if response.chunks is not None:
                 await self._stream(response, response.chunks, keeps)
+            elif len(response.body) > PIECE_BYTES:
+                await self._write_pieces(response, keeps)
         except ConnectionError:
             self.abort()
             return
@@ -242,7 +251,7 @@ class Connection(asyncio.Protocol):
         if response.chunks is None:
             if len(response.body) <= _TOGETHER_MOST_BYTES:
                 transport.write(_head(response, keeps) + response.body)
-            else:
+            elif len(response.body) <= PIECE_BYTES:
                 transport.writelines((_head(response, keeps), response.body))
         self.last_used_s = time.monotonic()
         if not keeps:
@@ -253,6 +262,22 @@ class Connection(asyncio.Protocol):
             self._reading = True
         if self._data:
             self._next()
+
+    async def _write_pieces(self, response: Response, keeps: bool) -> None:
+        """A large answer, as fast as the client reads it. Others are answered in between."""
+        if self._transport is None:
+            return
+        self._transport.write(_head(response, keeps and not self._closing))
+        rest = memoryview(response.body)
+        while rest and self._transport is not None:
+            self._transport.write(rest[:PIECE_BYTES])
+            rest = rest[PIECE_BYTES:]
+            await (asyncio.sleep(0) if self._writable else self._drain())
+
+    async def _drain(self) -> None:
+        """Wait until more can be written, or nothing any more."""
+        self._drained = asyncio.get_running_loop().create_future()
+        await self._drained
 
     async def _stream(self, response: Response, chunks: AsyncIterator[bytes], keeps: bool) -> None:
         """The answer in chunks, as they come."""
@@ -270,8 +295,7 @@ class Connection(asyncio.Protocol):
                 if chunk:
                     transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                 if not self._writable:
-                    self._drained = asyncio.get_running_loop().create_future()
-                    await self._drained
+                    await self._drain()
             transport.write(_LAST_CHUNK)
         except asyncio.CancelledError:
             # The client has gone, or this server goes.
