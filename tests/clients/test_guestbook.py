@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from tests.kubectl import Kubectl
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.containers, pytest.mark.clients, pytest.mark.timeout(400)]
 
@@ -34,7 +35,7 @@ class Running:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.port = _free_port()
+        self.port = free_port()
         self.node_port = _free_node_port()
         manifest = EXAMPLE.read_text().replace("30080", str(self.node_port))
         self.manifest = root.parent / f"{root.name}.yaml"
@@ -246,13 +247,6 @@ def _until(condition: Callable[[], bool], what: str) -> None:
 
 def _logs(root: Path) -> str:
     return "\n".join(f"== {p.name}\n{p.read_text()[-2000:]}" for p in sorted((root / "logs").glob("*.log")))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _free_node_port() -> int:

@@ -40,6 +40,7 @@ from sampan.node.streaming.server import StreamServer
 from sampan.schema import api
 from sampan.testing.cluster import Cluster
 from tests.kubectl import Kubectl, binaries
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
@@ -66,7 +67,7 @@ class Node:
     async def _start(self) -> None:
         clock = self.cluster.clock
         self.runtime = ProcessRuntime(self.root / "runtime", clock=clock)
-        port = _free_port()
+        port = free_port()
         config = AgentConfig(
             node_name=NODE,
             node_ips=("127.0.0.1",),
@@ -121,13 +122,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to hold in time"
         time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +326,7 @@ def test_port_forward_over_spdy(kubectl: Kubectl, echo: int, spdy: None) -> None
 
 
 def test_port_forward_says_when_nothing_listens(kubectl: Kubectl) -> None:
-    with _forwarding(kubectl, _free_port()) as (port, process):
+    with _forwarding(kubectl, free_port()) as (port, process):
         with socket.create_connection(("127.0.0.1", port), WAIT_S) as connection:
             assert connection.recv(1) == b""
         assert process.stderr is not None

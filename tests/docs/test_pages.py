@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs import pages
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md")))
@@ -86,10 +87,7 @@ def _sampan(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _with_free_ports(text: str) -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    return text.replace(PORT, port).replace(NODE_PORT, str(_free_node_port()))
+    return text.replace(PORT, str(free_port())).replace(NODE_PORT, str(_free_node_port()))
 
 
 def _free_node_port() -> int:

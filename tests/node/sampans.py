@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from tempfile import mkdtemp
 from typing import Any, TypeVar
 
 from sampan.cluster.running import Lock
+from tests.ports import free_port
 
 DEADLINE_S = 60.0
 T = TypeVar("T")
@@ -144,13 +144,6 @@ def snapshot(machine: Machine) -> dict[str, Any]:
 def cgroups(name: str) -> list[str]:
     """The cgroups of a cluster, by its id."""
     return [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/sampan-{name}*")]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import base64
 import ctypes
 import http.client
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from sampan.node.runtimes.cri.runtime import CriRuntime
 from sampan.node.runtimes.runtime import Credentials, RuntimeFailure
 from tests.node.conftest import Node
 from tests.node.runtime_conformance import Subject, pod_of
+from tests.ports import free_port
 
 pytestmark = pytest.mark.containers
 
@@ -78,8 +78,7 @@ def bcrypt(password: str) -> str:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "htpasswd").write_text(f"{USER}:{bcrypt(PASSWORD)}\n")
     settings = {
         "version": 0.1,

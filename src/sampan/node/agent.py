@@ -15,6 +15,7 @@ from sampan.node.config import AgentConfig
 from sampan.node.drivers.node import Drivers
 from sampan.node.files import NoFiles, PodFiles
 from sampan.node.handles import ContainerHandle
+from sampan.node.host_ports import HostPorts
 from sampan.node.model import NodeFacts, Trouble
 from sampan.node.node_info import MachineInfo, capacity_units, read_machine
 from sampan.node.node_status import NodeReporter
@@ -39,6 +40,7 @@ class Agent:
         record: Record = no_record,
         machine: MachineInfo | None = None,
         files: PodFiles | None = None,
+        host_ports: HostPorts | None = None,
     ) -> None:
         self.config = config
         self.runtime = runtime
@@ -76,6 +78,7 @@ class Agent:
             admit=self._admit,
             files=files,
             resources=self._drivers,
+            host_ports=host_ports,
             services=self._services.cache.items,
             record=record,
         )

@@ -21,6 +21,7 @@ from sampan.node.env import EnvSources, container_env, env_needs
 from sampan.node.errors import ConfigError
 from sampan.node.files import NoFiles, PodFiles
 from sampan.node.hooks import run_hook
+from sampan.node.host_ports import HostPorts, opened
 from sampan.node.image_credentials import credentials_for
 from sampan.node.image_volumes import volume_name
 from sampan.node.messages import (
@@ -102,6 +103,7 @@ class CarryOut:
         statuses: StatusWriter,
         services: Callable[[], Iterable[api.Service]],
         resources: PodResources,
+        host_ports: HostPorts | None = None,
     ) -> None:
         self._config = config
         self._runtime = runtime
@@ -111,8 +113,11 @@ class CarryOut:
         self._statuses = statuses
         self._services = services
         self._resources = resources
+        self._host_ports = host_ports
         # Whether the runtime pretends: it runs nothing, writes nothing, and need not wait.
-        self.pretends = getattr(runtime, "answers_at_once", False) and isinstance(files, NoFiles)
+        self.pretends = (
+            getattr(runtime, "answers_at_once", False) and isinstance(files, NoFiles) and host_ports is None
+        )
         self._slots = asyncio.Semaphore(config.concurrency)
         # A sandbox costs processor time. Where too many are made at once, all of a crowd of pods are up at
         # the very end; this way the first of them run while the last still wait.
@@ -277,6 +282,7 @@ class CarryOut:
         spec = spec_of(pod, name)
         if spec is None:
             raise ConfigError(f"container {name} is not in the pod's spec any more")
+        await opened(self._host_ports, pod, order.ips, view.node.ips)
         async with self._slots:
             env = await self._environment(view, spec, order.ips)
             image = self._images.get(order.image_ref) or await self._runtime.find_image(order.image_ref)

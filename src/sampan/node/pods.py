@@ -19,6 +19,7 @@ from sampan.node.config import AgentConfig
 from sampan.node.drivers.resources import NoResources, PodResources
 from sampan.node.eager import begin
 from sampan.node.files import NoFiles, PodFiles
+from sampan.node.host_ports import HostPorts
 from sampan.node.messages import (
     Observed,
     PodGone,
@@ -71,6 +72,7 @@ class PodHost:
         admit: Callable[[api.Pod, Iterable[api.Pod]], Trouble | None] | None = None,
         files: PodFiles | None = None,
         resources: PodResources | None = None,
+        host_ports: HostPorts | None = None,
         services: Callable[[], Iterable[api.Service]] = tuple,
         record: Record = no_record,
         writers: int | None = None,
@@ -83,7 +85,15 @@ class PodHost:
         )
         self.files = files or NoFiles()
         self.carry_out = CarryOut(
-            config, runtime, client, clock, self.files, self.statuses, services, resources or NoResources()
+            config,
+            runtime,
+            client,
+            clock,
+            self.files,
+            self.statuses,
+            services,
+            resources or NoResources(),
+            host_ports,
         )
         self.workers: dict[str, PodWorker] = {}
         self.runtime = runtime

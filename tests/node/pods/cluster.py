@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -17,6 +16,7 @@ from sampan.client.kubeconfig import load_kubeconfig
 from sampan.node.images.builtin import BUSYBOX
 from sampan.schema import api, codec
 from tests.kubectl import Kubectl
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -295,14 +295,6 @@ def condition_of(pod: api.Pod, kind: str) -> api.PodCondition:
 def mounts(**paths: str) -> list[dict[str, Any]]:
     """volumeMounts from volume names and paths."""
     return [{"name": name, "mountPath": path} for name, path in paths.items()]
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def lines_of(text: str) -> dict[str, str]:

@@ -9,7 +9,8 @@ import subprocess
 import pytest
 
 from sampan.schema import api
-from tests.node.pods.cluster import Cluster, free_port
+from tests.node.pods.cluster import Cluster
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(120)]
 

@@ -7,7 +7,8 @@ import urllib.request
 import pytest
 
 from sampan.schema import api
-from tests.node.pods.cluster import NAMESPACE, Cluster, free_port
+from tests.node.pods.cluster import NAMESPACE, Cluster
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(120)]
 

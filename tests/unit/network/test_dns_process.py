@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from sampan.schema import codec
+from tests.ports import free_port
 from tests.unit.network.test_dns_answers import DB, DB_SLICE, WEB, D
-from tests.unit.network.test_proxy_shells import free_port
 
 DEADLINE_S = 30.0
 LATE = WEB.__class__(metadata=WEB.metadata.__class__(name="late", namespace="default"), spec=WEB.spec)

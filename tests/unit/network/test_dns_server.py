@@ -16,6 +16,7 @@ from sampan.network.dns import wire
 from sampan.network.dns.forward import AnswerCache, Forwarder, upstreams
 from sampan.network.dns.resolver import Resolver
 from sampan.network.dns.server import DnsServer, metrics
+from tests.ports import free_port
 from tests.unit.network import objects
 from tests.unit.network.test_dns_answers import DB, DB_SLICE, EXTERNAL, WEB, D, feed
 
@@ -117,8 +118,8 @@ def question(name: str, kind: str = "A", edns: int = 0, query_id: int | None = N
 def serve(steps: Callable[[World], Awaitable[None]], *given: Any, no_upstream: bool = False) -> None:
     async def all_of_it() -> None:
         loop = asyncio.get_running_loop()
-        transport, upstream = await loop.create_datagram_endpoint(Upstream, local_addr=("127.0.0.1", 0))
-        port = transport.get_extra_info("sockname")[1]
+        port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
+        transport, upstream = await loop.create_datagram_endpoint(Upstream, local_addr=("127.0.0.1", port))
         tcp = await asyncio.start_server(upstream.serve_tcp, "127.0.0.1", port)
         servers = [] if no_upstream else [("127.0.0.1", port)]
         forwarder = Forwarder(servers, SystemClock(), timeout_s=0.2, chance=random.Random(1))

@@ -130,6 +130,32 @@ def test_the_book_is_the_whole_and_increments_lead_to_it(changes: list[tuple[api
         before = wanted
 
 
+@pytest.mark.parametrize(
+    ("heard", "left"),
+    [
+        (pod("a", "", (80, 1)), {A}),  # the API does not know the address yet
+        (pod("a", B, (80, 1)), {A}),  # or that of a sandbox before
+        (pod("a", A, (80, 1)), {A}),
+        (pod("a", "", (80, 1), meta={"deletionTimestamp": "2026-01-01T00:00:00Z"}), set()),
+        (pod("a", "", (80, 1), status={"phase": "Failed"}), set()),
+        (pod("a", B, (80, 1), meta={"uid": "another"}), {B}),
+        (None, set()),
+    ],
+)
+def test_what_the_node_knows_first_holds_until_the_api_says_as_much(
+    heard: api.Pod | None, left: set[str]
+) -> None:
+    book, key = RuleBook(NODE), ("default", "a")
+    assert not book.put_pod(key, pod("a", "", (80, 1)))
+    assert book.put_ahead(key, pod("a", A, (80, 1)))
+    assert not book.put_ahead(key, pod("a", A, (80, 1)))
+    assert book.put_pod(key, heard) == (left != {A})
+    assert {port.pod_ip for port in book.rules().host_ports} == left
+    book.put_pod(key, pod("a", A, (80, 1)))
+    assert book.put_pod(key, pod("a", "", (80, 1)))  # what was known first is not believed for ever
+    assert not book.rules().host_ports
+
+
 def test_the_table_sends_them_to_the_pod_and_lets_it_reach_itself() -> None:
     made = table(rule_set([], [], NODE, [pod("a", A, (80, 8080), port(protocol="UDP"), status=WIDE)]), "x")
     assert made.sets["hostports4"].elements == {"tcp . 80": f"{A} . 8080", "udp . 80": f"{A} . 8080"}
@@ -200,3 +226,36 @@ def test_the_proxy_follows_pods_and_passes_over_what_is_no_host_port() -> None:
             await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(steps())
+
+
+def test_who_asks_waits_until_the_kernel_has_them() -> None:
+    async def steps() -> None:
+        kernel, clock, pods = Notes(), SimulatedClock(), Held()
+        nothing = Held()
+        proxy = ServiceProxy(
+            nothing,  # type: ignore[arg-type]
+            nothing,  # type: ignore[arg-type]
+            NODE,
+            kernel,
+            clock,
+            pods=(pods,),  # type: ignore[arg-type]
+        )
+        running = asyncio.create_task(proxy.run())
+        try:
+            await clock.advance(1)
+            kernel.refuse_next = 2  # the increment, and the whole
+            asking = asyncio.create_task(proxy.lead_to(pod("a", A, (80, 8080))))
+            await clock.advance(COALESCE_S)
+            assert not asking.done()
+            await clock.advance(1)
+            assert asking.done() and f"tcp . 80 : {A} . 8080" in kernel.scripts[-1]
+            written = len(kernel.scripts)
+            await proxy.lead_to(pod("a", A, (80, 8080)))
+            pods.put(pod("a", A, (80, 8080)))
+            await clock.advance(1)
+            assert len(kernel.scripts) == written
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(steps(), 20))

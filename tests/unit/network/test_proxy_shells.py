@@ -17,6 +17,7 @@ from sampan.network.proxy.rules import HealthCheck
 from sampan.network.proxy.shell import COALESCE_S, RESYNC_S, RETRY_FIRST_S, ServiceProxy
 from sampan.network.proxy.userspace import UserspaceProxy
 from sampan.schema import api
+from tests.ports import free_port
 from tests.unit.network.objects import NODE, Held, endpoint_slice, remote, service
 
 DEADLINE_S = 20.0
@@ -209,13 +210,6 @@ class Echo(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self._transport.sendto(self._name + data, addr)
-
-
-def free_port(kind: int) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_userspace_forwards_tcp_and_udp_in_turn() -> None:

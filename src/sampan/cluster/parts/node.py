@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sampan.base.clock import Clock, SystemClock
 from sampan.client.client import Client
@@ -25,11 +25,16 @@ from sampan.cluster.tls import server_context
 from sampan.network.proxy.rules import NodeFacts
 from sampan.node.agent import Agent
 from sampan.node.config import EVICTION_HARD, KUBELET_PORT, AgentConfig
+from sampan.node.host_ports import HostPorts
 from sampan.node.images import builtin
 from sampan.node.pressure.plan import written
 from sampan.node.runtimes.runtime import Runtime
 from sampan.node.streaming.server import StreamServer
 from sampan.schema import api
+
+if TYPE_CHECKING:
+    from sampan.network.proxy.shell import ServiceProxy
+    from sampan.network.proxy.userspace import UserspaceProxy
 
 # About what a container takes to start.
 STATUS_HOLD_S: Final = 0.3
@@ -52,7 +57,16 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
         address = settings.node_ip(number)
         port = free_port(address, KUBELET_PORT)
         config = agent_config(layout, settings, number, port=port)
-        agent = Agent(client, runtime, config, clock, record=recorder.event)
+        # The machine's first node has its proxy, which may see more than a node: it has a name of its own.
+        proxy = Proxy(proxy_client, settings, clock) if number == 0 else None
+        agent = Agent(
+            client,
+            runtime,
+            config,
+            clock,
+            record=recorder.event,
+            host_ports=proxy.host_ports if proxy is not None else None,
+        )
         tls = server_context(layout.authority, layout.pki, f"{name}-server")
         await StreamServer(agent, clock, tls, node_name=name).start(address, port)
         async with asyncio.TaskGroup() as tasks:
@@ -60,9 +74,8 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
                 tasks.create_task(work)
             tasks.create_task(recorder.run())
             tasks.create_task(agent.run())
-            if number == 0:
-                # The proxy asks for more than a node may see, under a name of its own.
-                tasks.create_task(proxy(proxy_client, settings, clock))
+            if proxy is not None:
+                tasks.create_task(proxy.run())
 
 
 @contextlib.asynccontextmanager
@@ -131,41 +144,54 @@ def pool_networks(pool: Iterable[str]) -> Iterator[str]:
             yield str(ipaddress.ip_network(low, strict=False))
 
 
-async def proxy(client: Client, settings: Settings, clock: Clock) -> None:
-    """Carry out Services until cancelled: in the kernel, or node ports alone where pods are processes."""
-    services = Informer(client, api.Service, clock)
-    slices = Informer(client, api.EndpointSlice, clock)
-    pods: list[Informer[api.Pod]] = []
-    watching: list[Informer[Any]] = []
-    facts = NodeFacts(
-        name=settings.node_names()[0],
-        pod_cidrs=tuple(settings.pod_subnet(number) for number in range(settings.nodes)),
-        cluster_cidrs=(settings.pod_range,),
-        service_cidrs=(settings.service_range, *pool_networks(settings.load_balancer_pool)),
-        beside=settings.node_names()[1:],
-    )
-    if settings.runtime == "process":
-        from sampan.network.proxy.userspace import UserspaceProxy
+class Proxy:
+    """Carries out Services: in the kernel, or node ports alone where pods are processes.
 
-        work = UserspaceProxy(services, slices, facts, clock).run()
-    else:
+    `host_ports` carries out those of the machine's pods; None where pods have the host's own ports.
+    """
+
+    def __init__(self, client: Client, settings: Settings, clock: Clock) -> None:
+        services = Informer(client, api.Service, clock)
+        slices = Informer(client, api.EndpointSlice, clock)
+        facts = NodeFacts(
+            name=settings.node_names()[0],
+            pod_cidrs=tuple(settings.pod_subnet(number) for number in range(settings.nodes)),
+            cluster_cidrs=(settings.pod_range,),
+            service_cidrs=(settings.service_range, *pool_networks(settings.load_balancer_pool)),
+            beside=settings.node_names()[1:],
+        )
+        self._informers: list[Informer[Any]] = [services, slices]
+        self._work: ServiceProxy | UserspaceProxy
+        self.host_ports: HostPorts | None = None
+        if settings.runtime == "process":
+            from sampan.network.proxy.userspace import UserspaceProxy
+
+            self._work = UserspaceProxy(services, slices, facts, clock)
+            return
         from sampan.network.proxy.kernel import LinuxKernel
         from sampan.network.proxy.shell import ServiceProxy
 
         # Host ports of every node of this machine: this is its only proxy.
         pods = [Informer(client, api.Pod, clock, fields=f"spec.nodeName={n}") for n in settings.node_names()]
         nodes = Informer(client, api.Node, clock, fields=f"metadata.name={facts.name}")
-        table = f"sampan-{settings.id}"
-        work = ServiceProxy(
-            services, slices, facts, LinuxKernel(), clock, pods=pods, nodes=nodes, table_name=table
-        ).run()
-        watching += [*pods, nodes]
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(services.run())
-        tasks.create_task(slices.run())
-        for informer in watching:
-            tasks.create_task(informer.run())
-        tasks.create_task(work)
+        self._informers += [*pods, nodes]
+        self._work = self.host_ports = ServiceProxy(
+            services,
+            slices,
+            facts,
+            LinuxKernel(),
+            clock,
+            pods=pods,
+            nodes=nodes,
+            table_name=f"sampan-{settings.id}",
+        )
+
+    async def run(self) -> None:
+        """Watch and carry out until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for informer in self._informers:
+                tasks.create_task(informer.run())
+            tasks.create_task(self._work.run())
 
 
 def main(layout: Layout, settings: Settings, name: str) -> None:

@@ -15,6 +15,7 @@ TCP_CONNECTIONS_MOST: Final = 256
 TCP_IDLE_S: Final = 10.0
 # How many datagrams are taken in one turn of the loop before others get theirs.
 _BATCH: Final = 64
+_PORTS_TRIED: Final = 16
 _RECEIVE_BUFFER_BYTES: Final = 1 << 20
 
 
@@ -38,10 +39,8 @@ class DnsServer:
     async def start(self) -> None:
         """Listen. Raises SampanError where the address or port cannot be had."""
         try:
-            self._udp = _bind_udp(self._host, self.port)
+            self._udp, tcp = _bind_both(self._host, self.port)
             self.port = self._udp.getsockname()[1]
-            host = self._udp.getsockname()[0]
-            tcp = _bind(self._udp.family, socket.SOCK_STREAM, host, self.port)
             self._tcp = await asyncio.start_server(self._connected, sock=tcp)
         except OSError as error:
             self._close_sockets()
@@ -144,6 +143,21 @@ def metrics(resolver: Resolver, server: DnsServer) -> str:
 def _send(udp: socket.socket, reply: bytes, client: tuple[object, ...]) -> None:
     with suppress(OSError):  # a full buffer or a vanished client: it will ask again
         udp.sendto(reply, client)
+
+
+def _bind_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket of one port. A port that the system chose for one may be taken for the other."""
+    tries = _PORTS_TRIED if port == 0 else 1
+    while True:
+        tries -= 1
+        udp = _bind_udp(host, port)
+        address, bound = udp.getsockname()[:2]
+        try:
+            return udp, _bind(udp.family, socket.SOCK_STREAM, address, bound)
+        except OSError:
+            udp.close()
+            if not tries:
+                raise
 
 
 def _bind_udp(host: str, port: int) -> socket.socket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sampan.network.proxy.host_ports import Claims, claims, granted
+from sampan.network.proxy.host_ports import Claims, claims, ended, granted
 from sampan.network.proxy.rules import NodeFacts, RuleSet, rule_set
 from sampan.schema import api
 
@@ -21,6 +21,8 @@ class RuleBook:
         self._node = node
         self._pages: dict[Key, RuleSet] = {}
         self._claims: dict[Key, Claims] = {}
+        # Of pods whose addresses the node knows and the API not yet: (uid, what they ask for then).
+        self._ahead: dict[Key, tuple[str, Claims]] = {}
 
     def is_on(self, node: NodeFacts) -> None:
         """The node is like this now. Every service has to be put again."""
@@ -36,12 +38,29 @@ class RuleBook:
 
     def put_pod(self, key: Key, pod: api.Pod | None) -> bool:
         """What is now known of this machine's pod `(namespace, name)`; whether its host ports changed."""
-        before, now = self._claims.get(key, Claims()), claims(pod)
+        before, now = self._asked(key), claims(pod)
+        ahead = self._ahead.get(key)
+        if ahead is not None and (_is_over(pod, ahead[0]) or now == ahead[1]):
+            del self._ahead[key]
         if now.ports:
             self._claims[key] = now
         else:
             self._claims.pop(key, None)
-        return before != now
+        return before != self._asked(key)
+
+    def put_ahead(self, key: Key, pod: api.Pod) -> bool:
+        """What the API will say of the pod: holds until it does. Whether the host ports changed."""
+        before = self._asked(key)
+        self._ahead[key] = (pod.metadata.uid or "", claims(pod))
+        return before != self._asked(key)
+
+    def forget_ahead(self) -> None:
+        """Go by what the API says alone: a pod that was put ahead may be gone without a word of it."""
+        self._ahead.clear()
+
+    def _asked(self, key: Key) -> Claims:
+        ahead = self._ahead.get(key)
+        return ahead[1] if ahead is not None else self._claims.get(key, Claims())
 
     def rules(self) -> RuleSet:
         """The rule set of all services and pods."""
@@ -50,5 +69,15 @@ class RuleBook:
             self._node,
             tuple(rule for page in pages for rule in page.services),
             tuple(check for page in pages for check in page.health_checks),
-            granted(self._claims),
+            granted(self._claims | {key: ahead for key, (_, ahead) in self._ahead.items()}),
         )
+
+
+def _is_over(pod: api.Pod | None, uid: str) -> bool:
+    """Whether the pod of that uid is gone, or going, by what the API has under its name."""
+    return (
+        pod is None
+        or (pod.metadata.uid or "") != uid
+        or pod.metadata.deletionTimestamp is not None
+        or ended(pod)
+    )

@@ -38,10 +38,15 @@ class Claims(msgspec.Struct, frozen=True):
 
 def claims(pod: api.Pod | None) -> Claims:
     """What the pod asks for now: nothing without an address of its own, and nothing after its end."""
-    if pod is None or pod.spec.hostNetwork or pod.status.phase in _ENDED:
+    if pod is None or pod.spec.hostNetwork or ended(pod):
         return Claims()
     ports = tuple(dict.fromkeys(_host_ports(pod)))
     return Claims(ports, bool(ports) and pod.metadata.deletionTimestamp is not None)
+
+
+def ended(pod: api.Pod) -> bool:
+    """Whether all of the pod's containers are over for good."""
+    return pod.status.phase in _ENDED
 
 
 def granted(asked: Mapping[tuple[str, str], Claims]) -> tuple[HostPort, ...]:

@@ -81,6 +81,8 @@ class ServiceProxy:
         self._changed = asyncio.Event()
         self._settled = asyncio.Condition()
         self._is_settled = False
+        # Syncs, counted: the last one that began, and the last one that is in the kernel.
+        self._begun = self._carried_out = 0
         self._former_settings: dict[str, str] = {}
         self._routes: list[str] = []
         slices.cache.add_index(_BY_SERVICE, _owners)
@@ -112,6 +114,17 @@ class ServiceProxy:
         async with self._settled:
             await self._settled.wait_for(lambda: self._is_settled and not self._changed.is_set())
 
+    async def lead_to(self, pod: api.Pod) -> None:
+        """Return once the pod's host ports lead to the addresses in its status, ahead of the API's word."""
+        if self._book.put_ahead(_key(pod), pod):
+            self._changed.set()
+        if self._is_settled and not self._changed.is_set():
+            return
+        # The next one that begins has it. Where services change all the time, all of them never are in place.
+        needed = self._begun + 1
+        async with self._settled:
+            await self._settled.wait_for(lambda: self._carried_out >= needed)
+
     async def cleanup(self) -> None:
         """Remove the table and put settings back. Raises SampanError."""
         # Settings first: without the table's guard the loopback addresses would be open to neighbours.
@@ -141,6 +154,7 @@ class ServiceProxy:
     async def _sync(self) -> None:
         self._is_settled = False
         self._changed.clear()
+        self._begun += 1
         dirty, self._dirty = self._dirty, set()
         for key in dirty:
             slices = self._slices.cache.by_index(_BY_SERVICE, "/".join(key))
@@ -153,7 +167,7 @@ class ServiceProxy:
         await self._forget(stale_flows(before, rules))
         await self._checks.replace(rules.health_checks)
         async with self._settled:
-            self._is_settled = True
+            self._is_settled, self._carried_out = True, self._begun
             self._settled.notify_all()
 
     async def _to_kernel(self, wanted: Table) -> None:
@@ -187,6 +201,7 @@ class ServiceProxy:
         while True:
             await self._clock.sleep(RESYNC_S)
             self._in_kernel = None
+            self._book.forget_ahead()
             self._changed.set()
 
     def _pod_changed(self, old: api.Pod | None, new: api.Pod | None) -> None:
