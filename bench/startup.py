@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sampan.cluster import config, lifecycle
+from sampan.cluster import config, readiness
 from sampan.cluster.config import Layout
 
 RUNS = 5
@@ -54,7 +54,7 @@ def start_once(root: Path) -> dict[str, float]:
         time.sleep(0.005)
     settings = config.load(layout)
     assert settings is not None
-    api = lifecycle.Api(layout, settings)
+    api = readiness.Api(layout, settings)
     asked = False
     while "dns" not in times:
         now_s = time.monotonic() - began_s
@@ -64,7 +64,7 @@ def start_once(root: Path) -> dict[str, float]:
                 times["api"] = now_s
         elif "node" not in times:
             nodes = api.items("/api/v1/nodes")
-            if nodes and all(lifecycle.condition(n, "Ready") for n in nodes):
+            if nodes and all(readiness.condition(n, "Ready") for n in nodes):
                 times["node"] = now_s
         elif not asked:
             asked = api.post("/api/v1/namespaces/default/pods", json.dumps(POD).encode())[0] == 201

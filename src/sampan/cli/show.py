@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from sampan.base.errors import SampanError
-from sampan.cluster import config, lifecycle, preflight
+from sampan.cluster import config, lifecycle, preflight, readiness
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.restarts import PartState
 from sampan.cluster.running import read_states, started_ago_s
@@ -31,9 +31,9 @@ def status(layout: Layout) -> int:
     if not lifecycle.is_up(layout):
         print(f"The cluster in {layout.root} is down. Start it with `sampan up`.")
         return 1
-    api = lifecycle.Api(layout, settings)
+    api = readiness.Api(layout, settings)
     nodes = api.items("/api/v1/nodes")
-    ready = sum(lifecycle.condition(node, "Ready") for node in nodes)
+    ready = sum(readiness.condition(node, "Ready") for node in nodes)
     print(
         f"The cluster in {layout.root} is up: Kubernetes {settings.kubernetes_version}, {settings.runtime}."
     )

@@ -11,7 +11,7 @@ from typing import Final
 
 from sampan.base.errors import SampanError
 from sampan.cli.progress import Steps
-from sampan.cluster import config, lifecycle, preflight
+from sampan.cluster import asked, config, lifecycle, preflight, readiness
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.teardown import delete_data
 
@@ -29,7 +29,7 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         return _already_up(layout, options)
     runtime = preflight.best_runtime() if options.runtime in (None, "auto") else options.runtime
     fresh = config.load(layout) is None
-    wanted = lifecycle.Wanted(
+    wanted = asked.Wanted(
         nodes=options.nodes,
         runtime=runtime if fresh or options.runtime not in (None, "auto") else None,
         kubernetes_version=options.kubernetes_version,
@@ -46,10 +46,10 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         eviction_hard=options.eviction_hard,
     )
     _check_files(wanted)
-    settings = lifecycle.settle(layout, wanted)
+    settings = asked.settle(layout, wanted)
     if not fresh:
         preflight.demand(settings.runtime)
-        lifecycle.demand_port(settings.port)
+        asked.demand_port(settings.port)
     since = lifecycle.now()
     process = lifecycle.start(layout, settings, detached=not options.foreground, fresh=fresh)
     try:
@@ -66,7 +66,7 @@ def _file(path: Path | None) -> str | None:
     return None if path is None else str(path.expanduser().absolute())
 
 
-def _check_files(wanted: lifecycle.Wanted) -> None:
+def _check_files(wanted: asked.Wanted) -> None:
     """What is broken is said before anything is made."""
     if wanted.audit_policy:
         from sampan.cluster import audit
@@ -109,7 +109,7 @@ def _see_through(
         lifecycle.wait_for_supervisor(layout, process)
         _wait(layout, settings, steps, since, options.apply)
     except SampanError:
-        if lifecycle.hopeless_parts(layout):
+        if readiness.hopeless_parts(layout):
             lifecycle.stop(layout)  # what does not work is not left running
         raise
     if not options.no_merge:
@@ -138,14 +138,14 @@ def _already_up(layout: Layout, options: argparse.Namespace) -> int:
 
 def _wait(layout: Layout, settings: Settings, steps: Steps, since: datetime, manifests: list[Path]) -> None:
     with steps.step("Starting the API server", f"API server ready on port {settings.port}"):
-        lifecycle.wait_for_api(layout, settings)
+        readiness.wait_for_api(layout, settings)
     nodes = "the node" if settings.nodes == 1 else f"{settings.nodes} nodes"
     done = "Node is Ready" if settings.nodes == 1 else f"All {settings.nodes} nodes are Ready"
     with steps.step(f"Waiting for {nodes}", done):
-        lifecycle.wait_for_nodes(layout, settings, since)
+        readiness.wait_for_nodes(layout, settings, since)
     if settings.runtime == "containerd":
         with steps.step("Waiting for the cluster's DNS", "Cluster DNS answers"):
-            lifecycle.wait_for_dns(layout, settings)
+            readiness.wait_for_dns(layout, settings)
     if manifests:
         with steps.step("Applying manifests", f"Applied {', '.join(str(m) for m in manifests)}"):
             _apply(layout, settings, manifests)
@@ -172,7 +172,7 @@ def _tell(layout: Layout, settings: Settings, steps: Steps) -> None:
 
 
 def _next_steps(layout: Layout, settings: Settings) -> None:
-    for service in lifecycle.reachable(layout, settings):
+    for service in readiness.reachable(layout, settings):
         print(f"Reach {service.name} at {service.url}")
     print(f"Kubeconfig: {layout.kubeconfig}")
     where = "" if layout.root == config.default_root() else f" --data-dir {layout.root}"
@@ -206,7 +206,7 @@ def down(layout: Layout, *, delete: bool) -> int:
     try:
         settings = config.load(layout)
     except SampanError:
-        if not delete or lifecycle.strangers(layout):
+        if not delete or asked.strangers(layout):
             raise
         return _delete_damaged(layout)
     if settings is None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from sampan.base.errors import SampanError
-from sampan.cluster import config, lifecycle
+from sampan.cluster import asked, config
+from sampan.cluster.asked import Wanted
 from sampan.cluster.config import Layout, Settings, free_ranges
-from sampan.cluster.lifecycle import Wanted
 
 MADE = Settings(id="ab12", port=7443, runtime="simulated", nodes=3)
 
@@ -33,21 +33,21 @@ def test_a_damaged_file_is_named_with_the_mend(tmp_path: Path, text: str) -> Non
 def test_a_foreign_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
     with pytest.raises(SampanError, match=r"'thesis\.tex' and no config\.json"):
-        lifecycle.settle(Layout(tmp_path), Wanted(runtime="simulated"))
+        asked.settle(Layout(tmp_path), Wanted(runtime="simulated"))
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(SampanError, match="is not a directory"):
-        lifecycle.settle(Layout(tmp_path / "thesis.tex"), Wanted(runtime="simulated"))
+        asked.settle(Layout(tmp_path / "thesis.tex"), Wanted(runtime="simulated"))
 
 
 def test_a_cluster_keeps_what_cannot_change_and_takes_what_can(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     config.save(layout, MADE)
-    assert lifecycle.settle(layout, Wanted()) == MADE
-    grown = lifecycle.settle(layout, Wanted(nodes=5, runtime="simulated"))
+    assert asked.settle(layout, Wanted()) == MADE
+    grown = asked.settle(layout, Wanted(nodes=5, runtime="simulated"))
     assert (grown.nodes, grown.id, grown.port) == (5, "ab12", 7443)
     assert config.load(layout) == grown
     with pytest.raises(SampanError, match="runtime simulated and cannot become process"):
-        lifecycle.settle(layout, Wanted(runtime="process"))
+        asked.settle(layout, Wanted(runtime="process"))
 
 
 @pytest.mark.parametrize(

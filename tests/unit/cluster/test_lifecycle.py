@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sampan.base.errors import SampanError
-from sampan.cluster import config, credentials, lifecycle, main, preflight
+from sampan.cluster import asked, config, credentials, lifecycle, main, preflight, readiness
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.preflight import Finding
 from sampan.cluster.restarts import Death, PartState
@@ -23,8 +23,8 @@ def test_a_port_in_use_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SampanError, match=rf"Port {port} on 127\.0\.0\.1 cannot be used .* --port"):
-            lifecycle.demand_port(port)
-    lifecycle.demand_port(port)
+            asked.demand_port(port)
+    asked.demand_port(port)
 
 
 def test_a_part_that_never_stays_up_is_hopeless(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_part_that_never_stays_up_is_hopeless(tmp_path: Path) -> None:
         PartState(name="node-1", state="running", deaths=deaths),
     ]
     (layout.run / "parts.json").write_bytes(msgspec.json.encode(states))
-    assert list(lifecycle.hopeless(layout)) == [
+    assert list(readiness.hopeless(layout)) == [
         "The apiserver does not stay up: it exited with status 1: no."
     ]
 
