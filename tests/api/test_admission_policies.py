@@ -59,6 +59,18 @@ async def test_validate_against_a_deployment(api: Api) -> None:
     (await api.post(DEPLOYMENTS, deployment("one"))).ok(201)
 
 
+@served
+async def test_whom_a_policy_refuses_hears_that_first(api: Api) -> None:
+    await validating(api, "object.spec.replicas > 1")
+    made = (await api.post(DEPLOYMENTS, deployment(replicas=2))).ok(201)
+    again = {"metadata": {**made["metadata"], "name": "again"}, "spec": made["spec"]}
+    said = (await api.post(DEPLOYMENTS, again)).refused(400, "BadRequest")
+    assert said == "resourceVersion should not be set on objects to be created"
+    again["spec"]["replicas"] = 1
+    said = (await api.post(DEPLOYMENTS, again)).refused(422, "Invalid")
+    assert said.endswith("failed expression: object.spec.replicas > 1")
+
+
 @pytest.mark.conformance("ValidatingAdmissionPolicy should allow expressions to refer variables.")
 @served
 async def test_expressions_refer_to_variables(api: Api) -> None:

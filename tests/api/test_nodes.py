@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from sampan.apiserver.core.users import User
 from tests.api.server import CONFIG_MAPS, MERGE, PODS, Api, config_map, pod, served
@@ -157,6 +161,13 @@ async def test_a_node_does_its_own_work(api: Api) -> None:
     (await api.post(f"{PODS}/web/eviction", {"metadata": {"name": "web"}}, user=N1)).ok(201)
 
 
+def _proof() -> str:
+    """A signing request of a new key, as nodes make it for a pod."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, None)
+    return base64.b64encode(csr.public_bytes(serialization.Encoding.DER)).decode()
+
+
 REQUESTS = "/apis/certificates.k8s.io/v1/namespaces/default/podcertificaterequests"
 SIGNER = "ca.example.com/pods"
 
@@ -178,7 +189,7 @@ async def test_a_node_asks_for_certificates_of_its_own_pods_as_they_are(api: Api
         "podName": "web",
         "serviceAccountName": "default",
         "nodeName": "n1",
-        "stubPKCS10Request": "cHJvb2Y=",
+        "stubPKCS10Request": _proof(),
         **uids,
     }
 

@@ -79,11 +79,8 @@ class Writer:
 
     async def create(self, context: Context, obj: Any) -> Written:
         """Create `obj` in the target's namespace. Raises StatusError."""
-        resource, metadata = context.resource, obj.metadata
-        if metadata.resourceVersion and not context.dry_run:
-            raise status.bad_request("resourceVersion should not be set on objects to be created")
         self._place(context, obj)
-        if self._admission.allocates(resource.kind.kind):
+        if self._admission.allocates(context.resource.kind.kind):
             return await self._create_allocating(context, obj)
         return await self._create(context, obj)
 
@@ -165,6 +162,9 @@ class Writer:
             for text in kind.warnings(obj, None):
                 context.warn(text)
         await self._admission.validate(attributes)
+        # After admission too: whom a policy refuses hears that first.
+        if metadata.resourceVersion and not context.dry_run:
+            raise status.bad_request("resourceVersion should not be set on objects to be created")
 
     async def _insert(self, context: Context, resource: Resource, obj: Any) -> Written | None:
         """Commit a new object; None where its name is taken."""

@@ -9,6 +9,12 @@ import msgspec
 
 from sampan.kinds.core.claim_validation import validate_claim_template
 from sampan.kinds.core.fields_of_pods import validate_field_ref, validate_resource_ref
+from sampan.kinds.core.pod_certificates import (
+    MIN_EXPIRATION_S,
+    max_expiration_s,
+    signer_name_errors,
+    user_annotation_errors,
+)
 from sampan.kinds.core.volume_sources import (
     MORE_THAN_ONE,
     NO_SOURCE,
@@ -64,8 +70,6 @@ _VOLUME_FIELDS: Final = frozenset(
 _KEY_TYPES: Final = ("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 _TOKEN_MIN_S: Final = 600
 _TOKEN_MAX_S: Final = 1 << 32
-_CERTIFICATE_MIN_S: Final = 3600
-_CERTIFICATE_MAX_S: Final = 7862400
 _SAME_PATH: Final = "conflicting duplicate paths"
 
 
@@ -190,7 +194,7 @@ def _validate_projection(
         errors += _validate_trust_bundle(bundle, here["clusterTrustBundle"])
         errors += _take([bundle.path], taken, path, None)
     if projection.podCertificate is not None:
-        errors += _validate_certificate(projection.podCertificate, here["podCertificate"])
+        errors += _validate_certificate(projection.podCertificate, taken, path, here["podCertificate"])
     given = msgspec.structs.astuple(projection)
     if len(given) - given.count(None) > 1:
         errors.append(field.forbidden(here, "may not specify more than 1 volume type per source"))
@@ -241,23 +245,26 @@ def _validate_trust_bundle(bundle: api.ClusterTrustBundleProjection, path: Path)
     return errors + validate_not_reserved(bundle.path, path["path"])
 
 
-def _validate_certificate(certificate: api.PodCertificateProjection, path: Path) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if not certificate.signerName:
-        errors.append(field.required(path["signerName"]))
+def _validate_certificate(
+    certificate: api.PodCertificateProjection, taken: set[str], volume: Path, path: Path
+) -> list[FieldError]:
+    errors = signer_name_errors(certificate.signerName, path["signerName"])
+    errors += user_annotation_errors(certificate.userAnnotations, path["userAnnotations"])
     if certificate.keyType not in _KEY_TYPES:
         errors.append(field.not_supported(path["keyType"], certificate.keyType, _KEY_TYPES))
-    seconds = certificate.maxExpirationSeconds
-    if seconds is not None and not _CERTIFICATE_MIN_S <= seconds <= _CERTIFICATE_MAX_S:
-        detail = f"must be in the range [{_CERTIFICATE_MIN_S}, {_CERTIFICATE_MAX_S}]"
+    seconds, longest_s = certificate.maxExpirationSeconds, max_expiration_s(certificate.signerName)
+    if seconds is not None and not MIN_EXPIRATION_S <= seconds <= longest_s:
+        bound = f">= {MIN_EXPIRATION_S}" if seconds < MIN_EXPIRATION_S else f"<= {longest_s}"
+        detail = f"if provided, maxExpirationSeconds must be {bound}"
         errors.append(field.invalid(path["maxExpirationSeconds"], seconds, detail))
     files = ("credentialBundlePath", "keyPath", "certificateChainPath")
     given = {name: getattr(certificate, name) for name in files if getattr(certificate, name)}
+    for name, file in given.items():
+        errors += validate_not_reserved(file, path[name])
+        errors += _take([file], taken, volume, None)
     if not given:
         detail = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"
         errors.append(field.required(path, detail))
-    for name, file in given.items():
-        errors += validate_not_reserved(file, path[name])
     return errors
 
 

@@ -8,9 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from sampan.kinds.core.cells import NONE
+from sampan.kinds.core.pod_certificates import signer_name_errors
 from sampan.kinds.groups import checks
-from sampan.kinds.groups.cells import column, is_true
+from sampan.kinds.groups.cells import column
 from sampan.kinds.groups.checks import METADATA, SPEC, STATUS
+from sampan.kinds.groups.pod_certificate_requests import POD_CERTIFICATE_REQUEST
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind, SubresourceUpdate, human_duration
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
@@ -18,10 +20,6 @@ from sampan.machinery.field import FieldError, Path
 _API_VERSION: Final = "certificates.k8s.io/v1"
 _APPROVAL_VERBS: Final = ("get", "patch", "update")
 _EXPIRATION_MIN_S: Final = 600
-_POD_EXPIRATION_MIN_S: Final = 3600
-_POD_EXPIRATION_DEFAULT_S: Final = 86_400
-_POD_EXPIRATION_MAX_S: Final = 91 * 86_400
-_SIGNER_NAME_MAX_BYTES: Final = 571
 _TRUST_BUNDLE_MAX_BYTES: Final = 1024 * 1024
 _LEGACY_SIGNER: Final = "kubernetes.io/legacy-unknown"
 _STATUSES: Final = ("True", "False", "Unknown")
@@ -87,33 +85,6 @@ def _pkcs10_errors(request: bytes, path: Path) -> list[FieldError]:
     except ValueError as error:
         return [field.invalid(path, request.decode("utf-8", "replace"), str(error))]
     return []
-
-
-def signer_name_errors(name: str, path: Path) -> list[FieldError]:
-    """`<domain>/<path>`, both parts DNS subdomains: ValidateSignerName."""
-    if not name:
-        return [field.required(path)]
-    domain, _, rest = name.partition("/")
-    if not domain or not rest or "/" in rest:
-        detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
-        return [field.invalid(path, name, detail)]
-    errors = checks.named(domain, names.dns1123_subdomain(domain), path)
-    if "." not in domain:
-        detail = (
-            f'validating label "{domain}": should be a domain with at least two segments separated by dots'
-        )
-        errors.append(field.invalid(path, domain, detail))
-    for label in rest.split("."):
-        errors += [
-            field.invalid(path, rest, f'validating label "{label}": {m}') for m in _label_errors(label)
-        ]
-    if len(name.encode()) > _SIGNER_NAME_MAX_BYTES:
-        errors.append(field.too_long(path, _SIGNER_NAME_MAX_BYTES))
-    return errors
-
-
-def _label_errors(label: str) -> list[str]:
-    return names.dns1123_label(label.lower())
 
 
 def prepare_request_update(new: Any, old: Any) -> None:
@@ -216,40 +187,6 @@ def validate_bundle_update(new: Any, old: Any) -> list[FieldError]:
     return checks.immutable(new.spec.signerName, old.spec.signerName, SPEC["signerName"])
 
 
-def default_pod_request(obj: Any) -> None:
-    """A day, where nothing is said."""
-    if obj.spec.maxExpirationSeconds is None:
-        obj.spec.maxExpirationSeconds = _POD_EXPIRATION_DEFAULT_S
-
-
-def validate_pod_request(obj: Any) -> list[FieldError]:
-    """Every error of a PodCertificateRequest."""
-    spec = obj.spec
-    errors = signer_name_errors(spec.signerName, SPEC["signerName"])
-    for name in ("podName", "serviceAccountName", "nodeName"):
-        errors += checks.required_name(getattr(spec, name), names.dns1123_subdomain, SPEC[name])
-    for name in ("podUID", "serviceAccountUID", "nodeUID"):
-        if not getattr(spec, name):
-            errors.append(field.required(SPEC[name]))
-    seconds = spec.maxExpirationSeconds
-    if seconds is not None and not _POD_EXPIRATION_MIN_S <= seconds <= _POD_EXPIRATION_MAX_S:
-        detail = f"must be in the range [{_POD_EXPIRATION_MIN_S}, {_POD_EXPIRATION_MAX_S}]"
-        errors.append(field.invalid(SPEC["maxExpirationSeconds"], seconds, detail))
-    if not spec.stubPKCS10Request:
-        errors.append(field.required(SPEC["stubPKCS10Request"]))
-    return errors
-
-
-def validate_pod_request_update(new: Any, old: Any) -> list[FieldError]:
-    """A request is for life."""
-    return checks.immutable(new.spec, old.spec, SPEC)
-
-
-def _state(obj: Any) -> str:
-    states = ("Issued", "Denied", "Failed")
-    return next((state for state in states if is_true(obj.status.conditions, state)), "Pending")
-
-
 CERTIFICATE_SIGNING_REQUEST: Final = Kind(
     api_version=_API_VERSION,
     kind="CertificateSigningRequest",
@@ -287,30 +224,6 @@ CLUSTER_TRUST_BUNDLE: Final = Kind(
     name_errors=names.path_segment_name,
     field_selectors={"spec.signerName": lambda bundle: bundle.spec.signerName or ""},
     columns=(NAME, column("SignerName", lambda bundle: bundle.spec.signerName or NONE)),
-)
-POD_CERTIFICATE_REQUEST: Final = Kind(
-    api_version=_API_VERSION,
-    kind="PodCertificateRequest",
-    plural="podcertificaterequests",
-    status=True,
-    default=default_pod_request,
-    prepare_create=checks.clear_status,
-    validate=validate_pod_request,
-    validate_update=validate_pod_request_update,
-    name_errors=names.dns1123_subdomain,
-    field_selectors={
-        "spec.signerName": lambda pcr: pcr.spec.signerName,
-        "spec.podName": lambda pcr: pcr.spec.podName,
-        "spec.nodeName": lambda pcr: pcr.spec.nodeName,
-    },
-    columns=(
-        NAME,
-        column("PodName", lambda pcr: pcr.spec.podName),
-        column("ServiceAccountName", lambda pcr: pcr.spec.serviceAccountName),
-        column("NodeName", lambda pcr: pcr.spec.nodeName),
-        column("SignerName", lambda pcr: pcr.spec.signerName),
-        column("State", _state, description="Is the request Pending, Issued, Denied, or Failed?"),
-    ),
 )
 
 KINDS: Final[tuple[Kind, ...]] = (

@@ -27,6 +27,14 @@ def volume(**source: Any) -> dict[str, Any]:
     return {"volumes": [{"name": "v", **source}]}
 
 
+def certificate(**fields: Any) -> dict[str, Any]:
+    whole = {"signerName": "example.com/pods", "keyType": "ED25519", "credentialBundlePath": "all.pem"}
+    return {"podCertificate": {**whole, **fields}}
+
+
+CERTIFICATE = "spec.volumes[0].projected.sources[0].podCertificate"
+
+
 def probe(**fields: Any) -> dict[str, Any]:
     return one(livenessProbe=fields)
 
@@ -456,6 +464,41 @@ SPECS: list[tuple[dict[str, Any], list[str]]] = [
         [
             "spec.volumes[0].projected.sources[0].serviceAccountToken: Forbidden: "
             "must not be specified when serviceAccountName is not set"
+        ],
+    ),
+    (
+        volume(projected={"sources": [certificate(maxExpirationSeconds=3599)]}),
+        [
+            f"{CERTIFICATE}.maxExpirationSeconds: Invalid value: 3599: "
+            "if provided, maxExpirationSeconds must be >= 3600"
+        ],
+    ),
+    (
+        volume(projected={"sources": [certificate(maxExpirationSeconds=7_862_401)]}),
+        [
+            f"{CERTIFICATE}.maxExpirationSeconds: Invalid value: 7862401: "
+            "if provided, maxExpirationSeconds must be <= 7862400"
+        ],
+    ),
+    (
+        volume(
+            projected={
+                "sources": [
+                    certificate(maxExpirationSeconds=86_401, signerName="kubernetes.io/kubelet-serving")
+                ]
+            }
+        ),
+        [
+            f"{CERTIFICATE}.maxExpirationSeconds: Invalid value: 86401: "
+            "if provided, maxExpirationSeconds must be <= 86400"
+        ],
+    ),
+    (
+        volume(projected={"sources": [certificate(userAnnotations={"plain": "x"}, keyPath="all.pem")]}),
+        [
+            f'{CERTIFICATE}.userAnnotations: Invalid value: "plain": '
+            'must be a domain-prefixed key (such as "acme.io/foo")',
+            'spec.volumes[0].projected: Invalid value: "all.pem": conflicting duplicate paths',
         ],
     ),
     (
