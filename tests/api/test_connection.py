@@ -13,6 +13,7 @@ from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.http import connection
 from sampan.apiserver.http.connection import Connection
 from sampan.apiserver.http.heads import Heads
+from sampan.apiserver.http.outbox import Outbox
 from sampan.store.audience import Lines
 
 LIMIT_S = 20
@@ -70,6 +71,7 @@ class Server:
         self.open: set[Connection] = set()
         self.others: list[Other] = []
         self.is_proxy = False
+        self.outbox = Outbox()
         self.streams: list[Stream] = []
 
     async def answer(self, request: Request) -> Response:
@@ -100,6 +102,7 @@ class Server:
             lambda _: (None, self.is_proxy),
             self.open,
             Heads(),
+            self.outbox,
         )
 
     def other(self) -> Other:
@@ -514,3 +517,57 @@ def test_an_answer_that_says_how_long_it_may_be_kept_says_nothing_else() -> None
     assert plain.count(b"Cache-Control: no-cache, private\r\n") == plain.count(b"Cache-Control") == 1
     kept = connection._head(Response(headers={"Cache-Control": "public, immutable"}), keeps=True)
     assert kept.count(b"Cache-Control: public, immutable\r\n") == kept.count(b"Cache-Control") == 1
+
+
+def test_answers_of_one_turn_are_written_when_all_are_made() -> None:
+    written: list[tuple[str, bytes]] = []
+
+    class Client:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def write(self, data: bytes) -> None:
+            if data == b"broken":
+                raise ValueError("this answer cannot be written")
+            written.append((self.name, data))
+
+    async def work() -> None:
+        outbox, one, other = Outbox(), Client("one"), Client("other")
+        outbox.add(one, b"1")
+        outbox.add(other, b"broken")
+        outbox.add(other, b"2")
+        begun_later = asyncio.ensure_future(asyncio.sleep(0))
+        begun_later.add_done_callback(lambda _: written.append(("later", b"")))
+        assert written == []
+        await begun_later
+        await asyncio.sleep(0)
+        assert written == [("one", b"1"), ("other", b"2"), ("later", b"")]
+        outbox.add(one, b"3")
+        outbox.flush()
+        assert written[3:] == [("one", b"3")]
+        await asyncio.sleep(0)
+        assert len(written) == 4
+
+    asyncio.run(work())
+
+
+def test_an_answer_comes_before_what_aiohttp_says_to_the_next_request() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(get("/a") + get("/elsewhere"))
+        assert (await reply(reader))[2] == "/a "
+        assert await reader.readexactly(6) == b"other:"
+
+    serve(work)
+
+
+def test_a_server_that_closes_sends_the_answers_that_are_made() -> None:
+    async def work(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(get("/a"))
+        while not server.answered:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        (one,) = server.open
+        one.close()
+        assert (await reply(reader))[2] == "/a "
+        assert await reader.read() == b""
+
+    serve(work)

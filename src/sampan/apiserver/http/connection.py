@@ -23,6 +23,7 @@ from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.users import User
 from sampan.apiserver.http import heads
 from sampan.apiserver.http.heads import Heads
+from sampan.apiserver.http.outbox import Outbox
 from sampan.store.audience import Lines
 
 HEAD_MOST_BYTES: Final = 16 * 1024
@@ -79,6 +80,7 @@ class Connection(asyncio.Protocol):
         user_of: Callable[[asyncio.BaseTransport], tuple[User | None, bool]],
         open_connections: set[Connection],
         known: Heads,
+        outbox: Outbox,
     ) -> None:
         """`answer` is cancelled where a client goes that only reads; what writes goes on to its end.
 
@@ -93,6 +95,7 @@ class Connection(asyncio.Protocol):
         self._user_of = user_of
         self._open = open_connections
         self._known = known
+        self._outbox = outbox
         self._transport: asyncio.Transport | None = None
         self._user: User | None = None
         self._is_proxy = False
@@ -162,10 +165,16 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close at once where nothing is being answered, else after the answer. A stream is cut short."""
         self._closing = True
+        self._outbox.flush()
         if self._streams and self.task is not None:
             self.task.cancel()
         elif self.task is None and self._transport is not None:
             self._transport.close()
+
+    def write(self, data: bytes) -> None:
+        """Write an answer, unless the client has gone."""
+        if self._transport is not None:
+            self._transport.write(data)
 
     def abort(self) -> None:
         """Close without another word."""
@@ -250,11 +259,12 @@ class Connection(asyncio.Protocol):
         keeps = keeps and not self._closing
         if response.chunks is None:
             if len(response.body) <= _TOGETHER_MOST_BYTES:
-                transport.write(_head(response, keeps) + response.body)
+                self._outbox.add(self, _head(response, keeps) + response.body)
             elif len(response.body) <= PIECE_BYTES:
                 transport.writelines((_head(response, keeps), response.body))
         self.last_used_s = time.monotonic()
         if not keeps:
+            self._outbox.flush()
             transport.close()
             return
         if not self._reading:
@@ -321,6 +331,7 @@ class Connection(asyncio.Protocol):
         return self._writable
 
     def _hand_over(self) -> None:
+        self._outbox.flush()
         transport, data = self._transport, self._data
         assert transport is not None, "only what is connected is read from"
         self._open.discard(self)

@@ -29,6 +29,7 @@ from sampan.apiserver.core.server import ApiServer
 from sampan.apiserver.core.users import User
 from sampan.apiserver.http.connection import IDLE_LIMIT_S, Connection, parsed_query
 from sampan.apiserver.http.heads import Heads
+from sampan.apiserver.http.outbox import Outbox
 from sampan.apiserver.http.relay import Relay
 from sampan.base.errors import SampanError
 
@@ -57,6 +58,7 @@ class HttpServer:
         self._sites: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._known = Heads()
+        self._outbox = Outbox()
         self._sweep: asyncio.TimerHandle | None = None
         # Tasks of writes that go on although their client has gone.
         self._writes: set[asyncio.Task[Response]] = set()
@@ -88,7 +90,13 @@ class HttpServer:
     def _connection(self) -> Connection:
         assert self._runner is not None, "made before anything listens"
         return Connection(
-            self._respond, self._is_elsewhere, self._runner, self._user_of, self._connections, self._known
+            self._respond,
+            self._is_elsewhere,
+            self._runner,
+            self._user_of,
+            self._connections,
+            self._known,
+            self._outbox,
         )
 
     def _user_of(self, transport: asyncio.BaseTransport) -> tuple[User | None, bool]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -219,7 +219,8 @@ class _Cache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._values: dict[int, bytes] = {}
+        # A plain dictionary looks for its first item among all that were taken out before.
+        self._values: OrderedDict[int, bytes] = OrderedDict()
         self.get = self._values.get
 
     def put(self, place: int, value: bytes) -> None:
