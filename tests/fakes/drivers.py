@@ -36,6 +36,41 @@ class Registrar:
         return message("pluginregistration.RegistrationStatusResponse")()
 
 
+class HealthReports:
+    """Streams the health of devices of the pool `node-1`: a report at once, and at each `say`."""
+
+    def __init__(self, version: str) -> None:
+        self.served: dict[str, Any] = {
+            f"{version}.DRAResourceHealth": {"NodeWatchResources": self._stream},
+        }
+        self.streams = 0
+        self._devices: list[Mapping[str, Any]] = []
+        self._version = version
+        self._said = asyncio.Event()
+        self._over = False
+
+    def say(self, **devices: Mapping[str, Any]) -> None:
+        """By name (with _ for -), what the report says of the device."""
+        self._devices = [
+            {"device": {"pool_name": "node-1", "device_name": name.replace("_", "-")}, **more}
+            for name, more in devices.items()
+        ]
+        self._said.set()
+
+    def end(self) -> None:
+        """End the stream; the next one begins anew."""
+        self._over = True
+        self._said.set()
+
+    async def _stream(self, _: Any) -> Any:
+        self.streams += 1
+        self._over = False
+        while not self._over:
+            self._said.clear()
+            yield message(f"{self._version}.NodeWatchResourcesResponse")(devices=self._devices)
+            await self._said.wait()
+
+
 class DraDriver:
     """Prepares claims: a CDI file for each, with one device for each request of `requests`."""
 
@@ -46,7 +81,9 @@ class DraDriver:
         name: str = "gpu.example.com",
         *,
         edits: Mapping[str, Any] | None = None,
+        health: str = "",
     ) -> None:
+        """`health`: the version of the service by which it reports the health of its devices."""
         self.name = name
         self.calls: list[tuple[str, str]] = []
         self.failing = ""
@@ -56,13 +93,14 @@ class DraDriver:
         endpoint = str(root / "plugins" / name / "dra.sock")
         service = f"{DRA_V1}.DRAPlugin"
         methods = {"NodePrepareResources": self._prepare, "NodeUnprepareResources": self._unprepare}
-        self.server = Server(endpoint, {service: methods})
+        self.reports = HealthReports(health or "v1")
+        self.server = Server(endpoint, {service: methods, **(self.reports.served if health else {})})
         self.registrar = Registrar(
             str(root / "plugins_registry" / f"{name}-reg.sock"),
             "DRAPlugin",
             name,
             endpoint,
-            ("v1.DRAPlugin",),
+            ("v1.DRAPlugin", *(self.reports.served if health else ())),
         )
 
     async def start(self) -> None:

@@ -59,7 +59,11 @@ class Agent:
             offered=self._offered,
             in_use=self._in_use,
         )
-        self._drivers = Drivers(client, clock, config, self.reporter.look) if config.root_dir else None
+        self._drivers = (
+            Drivers(client, clock, config, self.reporter.look, lambda pods: self.host.devices_changed(pods))
+            if config.root_dir
+            else None
+        )
         if files is None:
             csi = self._drivers.csi if self._drivers is not None else None
             files = VolumeManager(client, clock, config, csi=csi) if config.root_dir else NoFiles()

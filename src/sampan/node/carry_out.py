@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -159,9 +159,12 @@ class CarryOut:
         """Carry it out. Raises RuntimeFailure, ConfigError, VolumeError, ApiError, OSError, TimeoutError."""
         return await self._methods[type(instruction)](view, instruction)
 
-    async def _prepare_volumes(self, view: PodView, _: PrepareVolumes) -> None:
+    async def _prepare_volumes(
+        self, view: PodView, _: PrepareVolumes
+    ) -> Mapping[str, tuple[api.ResourceStatus, ...]]:
         await self._files.prepare(view.pod, view.node)
         await self._resources.prepare(view.pod)
+        return self._resources.health(view.pod)
 
     async def _remove_volumes(self, view: PodView, _: RemoveVolumes) -> None:
         await self._resources.release(view.pod)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from sampan.node import outcomes, rundown, runup
 from sampan.node.messages import (
+    DevicesSeen,
     Done,
     Event,
     Evicted,
@@ -123,6 +124,8 @@ def _learn(turn: Turn, event: Event) -> None:
         case Failed():
             if turn.finished(event.key):
                 outcomes.failed(turn, event)
+        case DevicesSeen(devices):
+            turn.change(devices=devices)
         case Probed():
             outcomes.probed(turn, event)
         case Rejected(reason, message):
@@ -143,6 +146,9 @@ def _start(turn: Turn) -> None:
         turn.change(start_time=status.startTime or turn.now)
     if status.phase in TERMINAL:
         turn.change(reported=status)
+        if not turn.state.devices:  # given back, and still told of
+            statuses = (c for c in status.containerStatuses if c.allocatedResourcesStatus)
+            turn.change(devices={c.name: tuple(c.allocatedResourcesStatus) for c in statuses})
         rundown.end(turn, EndKind.COMPLETED, 0)
 
 

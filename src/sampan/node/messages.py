@@ -52,6 +52,12 @@ class Failed(Event, frozen=True):
     message: str
 
 
+class DevicesSeen(Event, frozen=True):
+    """How the devices are that the pod's containers have, by container."""
+
+    devices: Mapping[str, tuple[api.ResourceStatus, ...]]
+
+
 class Probed(Event, frozen=True):
     """One run of a probe against the instance `container_id`."""
 
@@ -94,6 +100,10 @@ class Instruction(msgspec.Struct, frozen=True):
 
 
 class PrepareVolumes(Instruction, frozen=True):
+    """Have ready what the pod's containers mount and which devices they use. Done has, by container, how
+    these devices are.
+    """
+
     @property
     def key(self) -> str:
         return "volumes"

@@ -173,6 +173,8 @@ class PodState(msgspec.Struct, frozen=True, kw_only=True):
     volumes: Volumes = Volumes.NONE
     # The digests that image volumes were resolved to, by the volume's name.
     image_volumes: Mapping[str, str] = msgspec.field(default_factory=dict)
+    # How the devices are that drivers have given to containers, by container.
+    devices: Mapping[str, tuple[api.ResourceStatus, ...]] = msgspec.field(default_factory=dict)
     doing: frozenset[str] = frozenset()
     retries: Mapping[str, Retry] = msgspec.field(default_factory=dict)
     ending: Ending | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -30,6 +30,7 @@ from sampan.node.probes import probe_of, tally
 from sampan.node.restarts import next_backoff_s, next_pull_retry
 from sampan.node.runtimes.runtime import State
 from sampan.node.turn import Turn, spec_of
+from sampan.schema import api
 
 # (first, most) seconds between tries of what failed.
 VOLUME_RETRY_S: Final = (0.5, 15.0)
@@ -48,8 +49,12 @@ def done(turn: Turn, key: str, result: Any) -> None:
     _DONE[kind](turn, rest.partition("/")[0] if kind == "stop" else rest, result)
 
 
-def _volumes_ready(turn: Turn, rest: str, result: Any) -> None:
+def _volumes_ready(
+    turn: Turn, rest: str, devices: Mapping[str, tuple[api.ResourceStatus, ...]] | None
+) -> None:
     turn.change(volumes=Volumes.READY)
+    if devices:
+        turn.change(devices=devices)
 
 
 def _volumes_removed(turn: Turn, rest: str, result: Any) -> None:

@@ -136,6 +136,8 @@ def _container_status(
     if running and current is not None and current.resources is not None:
         status.resources = current.resources
         status.allocatedResources = current.resources.requests
+    if record.role is Role.MAIN and record.name in state.devices:
+        status.allocatedResourcesStatus = list(state.devices[record.name])
     return status
 
 

@@ -21,6 +21,7 @@ from sampan.node.eager import begin
 from sampan.node.files import NoFiles, PodFiles
 from sampan.node.host_ports import HostPorts
 from sampan.node.messages import (
+    DevicesSeen,
     Observed,
     PodGone,
     Rejected,
@@ -95,6 +96,7 @@ class PodHost:
             resources or NoResources(),
             host_ports,
         )
+        self._resources = resources
         self.workers: dict[str, PodWorker] = {}
         self.runtime = runtime
         plain = self.carry_out.pretends and resources is None and isinstance(runtime, RunsPods)
@@ -153,6 +155,7 @@ class PodHost:
         self.workers[worker.uid] = worker
         self._by_node.setdefault(node.name, {})[worker.uid] = worker
         self._learn_owners(worker.uid, listing)
+        self.devices_changed((worker.uid,))
         if refusal is not None or listing.sandboxes or not self._start_plainly(worker):
             worker.handle(self._observed(worker.uid, listing, self._listed_at))
 
@@ -177,6 +180,15 @@ class PodHost:
         exited = self._runs_pods.end_pod(state.sandbox.id)
         worker.leap(*shortcut.ended(state, pod, exited, self._clock.now()))
         return True
+
+    def devices_changed(self, uids: Iterable[str]) -> None:
+        """The devices of these pods may be in another state now."""
+        if self._resources is None:
+            return
+        for worker in filter(None, map(self.workers.get, uids)):
+            devices = self._resources.health(worker.pod)
+            if devices != worker.state.devices:
+                worker.handle(DevicesSeen(devices))
 
     def pods(self) -> list[api.Pod]:
         """Every pod with a worker."""

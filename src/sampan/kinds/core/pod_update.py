@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.kinds.core.addresses import is_dual_stack, validate_ip
+from sampan.kinds.core.allocated_validation import validate_allocated_resources
 from sampan.kinds.core.differences import difference
 from sampan.kinds.core.pod_validation import MIRROR
 from sampan.kinds.core.qos import qos_class
@@ -161,7 +162,8 @@ def validate_pod_status_update(pod: api.Pod, old: api.Pod) -> list[FieldError]:
     if hosts and status.hostIP != hosts[0]:
         here = _STATUS["hostIPs"].index(0)["ip"]
         errors.append(field.invalid(here, hosts[0], "must be equal to `hostIP`"))
-    return errors + _validate_addresses("hostIPs", hosts)
+    errors += _validate_addresses("hostIPs", hosts)
+    return errors + validate_allocated_resources(pod, _STATUS)
 
 
 def prepare_status_update(pod: api.Pod, old: api.Pod) -> None:

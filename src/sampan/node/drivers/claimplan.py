@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ class Device(msgspec.Struct, frozen=True):
     pool: str
     name: str
     cdi: tuple[str, ...] = ()
+    share: str = ""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -82,11 +83,17 @@ def cdi_devices(used: Iterable[tuple[str, str]], prepared: Iterable[Prepared]) -
     by_name = {each.name: each for each in prepared}
     found: dict[str, None] = {}
     for claim, request in used:
-        for devices in by_name[claim].devices.values() if claim in by_name else ():
-            for device in devices:
-                if not request or not device.requests or _serves(request, device.requests):
-                    found |= dict.fromkeys(device.cdi)
+        for _, device in devices_of(by_name[claim], request) if claim in by_name else ():
+            found |= dict.fromkeys(device.cdi)
     return list(found)
+
+
+def devices_of(claim: Prepared, request: str) -> Iterator[tuple[str, Device]]:
+    """The claim's devices that are for the request, each with its driver; all for an empty request."""
+    for driver, devices in claim.devices.items():
+        for device in devices:
+            if not request or not device.requests or _serves(request, device.requests):
+                yield driver, device
 
 
 def _serves(request: str, requests: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
@@ -30,6 +30,8 @@ from sampan.node.drivers.claimplan import (
     used_by,
 )
 from sampan.node.drivers.edits import NONE, Edits
+from sampan.node.drivers.health import claim_statuses
+from sampan.node.drivers.healthwatch import HealthWatch
 from sampan.node.drivers.registry import RegistrationError
 from sampan.node.drivers.sockets import DriverClient, real_path
 from sampan.node.drivers.tables import DRA_V1, DRA_V1BETA1
@@ -64,13 +66,17 @@ class Claims:
         root_dir: str,
         *,
         cdi: Callable[[], Sequence[File]] = cdifiles.read,
+        health_changed: Callable[[Collection[str]], None] = lambda pods: None,
     ) -> None:
+        """`health_changed` is called with pods (uids) whose devices may be in another state now."""
         self.drivers: dict[str, _Driver] = {}
         self._client = client
         self._clock = clock
         self._root_dir = root_dir
         self._file = Path(root_dir) / "dra_manager_state"
         self._cdi = cdi
+        self._health_changed = health_changed
+        self.health = HealthWatch(clock, Path(root_dir) / "dra_health_state", self._tell_users)
         self._came = asyncio.Event()  # a driver came: what it could not be told before can be told now
         # By a claim's uid; kept for as long as somebody holds or waits.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -86,11 +92,12 @@ class Claims:
                 f"wants one of {', '.join(VERSIONS)}"
             )
         before = self.drivers.get(name)
-        client = DriverClient(real_path(endpoint, self._root_dir))
-        self.drivers[name] = _Driver(client, service, endpoint)
+        place = real_path(endpoint, self._root_dir)
+        self.drivers[name] = _Driver(DriverClient(place), service, endpoint)
         self._came.set()
         if before is not None:
             await before.client.close()
+        self.health.watch(name, place, versions)
 
     async def deregister(self, name: str, endpoint: str) -> None:
         found = self.drivers.get(name)
@@ -98,6 +105,7 @@ class Claims:
         if found is not None and found.endpoint == endpoint:
             del self.drivers[name]
             await found.client.close()
+            self.health.unwatch(name)
 
     # --- pods -----------------------------------------------------------------------------------------
 
@@ -123,6 +131,16 @@ class Claims:
             return edits_of(names, await asyncio.to_thread(self._cdi)) if names else NONE
         except CdiError as problem:
             raise RuntimeFailure("CreateContainerError", str(problem)) from problem
+
+    def health_of(self, pod: api.Pod) -> Mapping[str, tuple[api.ResourceStatus, ...]]:
+        """By container, how the devices of its claims are."""
+        mine = [each for each in self._prepared.values() if pod.metadata.uid in each.pods]
+        return claim_statuses(pod, mine, self.health.known, self._clock.now()) if mine else {}
+
+    def _tell_users(self, driver: str) -> None:
+        users = {pod for each in self._prepared.values() if driver in each.devices for pod in each.pods}
+        if users:
+            self._health_changed(users)
 
     async def release(self, pod: api.Pod) -> None:
         await self._release(pod.metadata.uid or "")
@@ -162,7 +180,9 @@ class Claims:
                 continue
             answer = await self._call(driver, "NodePrepareResources", known)
             devices = tuple(
-                Device(tuple(d.request_names), d.pool_name, d.device_name, tuple(d.cdi_device_ids))
+                Device(
+                    tuple(d.request_names), d.pool_name, d.device_name, tuple(d.cdi_device_ids), d.share_id
+                )
                 for d in answer.devices
             )
             known = replace(known, devices={**known.devices, driver: devices})

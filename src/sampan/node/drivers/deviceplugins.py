@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from sampan.node.drivers import cdifiles, checkpoint
 from sampan.node.drivers.cdi import CdiError, File, edits_of
 from sampan.node.drivers.deviceplan import Held, TooFew, Wanted, amounts, choice, chosen, wanted
 from sampan.node.drivers.edits import NONE, Edits, merged
+from sampan.node.drivers.health import HEALTHY, plugin_statuses
 from sampan.node.drivers.registry import RegistrationError
 from sampan.node.drivers.server import Refusal, Server, surely
 from sampan.node.drivers.sockets import DriverClient, real_path
@@ -36,7 +37,6 @@ VERSION: Final = "v1beta1"
 SERVICE: Final = "v1beta1.DevicePlugin"
 DIRECTORY: Final = "device-plugins"
 SOCKET: Final = "kubelet.sock"
-HEALTHY: Final = "Healthy"
 FAILED: Final = "UnexpectedAdmissionError"
 # As kubelet has them.
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -76,19 +76,25 @@ class DevicePlugins:
         changed: Callable[[], None],
         *,
         cdi: Callable[[], Sequence[File]] = cdifiles.read,
+        health_changed: Callable[[Collection[str]], None] = lambda pods: None,
     ) -> None:
-        """`changed` is called whenever what the node offers has changed."""
+        """`changed` is called whenever what the node offers has changed, `health_changed` with pods (uids)
+        whose devices may be in another state now.
+        """
         self._clock = clock
         self._root_dir = root_dir
         self._directory = Path(root_dir) / DIRECTORY
         self._changed = changed
         self._cdi = cdi
+        self._health_changed = health_changed
         self._file = self._directory / "kubelet_internal_checkpoint"
         self._plugins: dict[str, _Plugin] = {}
         state = checkpoint.load(self._file, _State, _State())
         self._held = list(state.held)
         # Devices and whether they are healthy. Those of an earlier run are not known until they register.
         self._devices: dict[str, dict[str, bool]] = {name: {} for name in state.resources}
+        # The last list of each, also once its plugin has stopped.
+        self._listed: dict[str, dict[str, bool]] = {}
         # What has no plugin that lists it, with the plugin that stopped last.
         self._stopped: dict[str, _Plugin | None] = dict.fromkeys(state.resources)
         self._saved = set(state.resources)
@@ -174,15 +180,23 @@ class DevicePlugins:
         try:
             await self._connected(plugin)
             async for listed in plugin.client.stream(SERVICE, "ListAndWatch"):
-                self._devices[name] = {each.ID: each.health == HEALTHY for each in listed.devices}
-                self._stopped.pop(name, None)
-                if name not in self._saved:
-                    self._save()
-                self._changed()
+                self._take_list(name, listed)
             _log.info("the device plugin for %s ended its list", name)
         except (RuntimeFailure, OSError) as problem:
             _log.warning("the device plugin for %s is gone: %s", name, problem)
         self._begin(self._stop(name, plugin))
+
+    def _take_list(self, name: str, listed: Any) -> None:
+        before = self._listed.get(name)
+        devices = {each.ID: each.health == HEALTHY for each in listed.devices}
+        self._devices[name] = self._listed[name] = devices
+        self._stopped.pop(name, None)
+        if name not in self._saved:
+            self._save()
+        self._changed()
+        users = {held.pod for held in self._held if held.resource == name} if devices != before else None
+        if users:
+            self._health_changed(users)
 
     async def _connected(self, plugin: _Plugin) -> None:
         """Give a plugin that has just registered a while to listen. Raises RuntimeFailure."""
@@ -248,6 +262,10 @@ class DevicePlugins:
                     SERVICE, "PreStartContainer", timeout_s=PRE_START_TIMEOUT_S, devices_ids=held.devices
                 )
         return merged(held.edits or NONE for held in mine) if mine else NONE
+
+    def health_of(self, pod: api.Pod) -> Mapping[str, tuple[api.ResourceStatus, ...]]:
+        """By container, how the devices are that it has."""
+        return plugin_statuses((held for held in self._held if held.pod == pod.metadata.uid), self._listed)
 
     async def release(self, pod: api.Pod) -> None:
         left = [held for held in self._held if held.pod != pod.metadata.uid]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,14 +29,21 @@ class Drivers:
     """Implements PodResources."""
 
     def __init__(
-        self, client: Client, clock: Clock, config: AgentConfig, changed: Callable[[], None]
+        self,
+        client: Client,
+        clock: Clock,
+        config: AgentConfig,
+        changed: Callable[[], None],
+        health_changed: Callable[[Collection[str]], None],
     ) -> None:
-        """`changed` is called whenever what drivers add to the node's status has changed."""
+        """`changed` is called whenever what drivers add to the node's status has changed, `health_changed`
+        with pods (uids) whose devices may be in another state now.
+        """
         root = config.root_dir
         self._root = Path(root)
-        self.claims = Claims(client, clock, root)
+        self.claims = Claims(client, clock, root, health_changed=health_changed)
         self._slices = SliceKeeper(client, clock, config.node_name, self.claims)
-        self.plugins = DevicePlugins(clock, root, changed)
+        self.plugins = DevicePlugins(clock, root, changed, health_changed=health_changed)
         self.csi = CsiDrivers(client, clock, config.node_name, root, changed)
         handlers: dict[str, Handler] = {CLAIMS: self._slices, DEVICE_PLUGIN: self.plugins, CSI: self.csi}
         self.registry = Registry(f"{root}/{REGISTRY}", clock, handlers)
@@ -48,6 +55,7 @@ class Drivers:
         return (
             self.registry.run(),
             self.claims.run(pods),
+            self.claims.health.run(),
             self._slices.run(),
             self.plugins.run(pods),
             self.csi.run(pods),
@@ -63,6 +71,12 @@ class Drivers:
 
     async def edits(self, pod: api.Pod, container: api.Container) -> Edits:
         return merged((await self.claims.edits(pod, container), await self.plugins.edits(pod, container)))
+
+    def health(self, pod: api.Pod) -> Mapping[str, tuple[api.ResourceStatus, ...]]:
+        found = dict(self.plugins.health_of(pod))
+        for name, statuses in self.claims.health_of(pod).items():
+            found[name] = (*found.get(name, ()), *statuses)
+        return found
 
     async def release(self, pod: api.Pod) -> None:
         await self.claims.release(pod)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from sampan.node.drivers.edits import NONE, Edits
@@ -19,6 +20,10 @@ class PodResources(Protocol):
         """What one of its containers gets of that. Raises RuntimeFailure."""
         ...
 
+    def health(self, pod: api.Pod) -> Mapping[str, tuple[api.ResourceStatus, ...]]:
+        """By container, how the devices are that it has, as its status is to show them."""
+        ...
+
     async def release(self, pod: api.Pod) -> None:
         """The pod's containers have ended: give everything back. Raises RuntimeFailure."""
         ...
@@ -32,6 +37,9 @@ class NoResources:
 
     async def edits(self, pod: api.Pod, container: api.Container) -> Edits:
         return NONE
+
+    def health(self, pod: api.Pod) -> Mapping[str, tuple[api.ResourceStatus, ...]]:
+        return {}
 
     async def release(self, pod: api.Pod) -> None:
         return None

@@ -25,11 +25,22 @@ NodeUnprepareResourceResponse: error 1 string
 NodeUnprepareResourcesResponse: claims 1 map:NodeUnprepareResourceResponse
 """
 
+# `health` is an enumeration: unknown, healthy, unhealthy.
+DRA_HEALTH = """
+NodeWatchResourcesRequest:
+DeviceIdentifier: pool_name 1 string, device_name 2 string
+DeviceHealth: device 1 DeviceIdentifier, health 2 int32, last_updated_time 3 int64, \
+health_check_timeout_seconds 4 int64, message 5 string
+NodeWatchResourcesResponse: devices 1 *DeviceHealth
+"""
+
 DEVICE_PLUGIN = """
 Empty:
 DevicePluginOptions: pre_start_required 1 bool, get_preferred_allocation_available 2 bool
 RegisterRequest: version 1 string, endpoint 2 string, resource_name 3 string, options 4 DevicePluginOptions
-Device: ID 1 string, health 2 string
+NUMANode: ID 1 int64
+TopologyInfo: nodes 1 *NUMANode
+Device: ID 1 string, health 2 string, topology 3 TopologyInfo
 ListAndWatchResponse: devices 1 *Device
 PreStartContainerRequest: devices_ids 1 *string
 PreStartContainerResponse:
@@ -84,6 +95,8 @@ PACKAGES = {
     "pluginregistration": REGISTRATION,
     DRA_V1: DRA,
     DRA_V1BETA1: DRA,
+    "v1": DRA_HEALTH,
+    "v1alpha1": DRA_HEALTH,
     "v1beta1": DEVICE_PLUGIN,
     "csi.v1": CSI,
 }

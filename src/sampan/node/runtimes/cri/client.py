@@ -65,6 +65,10 @@ class DeadlineExceeded(RuntimeFailure):
     """The runtime did not answer in time, or ended the call because its own limit had passed."""
 
 
+class Unimplemented(RuntimeFailure):
+    """Who listens there does not know that method."""
+
+
 class CriClient:
     """One channel to one socket. Calls may run at the same time; `close` ends them."""
 
@@ -202,6 +206,8 @@ class CriClient:
             return NotFound(reason, detail)
         if code == grpc.StatusCode.ALREADY_EXISTS:
             return AlreadyExists(reason, detail)
+        if code == grpc.StatusCode.UNIMPLEMENTED:
+            return Unimplemented(reason, detail)
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(
                 reason, f"The container runtime did not finish {method} in time: {detail}"
