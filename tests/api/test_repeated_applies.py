@@ -132,6 +132,6 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
         for manager in "abcd":
             for _ in range(3):
                 await apply(api, config(a="1"), manager=manager)
-        assert len(api.server._modifier._repeats._known) == 2
+        assert len(api.server._verbs.modifier._repeats._known) == 2
 
     run(monkeypatch, work)

@@ -17,8 +17,6 @@ from sampan.apiserver.core import (
     bootstrap,
     chores,
     deadlines,
-    firststart,
-    formats,
     impersonation,
     paths,
     status,
@@ -34,27 +32,26 @@ from sampan.apiserver.core.admission.quotas import Quotas
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
 from sampan.apiserver.core.aggregation import aggregator, authentication
 from sampan.apiserver.core.aggregation.aggregator import Aggregator
-from sampan.apiserver.core.aggregation.plans import local_services
 from sampan.apiserver.core.aggregation.trust import Trust
 from sampan.apiserver.core.audit.auditor import Auditor
 from sampan.apiserver.core.audit.events import ANNOTATION_DECISION, ANNOTATION_REASON
 from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Authorizer
+from sampan.apiserver.core.beginnings import Beginnings
 from sampan.apiserver.core.bodies import Bodies
-from sampan.apiserver.core.context import Context, context, quoted_warning
+from sampan.apiserver.core.context import quoted_warning
 from sampan.apiserver.core.custom.follower import Follower
 from sampan.apiserver.core.custom.registry import CustomKinds
-from sampan.apiserver.core.discovery import Discovery
 from sampan.apiserver.core.documents import Documents
 from sampan.apiserver.core.flowcontrol.control import FlowControl, list_seats
 from sampan.apiserver.core.flowcontrol.upkeep import Upkeep, Writes
 from sampan.apiserver.core.gate import Gate
-from sampan.apiserver.core.list_options import selection
 from sampan.apiserver.core.metrics import Metrics
-from sampan.apiserver.core.modify import Modifier, creates
+from sampan.apiserver.core.modify import Modifier
 from sampan.apiserver.core.nodeauthz import PODS_PREFIX, NodeGraph
 from sampan.apiserver.core.nodes import NodeTunnels
 from sampan.apiserver.core.ownwrites import OwnWrites
+from sampan.apiserver.core.pages import Pages
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.read import Reader
 from sampan.apiserver.core.repeats import Repeats
@@ -66,6 +63,7 @@ from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.subresources import Subresources
 from sampan.apiserver.core.together import Together, Wanted
 from sampan.apiserver.core.users import User
+from sampan.apiserver.core.verbs import ALL_NAMESPACES, Verbs
 from sampan.apiserver.core.watches import Watches
 from sampan.apiserver.core.webhooks.client import WebhookClient, endpoint_of
 from sampan.apiserver.core.webhooks.services import ServiceAddresses as WebhookServices
@@ -154,41 +152,61 @@ class ApiServer:
             (ServiceAddresses(self.resources, ports, settings.service_cidr, chance),),
         )
         bodies = Bodies()
-        self._admission = chain
         self._dynamic = chain.extension = Dynamic(
             Parts(self.resources, bodies, self.authorizer, ids, self._webhooks, webhook_services)
         )
         quotas = Quotas(self.resources)
         writer = Writer(store, self.cache, chain, ids, quotas)
         self._writer = writer
-        self._ids = ids
         self._own = OwnWrites(self.resources, writer, clock)
         trusted = list(authentication.objects(settings.client_ca, settings.front_proxy_ca))
         self._trust = Trust(self._own, self.resources.of(api.ConfigMap), trusted, clock)
         self._type_checks = TypeChecks(self.resources, self._own)
         self._follower = Follower(self.resources, self._custom, writer, self._own, clock)
-        self._bodies = bodies
-        self._reader = Reader(store, self.cache, clock)
         self._watches = Watches(self.cache, clock, chance)
         schemas, levels = self.resources.of(api.FlowSchema), self.resources.of(api.PriorityLevelConfiguration)
         self.flow = FlowControl(schemas, levels, clock)
         writes = Writes(self._own.create, self._own.update, self._own.delete)
         self._flow_upkeep = Upkeep(schemas, levels, writes)
         self.aggregator = Aggregator(self.resources, clock, self._store_api_service)
+        self._beginnings = Beginnings(
+            store=store,
+            cache=self.cache,
+            resources=self.resources,
+            ids=ids,
+            own=self._own,
+            trust=self._trust,
+            aggregator=self.aggregator,
+            flow_upkeep=self._flow_upkeep,
+        )
         self.metrics = Metrics(clock.now())
         writer.timed = self.metrics.commits.observe
         # Set by whoever wants requests written down, before the start.
         self.audit: Auditor | None = None
         repeats = Repeats(self.resources, chain)
-        self._modifier = Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids), repeats)
-        self._subresources = Subresources(writer, bodies, self.resources, self.authenticator, chain)
+        self._verbs = Verbs(
+            clock=clock,
+            gate=self._gate,
+            admission=chain,
+            bodies=bodies,
+            reader=Reader(store, self.cache, clock),
+            watches=self._watches,
+            modifier=Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids), repeats),
+            subresources=Subresources(writer, bodies, self.resources, self.authenticator, chain),
+            reviews=Reviews(self.authenticator, self.authorizer),
+            tunnels=NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods),
+        )
         self._together = Together(writer, chain, quotas, self._gate, self.flow, self.metrics, clock)
-        self._reviews = Reviews(self.authenticator, self.authorizer)
-        self._discovery = Discovery(self.resources.kinds)
-        # The generations of custom kinds that discovery and OpenAPI tell of.
-        self._discovered = self._documented = self._extended = 0
-        self._documents = Documents(self.resources.kinds, settings.version, settings.keys)
-        self._tunnels = NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods)
+        self._pages = Pages(
+            self._gate,
+            self.resources,
+            self._custom,
+            Documents(self.resources.kinds, settings.version, settings.keys),
+            self.aggregator,
+            self.metrics,
+            self.flow,
+            self.cache,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self.ready = False
 
@@ -205,7 +223,9 @@ class ApiServer:
         self.cache.on_reload.append(self._graph.forget)
         await self.cache.start()
         self._follower.reload()
-        await self._bootstrap()
+        at = self.settings
+        own = bootstrap.own(at.service_ip, at.address, at.port, at.service_cidr)
+        await self._beginnings.make(own, self.clock.now().replace(microsecond=0))
         # Not before: no webhook may keep a server from starting.
         self._dynamic.forget()
         self._type_checks.changed.set()
@@ -336,7 +356,7 @@ class ApiServer:
         if target is not None:
             resource = self.resources.find(target.group, target.version, target.plural)
         seats = 1
-        if resource is not None and target is not None and target.verb in _ALL_NAMESPACES:
+        if resource is not None and target is not None and target.verb in ALL_NAMESPACES:
             seats = list_seats(resource.cache.count)
         permit = self.flow.enter(user, target, request.method.lower(), request.path, seats)
         if permit is None:
@@ -362,7 +382,7 @@ class ApiServer:
             self._gate.check_relayed(user, request, target)
             return self.aggregator.relay(route, request, user)
         if target is None or resource is None:
-            return await self._other(request, user)
+            return await self._pages.answer(request, user, ready=self.ready)
         if target.namespace and not resource.kind.namespaced:
             # Rights in a namespace must not reach what belongs to none.
             raise status.no_such_path()
@@ -374,7 +394,7 @@ class ApiServer:
         if target.subresource in _STREAMS and target.verb == "get":
             # A websocket begins with a GET, but runs a command: reading rights are not enough.
             self._gate.check(user, msgspec.structs.replace(target, verb="create"))
-        response = await self._verb(request, user, target, resource)
+        response = await self._verbs.answer(request, user, target, resource)
         if resource.deprecation:
             also = response.headers.get("Warning")
             quoted = quoted_warning(resource.deprecation)
@@ -383,139 +403,6 @@ class ApiServer:
 
     def _reason(self, user: User) -> str:
         return "" if users.MASTERS in user.groups else f'RBAC: allowed for User "{user.name}"'
-
-    async def _other(self, request: Request, user: User) -> Response:
-        """Health, version, discovery and documents: what is not about a resource."""
-        self._gate.check_path(user, request)
-        self._tell_of_custom(request.path)
-        if request.path.startswith("/openapi/"):
-            await self._documents.openapi.prepared(request)
-        answer = self._discovery.answer(request)
-        if self.aggregator.routes:
-            answer = self.aggregator.discovery(request, answer)
-        if answer is None:
-            stored = not self.cache.failed
-            answer = self._documents.answer(request, ready=self.ready and stored, stored=stored)
-        if answer is None and request.path == "/metrics":
-            answer = self.metrics.answer(self.flow, self.cache)
-        if answer is None and request.path == "/":
-            answer = self._documents.index(self._discovery.paths)
-        return self._nothing_at(request) if answer is None else answer
-
-    def _nothing_at(self, request: Request) -> Response:
-        """The refusal of a path that names nothing: a Status below a version that there is, else a page."""
-        target = request.target
-        if target is not None and self._discovery.has(target.group, target.version):
-            raise status.no_such_path()
-        return status.no_such_page()
-
-    def _tell_of_custom(self, path: str) -> None:
-        """Let the document at this path tell of the custom kinds that there are now.
-
-        Only what is asked for is made anew: many clients ask for kinds that are not there yet, and for
-        OpenAPI every schema has to be read.
-        """
-        generation = self._custom.generation
-        if path.startswith("/openapi/"):
-            if self._documented != generation:
-                self._documented = generation
-                self._documents.openapi.replace_custom(self._custom.kinds(), self._custom.schemas())
-            if self._extended != self.aggregator.documented:
-                self._extended = self.aggregator.documented
-                self._documents.openapi.replace_extensions(self.aggregator.documents)
-        elif self._discovered != generation and path.count("/") <= _DISCOVERY_DEPTH:
-            self._discovered = generation
-            self._discovery = Discovery(self.resources.kinds, self._custom.kinds())
-
-    async def _verb(self, request: Request, user: User, target: Target, resource: Resource) -> Response:
-        verb, kind = target.verb, resource.kind
-        if target.subresource:
-            return await self._subresource(request, user, target, resource)
-        if verb == "create" and kind.own_type is not None and verb not in kind.verbs:
-            raise status.terminating()
-        if kind.namespaced and target.name and not target.namespace:
-            raise status.no_such_path()
-        if (
-            verb not in kind.verbs
-            or (kind.namespaced and not target.namespace and verb not in _ALL_NAMESPACES)
-            or (verb in _OF_ONE and not target.name)
-        ):
-            raise status.method_not_allowed(request.method)
-        if verb == "get":
-            if resource.asks:
-                return await self._reader.get_asked(request, target, resource)
-            return self._reader.get(request, target, resource)
-        if verb == "watch":
-            return self._watches.watch(request, target, resource)
-        if verb == "list":
-            return await self._reader.list_objects(request, target, resource)
-        made = context(request, user, target, resource, self.clock.now())
-        try:
-            return await self._write(request, made)
-        except StatusError as refused:
-            refused.headers.update(made.warning_headers())
-            raise
-
-    async def _write(self, request: Request, made: Context) -> Response:
-        target, resource, user = made.target, made.served, made.user
-        kind, verb = resource.kind, target.verb
-        if kind.virtual and self._reviews.answers(kind.kind):
-            formats.negotiate_whole(request.accept)
-            return self._reviews.review(self._bodies.decode(request, made, resource), made)
-        if kind.virtual:
-            return await self._subresources.bind_named(request, made)
-        tables = self._reader.tables(request, resource)
-        match verb:
-            case "create":
-                return await self._modifier.create(request, made, tables)
-            case "update":
-                return await self._modifier.update(request, made, tables)
-            case "patch":
-                if creates(request, made):
-                    self._gate.check(user, msgspec.structs.replace(target, verb="create"))
-                return await self._modifier.patch(request, made, tables)
-            case "delete":
-                return await self._modifier.delete(request, made, tables)
-            case _:
-                chosen = selection(request, resource)
-                return await self._modifier.delete_collection(request, made, chosen, tables)
-
-    async def _subresource(
-        self, request: Request, user: User, target: Target, resource: Resource
-    ) -> Response:
-        kind, verb = resource.kind, target.verb
-        verbs = resource.subresources.get(target.subresource)
-        if verbs is None:
-            raise status.no_such_path()
-        if verb not in verbs and target.subresource != "proxy":
-            raise status.method_not_allowed(request.method)
-        made = context(request, user, target, resource, self.clock.now())
-        match (kind.plural, target.subresource):
-            case (_, "scale"):
-                return await self._subresources.scale(request, made)
-            case ("pods", "binding"):
-                return await self._subresources.bind(request, made)
-            case ("pods", "eviction"):
-                return await self._subresources.evict(request, made)
-            case ("serviceaccounts", "token"):
-                return await self._subresources.token(request, made)
-            case ("namespaces", "finalize"):
-                return await self._subresources.finalize(request, made)
-            case ("pods", "log" | "exec" | "attach" | "portforward") | (
-                "pods" | "nodes" | "services",
-                "proxy",
-            ):
-                if self._admission.active and target.subresource != "log":
-                    await self._subresources.connect(request, made)
-                return self._tunnels.open(request, target)
-        tables = self._reader.tables(request, resource)
-        if verb == "get":
-            if resource.asks:
-                return await self._reader.get_asked(request, target, resource)
-            return self._reader.get(request, target, resource)
-        if verb == "update":
-            return await self._modifier.update(request, made, tables)
-        return await self._modifier.patch(request, made, tables)
 
     def _follow(self, batch: Batch) -> None:
         """What must be forgotten at once when its ground changes."""
@@ -542,43 +429,10 @@ class ApiServer:
         if services:
             self.aggregator.follow(services)
 
-    async def _bootstrap(self) -> None:
-        settings, now = self.settings, self.clock.now().replace(microsecond=0)
-        objects = list(
-            bootstrap.own(settings.service_ip, settings.address, settings.port, settings.service_cidr)
-        )
-        first = 0
-        if not self.resources.of(api.Namespace).cache.count:
-            first = await firststart.write(self.store, self._versions(), self._ids, now)
-            await self.cache.reached(first)
-        if not first:
-            objects += [*bootstrap.everywhere(), *local_services(dict(self._versions()))]
-        objects += self._trust.objects
-        # Nothing can be created in a namespace before it is there. All the rest at once: the store commits
-        # together what arrives together, and a disk write for each would take longer than the whole start.
-        for wave in (True, False):
-            made = (obj for obj in objects if isinstance(obj, api.Namespace) is wave)
-            await asyncio.gather(*map(self._own.create_missing, made))
-        await self._trust.once()
-        self.aggregator.load()
-        if not first:
-            await self.aggregator.check(local=True)
-            await self._flow_upkeep.once(now)
-
-    def _versions(self) -> firststart.Versions:
-        """The groups with the versions of each that are served, the preferred first."""
-        served = {(kind.group, kind.version) for kind in self.resources.kinds}
-        found = ((g.name, tuple(v for v in g.versions if (g.name, v) in served)) for g in registry.groups())
-        return tuple((group, versions) for group, versions in found if versions)
-
     async def _store_api_service(self, obj: api.APIService) -> None:
         await self._own.update(self.resources.of(api.APIService), obj, "status")
 
 
 _BY_SELECTOR: Final = frozenset({"list", "watch", "deletecollection"})
-# Slashes in `/apis/<group>/<version>/`: what is deeper is no discovery.
-_DISCOVERY_DEPTH: Final = 4
 _READING: Final = frozenset({"GET", "HEAD"})
-_OF_ONE: Final = frozenset({"update", "patch"})
 _STREAMS: Final = frozenset({"exec", "attach", "portforward"})
-_ALL_NAMESPACES: Final = frozenset({"list", "watch"})
