@@ -198,7 +198,10 @@ class DevicePlugin:
         prefers: tuple[str, ...] = (),
         pre_start: bool = False,
         version: str = "v1beta1",
+        near: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
+        """`near`: the NUMA nodes of devices."""
+        self._near = near or {}
         self.allocated: list[tuple[str, ...]] = []
         self.started: list[tuple[str, ...]] = []
         self.failing = ""
@@ -243,11 +246,15 @@ class DevicePlugin:
         while True:
             self._changed.clear()
             listed = [
-                {"ID": name, "health": "Healthy" if is_well else "Unhealthy"}
+                {"ID": name, "health": "Healthy" if is_well else "Unhealthy", **self._topology(name)}
                 for name, is_well in self._devices.items()
             ]
             yield message("v1beta1.ListAndWatchResponse")(devices=listed)
             await self._changed.wait()
+
+    def _topology(self, device: str) -> dict[str, Any]:
+        nodes = self._near.get(device)
+        return {"topology": {"nodes": [{"ID": node} for node in nodes]}} if nodes else {}
 
     async def _allocate(self, request: Any) -> Any:
         if self.failing:

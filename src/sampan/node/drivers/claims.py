@@ -122,7 +122,7 @@ class Claims:
         used = used_by(pod, container)
         if not used:
             return NONE
-        mine = [each for each in self._prepared.values() if pod.metadata.uid in each.pods]
+        mine = self.prepared_for(pod)
         absent = {name for name, _ in used} - {each.name for each in mine if each.is_ready}
         if absent:
             raise RuntimeFailure("CreateContainerError", f"claim {min(absent)} is not prepared")
@@ -132,9 +132,13 @@ class Claims:
         except CdiError as problem:
             raise RuntimeFailure("CreateContainerError", str(problem)) from problem
 
+    def prepared_for(self, pod: api.Pod) -> list[Prepared]:
+        """The claims that are prepared, or being so, for the pod."""
+        return [each for each in self._prepared.values() if pod.metadata.uid in each.pods]
+
     def health_of(self, pod: api.Pod) -> Mapping[str, tuple[api.ResourceStatus, ...]]:
         """By container, how the devices of its claims are."""
-        mine = [each for each in self._prepared.values() if pod.metadata.uid in each.pods]
+        mine = self.prepared_for(pod)
         return claim_statuses(pod, mine, self.health.known, self._clock.now()) if mine else {}
 
     def _tell_users(self, driver: str) -> None:

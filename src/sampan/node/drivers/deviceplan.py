@@ -11,13 +11,17 @@ from sampan.schema import api
 
 
 class Held(msgspec.Struct, frozen=True):
-    """Devices that a container has of one resource. Without `edits` the plugin has not answered yet."""
+    """Devices that a container has of one resource. Without `edits` the plugin has not answered yet.
+
+    `nodes`: the NUMA nodes that devices are near to, of those whose plugin said so.
+    """
 
     pod: str
     container: str
     resource: str
     devices: tuple[str, ...]
     edits: Edits | None = None
+    nodes: Mapping[str, tuple[int, ...]] = {}
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -95,6 +95,7 @@ class DevicePlugins:
         self._devices: dict[str, dict[str, bool]] = {name: {} for name in state.resources}
         # The last list of each, also once its plugin has stopped.
         self._listed: dict[str, dict[str, bool]] = {}
+        self._nodes: dict[str, dict[str, tuple[int, ...]]] = {}
         # What has no plugin that lists it, with the plugin that stopped last.
         self._stopped: dict[str, _Plugin | None] = dict.fromkeys(state.resources)
         self._saved = set(state.resources)
@@ -190,6 +191,9 @@ class DevicePlugins:
         before = self._listed.get(name)
         devices = {each.ID: each.health == HEALTHY for each in listed.devices}
         self._devices[name] = self._listed[name] = devices
+        self._nodes[name] = {
+            each.ID: tuple(node.ID for node in each.topology.nodes) for each in listed.devices
+        }
         self._stopped.pop(name, None)
         if name not in self._saved:
             self._save()
@@ -265,7 +269,23 @@ class DevicePlugins:
 
     def health_of(self, pod: api.Pod) -> Mapping[str, tuple[api.ResourceStatus, ...]]:
         """By container, how the devices are that it has."""
-        return plugin_statuses((held for held in self._held if held.pod == pod.metadata.uid), self._listed)
+        return plugin_statuses(self.held_by(pod), self._listed)
+
+    def held_by(self, pod: api.Pod) -> list[Held]:
+        """What its plugins have given to the pod's containers."""
+        return [each for each in self._held if each.pod == pod.metadata.uid and each.edits is not None]
+
+    def allocatable(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """By resource, the healthy devices of plugins that are there, with their NUMA nodes."""
+        return {
+            name: {
+                device: self._nodes[name][device]
+                for device, is_well in self._devices[name].items()
+                if is_well
+            }
+            for name in self._nodes
+            if name not in self._stopped
+        }
 
     async def release(self, pod: api.Pod) -> None:
         left = [held for held in self._held if held.pod != pod.metadata.uid]
@@ -294,7 +314,10 @@ class DevicePlugins:
         if plugin.preferring and len(options.available) > options.count:
             preferred = await self._preferred(plugin, want.resource, options)
             options = choice(want, healthy, self._held, lent)  # others may have chosen meanwhile
-        held = Held(pod, want.container, want.resource, chosen(options, preferred))
+        devices = chosen(options, preferred)
+        near = self._nodes.get(want.resource, {})
+        nodes = {device: near[device] for device in devices if near.get(device)}
+        held = Held(pod, want.container, want.resource, devices, nodes=nodes)
         self._held.append(held)  # taken from here on, before the plugin is asked
         try:
             edits = await self._ask(plugin, held)

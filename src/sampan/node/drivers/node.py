@@ -16,6 +16,7 @@ from sampan.node.drivers.csi import CsiDrivers
 from sampan.node.drivers.deviceplugins import TYPE as DEVICE_PLUGIN
 from sampan.node.drivers.deviceplugins import DevicePlugins
 from sampan.node.drivers.edits import Edits, merged
+from sampan.node.drivers.podresourceserver import PodResourcesServer
 from sampan.node.drivers.registry import Handler, Registry
 from sampan.node.drivers.slices import SliceKeeper
 from sampan.schema import api
@@ -45,6 +46,7 @@ class Drivers:
         self._slices = SliceKeeper(client, clock, config.node_name, self.claims)
         self.plugins = DevicePlugins(clock, root, changed, health_changed=health_changed)
         self.csi = CsiDrivers(client, clock, config.node_name, root, changed)
+        self._pod_resources = PodResourcesServer(clock, root, self.claims, self.plugins)
         handlers: dict[str, Handler] = {CLAIMS: self._slices, DEVICE_PLUGIN: self.plugins, CSI: self.csi}
         self.registry = Registry(f"{root}/{REGISTRY}", clock, handlers)
 
@@ -59,6 +61,7 @@ class Drivers:
             self._slices.run(),
             self.plugins.run(pods),
             self.csi.run(pods),
+            self._pod_resources.run(pods),
         )
 
     def amounts(self) -> Mapping[str, tuple[int, int]]:

@@ -17,15 +17,29 @@ Answer = Callable[[Any], Awaitable[Any] | AsyncIterator[Any]]
 
 
 class Refusal(SampanError):
-    """What a method raises to refuse a call; the text is the status's message."""
+    """What a method raises to refuse a call: the message of its status, and the name of its code."""
+
+    def __init__(self, text: str, code: str = "FAILED_PRECONDITION") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Server:
-    """Serves `methods`, by service and name. One that is an async generator answers with a stream."""
+    """Serves `methods`, by service and name. One that is an async generator answers with a stream.
 
-    def __init__(self, path: str, methods: Mapping[str, Mapping[str, Answer]]) -> None:
+    A call that `allow` says no to, when it comes, is refused.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        methods: Mapping[str, Mapping[str, Answer]],
+        *,
+        allow: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.path = path
         self._methods = methods
+        self._allow = allow
         self._server: Any = None
         self._directory = -1
 
@@ -40,7 +54,9 @@ class Server:
             place.unlink()
         self._server = grpc.aio.server()
         for service, methods in self._methods.items():
-            handlers = {name: _handler(service, name, answer) for name, answer in methods.items()}
+            handlers = {
+                name: _handler(service, name, answer, self._allow) for name, answer in methods.items()
+            }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         self._server.add_insecure_port(f"unix:{self._bindable(place)}")
         await self._server.start()
@@ -72,7 +88,7 @@ async def surely(work: Coroutine[Any, Any, None]) -> None:
     task.result()
 
 
-def _handler(service: str, method: str, answer: Answer) -> Any:
+def _handler(service: str, method: str, answer: Answer, allow: Callable[[], bool]) -> Any:
     import inspect
 
     import grpc
@@ -81,10 +97,12 @@ def _handler(service: str, method: str, answer: Answer) -> Any:
     codec = {"request_deserializer": request.FromString, "response_serializer": response.SerializeToString}
 
     async def one(message: Any, context: Any) -> Any:
+        if not allow():
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected by rate limit")
         try:
             return await answer(message)  # type: ignore[misc]
         except Refusal as refusal:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
+            await context.abort(grpc.StatusCode[refusal.code], str(refusal))
 
     async def many(message: Any, context: Any) -> AsyncIterator[Any]:
         async for each in answer(message):  # type: ignore[union-attr]

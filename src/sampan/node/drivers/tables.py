@@ -34,6 +34,35 @@ health_check_timeout_seconds 4 int64, message 5 string
 NodeWatchResourcesResponse: devices 1 *DeviceHealth
 """
 
+POD_RESOURCES = """
+ListPodResourcesRequest:
+ListPodResourcesResponse: pod_resources 1 *PodResources
+AllocatableResourcesRequest:
+AllocatableResourcesResponse: devices 1 *ContainerDevices, cpu_ids 2 *int64, memory 3 *ContainerMemory
+GetPodResourcesRequest: pod_name 1 string, pod_namespace 2 string
+GetPodResourcesResponse: pod_resources 1 PodResources
+PodResources: name 1 string, namespace 2 string, containers 3 *ContainerResources, cpu_ids 4 *int64, \
+memory 5 *ContainerMemory
+ContainerResources: name 1 string, devices 2 *ContainerDevices, cpu_ids 3 *int64, memory 4 *ContainerMemory, \
+dynamic_resources 5 *DynamicResource
+ContainerMemory: memory_type 1 string, size 2 uint64, topology 3 TopologyInfo
+ContainerDevices: resource_name 1 string, device_ids 2 *string, topology 3 TopologyInfo
+TopologyInfo: nodes 1 *NUMANode
+NUMANode: ID 1 int64
+DynamicResource: claim_name 2 string, claim_namespace 3 string, claim_resources 4 *ClaimResource
+ClaimResource: cdi_devices 1 *CDIDevice, driver_name 2 string, pool_name 3 string, device_name 4 string, \
+share_id 5 string
+CDIDevice: name 1 string
+"""
+
+POD_RESOURCES_V1ALPHA1 = """
+ListPodResourcesRequest:
+ListPodResourcesResponse: pod_resources 1 *PodResources
+PodResources: name 1 string, namespace 2 string, containers 3 *ContainerResources
+ContainerResources: name 1 string, devices 2 *ContainerDevices
+ContainerDevices: resource_name 1 string, device_ids 2 *string
+"""
+
 DEVICE_PLUGIN = """
 Empty:
 DevicePluginOptions: pre_start_required 1 bool, get_preferred_allocation_available 2 bool
@@ -95,8 +124,8 @@ PACKAGES = {
     "pluginregistration": REGISTRATION,
     DRA_V1: DRA,
     DRA_V1BETA1: DRA,
-    "v1": DRA_HEALTH,
-    "v1alpha1": DRA_HEALTH,
+    "v1": DRA_HEALTH + POD_RESOURCES,
+    "v1alpha1": DRA_HEALTH + POD_RESOURCES_V1ALPHA1,
     "v1beta1": DEVICE_PLUGIN,
     "csi.v1": CSI,
 }
@@ -109,6 +138,16 @@ METHODS = {
     "pluginregistration.Registration/NotifyRegistrationStatus": (
         "pluginregistration.RegistrationStatus",
         "pluginregistration.RegistrationStatusResponse",
+    ),
+    "v1.PodResourcesLister/List": ("v1.ListPodResourcesRequest", "v1.ListPodResourcesResponse"),
+    "v1.PodResourcesLister/GetAllocatableResources": (
+        "v1.AllocatableResourcesRequest",
+        "v1.AllocatableResourcesResponse",
+    ),
+    "v1.PodResourcesLister/Get": ("v1.GetPodResourcesRequest", "v1.GetPodResourcesResponse"),
+    "v1alpha1.PodResourcesLister/List": (
+        "v1alpha1.ListPodResourcesRequest",
+        "v1alpha1.ListPodResourcesResponse",
     ),
     "v1beta1.Registration/Register": ("v1beta1.RegisterRequest", "v1beta1.Empty"),
     "v1beta1.DevicePlugin/GetDevicePluginOptions": ("v1beta1.Empty", "v1beta1.DevicePluginOptions"),
