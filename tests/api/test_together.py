@@ -127,6 +127,75 @@ async def test_the_last_finalizer_of_a_deleted_object_takes_it_along(api: Api) -
     assert [(await api.get(f"{PODS}/{name}")).code for name in ("a", "b")] == [404, 404]
 
 
+async def _deleted(api: Api, *wanted: tuple[str, str], as_user: User = ADMIN) -> list[Any]:
+    client = Client(DirectTransport(api.server, as_user))
+    refusals = await client.delete_each(types.Pod, [(name, "default", uid) for name, uid in wanted])
+    assert refusals is not None
+    return [(p.code, p.reason, str(p)) if isinstance(p, ApiError) else p for p in refusals]
+
+
+async def _deleted_alone(api: Api, name: str, uid: str) -> Any:
+    try:
+        client = Client(DirectTransport(api.server, ADMIN))
+        await client.delete(types.Pod, name, "default", uid=uid, grace_s=0)
+    except ApiError as refused:
+        return refused.code, refused.reason, str(refused)
+    return None
+
+
+@served
+async def test_each_deletion_is_an_event_of_its_own(api: Api) -> None:
+    uids = {name: (await api.pod(name, node="n1"))["metadata"]["uid"] for name in ("p0", "p1", "p2")}
+    (await api.delete(f"{PODS}/p1")).ok()  # with grace: it is there still
+    before = (await api.get(f"{PODS}/p1")).ok()["metadata"]["resourceVersion"]
+    watch = await api.watch(PODS, resourceVersion=before)
+    with pytest.MonkeyPatch.context() as patching:
+        asked: list[Request] = []
+        handle = api.server.handle
+
+        async def counted(request: Request) -> Response:
+            asked.append(request)
+            return await handle(request)
+
+        patching.setattr(api.server, "handle", counted)
+        assert await _deleted(api, *uids.items()) == [None] * 3
+        assert not asked
+    events = [await watch.next() for _ in range(3)]
+    assert [(e["type"], e["object"]["metadata"]["uid"]) for e in events] == [
+        ("DELETED", uid) for uid in uids.values()
+    ]
+    assert len({e["object"]["metadata"]["resourceVersion"] for e in events}) == 3
+    assert [(await api.get(f"{PODS}/{name}")).code for name in uids] == [404] * 3
+    await watch.close()
+
+
+@served
+async def test_deletions_that_cannot_be_are_refused_in_the_same_words(api: Api) -> None:
+    await api.account()
+    fine, other = [(await api.pod(name, node="n1"))["metadata"]["uid"] for name in ("fine", "other")]
+    held = (await api.post(PODS, _held("held"))).ok(201)["metadata"]["uid"]
+    impossible = [("missing", "x"), ("other", "of-another")]
+    expected = [await _deleted_alone(api, *each) for each in impossible]
+    assert [told[0] for told in expected] == [404, 409]
+    found = await _deleted(api, ("fine", fine), *impossible, ("held", held), ("fine", fine))
+    assert found[:4] == [None, *expected, None]
+    assert found[4][:2] == (404, "NotFound")
+    assert [(await api.get(f"{PODS}/{name}")).code for name in ("fine", "other", "held")] == [404, 200, 200]
+    marked = (await api.get(f"{PODS}/held")).ok()["metadata"]
+    assert marked["deletionTimestamp"] and not marked["deletionGracePeriodSeconds"]
+    found = await _deleted(api, ("other", other), ("held", held), as_user=user("jane"))
+    assert [told[:2] for told in found] == [(403, "Forbidden")] * 2
+
+
+@served
+async def test_what_deletions_free_counts_for_the_quota(api: Api) -> None:
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}}
+    (await api.post("/api/v1/namespaces/default/resourcequotas", quota)).ok(201)
+    for _ in range(2):
+        uids = [(name, (await api.pod(name, node="n1"))["metadata"]["uid"]) for name in ("a", "b")]
+        assert await _deleted(api, *uids) == [None, None]
+
+
 def _held(name: str) -> dict[str, Any]:
     spec = {"containers": [{"name": "c", "image": "i"}]}
     return {"metadata": {"name": name, "finalizers": ["example.com/wait"]}, "spec": spec}

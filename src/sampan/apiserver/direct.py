@@ -58,6 +58,10 @@ class DirectTransport:
         requests = [self._changing(path, make) for path, make in wanted]
         return _refusals(await self._server.change_together(requests))
 
+    async def delete_all(self, wanted: Sequence[tuple[str, str]]) -> list[Exception | None]:
+        """Many deletions; see transport.InProcess."""
+        return _refusals(await self._server.delete_together(self._user, self._agent, wanted))
+
     def _changing(self, path: str, make: Callable[[Any], Any]) -> Request:
         headers = {"content-type": _BY_CALL, "user-agent": self._agent}
         return Request(method="PATCH", path=path, headers=headers, change=make, user=self._user)

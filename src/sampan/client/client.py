@@ -221,6 +221,23 @@ class Client:
         options = delete_options(propagation=propagation, grace_s=grace_s)
         await self._ask("DELETE", path, _query(labelSelector=labels), codec.encode(options))
 
+    async def delete_each(
+        self, kind: type[T] | Resource[T], wanted: Sequence[tuple[str, str, str]]
+    ) -> Sequence[Exception | None] | None:
+        """`delete` without grace for many objects, each given by name, namespace and uid.
+
+        None where the server is not in this process, and nothing was done; else what went wrong with each.
+        """
+        direct = self._in_process
+        if direct is None or not direct.changes_in_place:
+            return None
+        if not wanted:
+            return []
+        resource = resource_of(kind)
+        return await direct.delete_all(
+            [(resource.path(namespace, name), uid) for name, namespace, uid in wanted]
+        )
+
     async def post(self, path: str, obj: Any, answer: type[T]) -> T:
         """POST to any path: bindings, evictions, tokens, reviews."""
         reply = await self._ask("POST", path, None, codec.encode(obj))

@@ -39,6 +39,13 @@ class InProcess(Protocol):
         went wrong (ApiError if refused). The way to the server is gone once for all of them."""
         ...
 
+    async def delete_all(self, wanted: Sequence[tuple[str, str]]) -> list[Exception | None]:
+        """Many deletions without grace of different objects, by path and uid, each for itself.
+
+        None for each that is made, else what went wrong. An object of another uid is left alone (409).
+        """
+        ...
+
 
 class Transport(Protocol):
     """Carries requests to one API server as one user."""

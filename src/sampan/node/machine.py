@@ -167,10 +167,11 @@ def _decide(turn: Turn) -> None:
 def _report(turn: Turn) -> None:
     if turn.state.api_gone:
         return
-    status = pod_status(turn.state, turn.now)
-    if status != turn.state.reported:
-        turn.change(reported=status)
-        turn.orders.append(ReportStatus(status))
+    if not turn.state.unseen or turn.state.pod.metadata.finalizers:
+        status = pod_status(turn.state, turn.now)
+        if status != turn.state.reported:
+            turn.change(reported=status)
+            turn.orders.append(ReportStatus(status))
     if rundown.may_finish(turn.state):
         rundown.finish(turn)
 

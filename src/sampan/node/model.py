@@ -182,6 +182,8 @@ class PodState(msgspec.Struct, frozen=True, kw_only=True):
     start_time: datetime | None = None
     api_gone: bool = False
     deletion_done: bool = False
+    # It goes without a last status: nothing holds it, so that nobody would see that.
+    unseen: bool = False
     forgotten: bool = False
     look_again: bool = False
     reported: api.PodStatus | None = None

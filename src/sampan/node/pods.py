@@ -19,6 +19,7 @@ from sampan.node.config import AgentConfig
 from sampan.node.drivers.resources import NoResources, PodResources
 from sampan.node.eager import begin
 from sampan.node.files import NoFiles, PodFiles
+from sampan.node.finisher import Finisher
 from sampan.node.host_ports import HostPorts
 from sampan.node.messages import (
     DevicesSeen,
@@ -97,6 +98,7 @@ class PodHost:
             host_ports,
         )
         self._resources = resources
+        self.finisher = Finisher(client) if self.carry_out.pretends and client.changes_in_place else None
         self.workers: dict[str, PodWorker] = {}
         self.runtime = runtime
         plain = self.carry_out.pretends and resources is None and isinstance(runtime, RunsPods)
@@ -123,7 +125,7 @@ class PodHost:
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
             worker = self.workers.get(old.metadata.uid or "")
             if worker is not None:
-                worker.handle(PodGone())
+                worker.gone()
         if new is None or not new.spec.nodeName:
             return
         worker = self.workers.get(new.metadata.uid or "")
@@ -336,6 +338,8 @@ class PodHost:
             self.look_at(uid)
 
     def record(self, pod: api.Pod, type_: str, reason: str, message: str, container: str) -> None:
+        if self._record is no_record:
+            return
         meta = pod.metadata
         about = Ref(
             "v1", "Pod", meta.namespace or "", meta.name or "", meta.uid or "", meta.resourceVersion or ""
@@ -366,6 +370,8 @@ class PodHost:
         self.probes.close()
         self.timers.close()
         self.statuses.close()
+        if self.finisher is not None:
+            self.finisher.close()
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
-from sampan.node.messages import Note
+from sampan.node.messages import FinishDeletion, Note
 from sampan.node.model import (
     ContainerRecord,
     Ending,
@@ -38,6 +38,8 @@ from sampan.node.specs import (
     sandbox_labels,
 )
 from sampan.schema import api
+
+_LETTING_GO: Final = frozenset({FinishDeletion().key})
 
 
 @runtime_checkable
@@ -223,6 +225,37 @@ def ended(
         )
         records[record.name] = replace(record, current=instance, ready=False, started=False)
     state = replace(
-        state, pod=pod, containers=records, sandbox=None, volumes=Volumes.REMOVED, ending=ending, retries={}
+        state,
+        pod=pod,
+        containers=records,
+        sandbox=None,
+        volumes=Volumes.REMOVED,
+        ending=ending,
+        retries={},
+        unseen=not pod.metadata.finalizers,
     )
     return state, notes
+
+
+def is_left(state: PodState) -> bool:
+    """Whether there is nothing more to do for a pod that ended plainly than to let its object go."""
+    return (
+        state.unseen
+        and not state.pod.metadata.finalizers
+        and state.doing <= _LETTING_GO
+        and not state.retries
+        and not state.old_containers
+        and not state.old_sandboxes
+        and not state.look_again
+        and state.timer_at is None
+    )
+
+
+def let_go(state: PodState) -> PodState:
+    """One that `is_left`, once its object was deleted."""
+    return replace(state, doing=frozenset(), deletion_done=True)
+
+
+def gone(state: PodState) -> PodState:
+    """One that `is_left`, once the API has it no more: nothing is to be known of it."""
+    return replace(state, doing=frozenset(), api_gone=True, forgotten=True)

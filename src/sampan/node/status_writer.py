@@ -157,6 +157,10 @@ class StatusWriter:
         else:
             entry.task = asyncio.get_running_loop().create_task(self._write(entry))
 
+    def waits(self, uid: str) -> bool:
+        """Whether something waits to be written for that pod, or is under way."""
+        return uid in self._pending
+
     async def flush(self, uid: str) -> None:
         """Return once nothing waits to be written for that pod."""
         entry = self._pending.get(uid)

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from sampan.client.errors import ApiError
+from sampan.client.errors import ApiError, is_conflict, is_not_found
+from sampan.node import shortcut
 from sampan.node.carry_out import CarryOut
 from sampan.node.eager import begin
 from sampan.node.errors import ConfigError, VolumeError
+from sampan.node.finisher import Finisher
 from sampan.node.machine import advance, conclude, is_echo, new_state
 from sampan.node.messages import (
     Done,
@@ -22,6 +24,7 @@ from sampan.node.messages import (
     Forget,
     Instruction,
     Note,
+    PodGone,
     PodSeen,
     Probed,
     Relist,
@@ -49,6 +52,8 @@ class Home(Protocol):
     probes: ProbeRunner
     statuses: StatusWriter
     carry_out: CarryOut
+    # None where each deletion is a request of its own.
+    finisher: Finisher | None
 
     def now(self) -> Any: ...
 
@@ -127,6 +132,14 @@ class PodWorker:
         self.state, orders = conclude(state, None, self._home.now())
         self._start_all((*notes, *orders))
 
+    def gone(self) -> None:
+        """The API has the pod no more."""
+        if not self._busy and shortcut.is_left(self.state):
+            self.state = shortcut.gone(self.state)
+            self._home.forget(self)
+        else:
+            self.handle(PodGone())
+
     @property
     def rests(self) -> bool:
         """Whether no event is being handled."""
@@ -185,6 +198,8 @@ class PodWorker:
                 self._home.look_at(self.uid)
             case Forget():
                 self._home.forget(self)
+            case FinishDeletion() if self._home.finisher and not self._home.statuses.waits(self.uid):
+                self._home.finisher.put(self.state.key, self._let_go)
             case _:
                 work: Coroutine[Any, Any, None] | None = self._carry_out(order)
                 if work is not None and self._home.carry_out.answers_at_once(self.pod, order):
@@ -197,6 +212,17 @@ class PodWorker:
     def _tick(self) -> None:
         self._timer = None
         self.handle(Tick())
+
+    def _let_go(self, error: Exception | None) -> None:
+        """The pod's object was deleted, or was not."""
+        key = FinishDeletion().key
+        gone = isinstance(error, ApiError) and (is_not_found(error) or is_conflict(error))
+        if error is not None and not gone:
+            self.handle(Failed(key, "", str(error) or type(error).__name__))
+        elif not self._busy and shortcut.is_left(self.state):
+            self.state = shortcut.let_go(self.state)
+        elif not self.state.forgotten:
+            self.handle(Done(key, None))
 
     def _probed(self, order: StartProbe, ok: bool, output: str) -> None:
         self.handle(Probed(order.container, order.container_id, order.kind, ok, output))

@@ -17,6 +17,7 @@ from sampan.apiserver.core import (
     bootstrap,
     chores,
     deadlines,
+    deletions,
     impersonation,
     paths,
     status,
@@ -306,6 +307,15 @@ class ApiServer:
             answers = await asyncio.gather(*map(self.handle, requests))
             return [answer if answer.status >= 300 else None for answer in answers]
         alone = self.audit is not None
+        return await self._together.carry_out(user, agent, together, self.handle, alone=alone)
+
+    async def delete_together(
+        self, user: User, agent: str, wanted: Sequence[tuple[str, str]]
+    ) -> list[Response | Exception | None]:
+        """Many deletions without grace, by path and uid: None for each that is made, else the refusal."""
+        together = [deletions.wanted(self.resources, user, agent, path, uid) for path, uid in wanted]
+        aggregated = self.aggregator.routes and any(self.aggregator.find(path) for path, _ in wanted)
+        alone = self.audit is not None or bool(aggregated)
         return await self._together.carry_out(user, agent, together, self.handle, alone=alone)
 
     async def _answered(self, request: Request) -> Response:

@@ -1,9 +1,10 @@
 """Writes that are asked for together by somebody in the server's own process, carried out together.
 
 A scheduler binds the pods that it decided on in one turn, and a fleet of simulated nodes says how its pods
-are, all at once. Such writes go the way of requests (rights, flow control, admission, validation), but the
-way to the objects is gone once for all of them; each is a commit of its own, with a revision of its own. What
-is out of the ordinary about one of them is left to a request, which has the words for it.
+are, and lets go of those that have ended, all at once. Such writes go the way of requests (rights, flow
+control, admission, validation), but the way to the objects is gone once for all of them; each is a commit of
+its own, with a revision of its own. What is out of the ordinary about one of them is left to a request, which
+has the words for it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from time import perf_counter
+from typing import Any
 
 import msgspec
 
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.quotas import Quotas
-from sampan.apiserver.core.context import Context
-from sampan.apiserver.core.deletion import is_finished
+from sampan.apiserver.core.context import Attributes, Context
+from sampan.apiserver.core.deletion import is_finished, mark_deleted
 from sampan.apiserver.core.flowcontrol.control import FlowControl
 from sampan.apiserver.core.gate import Gate
 from sampan.apiserver.core.metrics import Metrics
@@ -26,12 +28,12 @@ from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.status import StatusError
-from sampan.apiserver.core.updating import Change, Edit, edited
+from sampan.apiserver.core.updating import Change, Edit, check_meant, edited
 from sampan.apiserver.core.users import User
 from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
-from sampan.store.backend import Conflict, Guard, Op, Put
-from sampan.store.items import splice
+from sampan.store.backend import Conflict, Delete, Guard, Op, Put
+from sampan.store.items import Item, splice
 
 Handle = Callable[[Request], Awaitable[Response]]
 Answer = Response | Exception | None
@@ -39,19 +41,22 @@ _Write = tuple[list[Guard], list[Op]]
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """An update of one object. `request` makes the same a request of its own; `code` is how that succeeds."""
+    """An update of one object. `request` makes the same a request of its own; `code` is how that succeeds.
+
+    Without a `change` it is a deletion that grants no grace.
+    """
 
     resource: Resource
     target: Target
     path: str
-    change: Change
+    change: Change | None
     request: Callable[[], Request]
     uid: str = ""
     code: int = 200
 
 
 class Together:
-    """Carries out updates that are asked for together."""
+    """Carries out updates and deletions that are asked for together."""
 
     def __init__(
         self,
@@ -157,6 +162,8 @@ class Together:
             user=user, target=target, resource=resource, served=resource, now=now, manager=manager
         )
         old = resource.decode_stored(item.data)
+        if wanted.change is None:
+            return await self._erasure(context, item, old, wanted.uid)
         edit = Edit(context=context, change=wanted.change, subresource=target.subresource, uid=wanted.uid)
         try:
             new = await edited(edit, old, self._admission)
@@ -168,3 +175,15 @@ class Together:
         if splice(value, item.revision) == item.data:
             return [], []
         return [Guard(item.key, item.revision), *context.guards], [Put(item.key, value), *context.ops]
+
+    async def _erasure(self, context: Context, item: Item, old: Any, uid: str) -> _Write | None:
+        """What takes the object away; None where something holds it, or a request has to find out."""
+        kind = context.resource.kind
+        try:
+            check_meant(kind, old, uid, "")
+            await self._admission.validate(Attributes("delete", "", item.namespace, context, None, old))
+        except StatusError:
+            return None
+        if not is_finished(mark_deleted(kind, old, context.now, 0, "")):
+            return None
+        return [Guard(item.key, item.revision)], [Delete(item.key)]
