@@ -272,12 +272,26 @@ def leftovers() -> list[Any]:
         spec=api.LeaseSpec(holderIdentity="gone", leaseDurationSeconds=10),
     )
     claim = api.ResourceClaim(metadata=api.ObjectMeta(name="devices", namespace="shop"))
+    request = api.PodCertificateRequest(
+        metadata=api.ObjectMeta(name="of-a-pod", namespace="shop"),
+        spec=api.PodCertificateRequestSpec(
+            signerName="example.com/pods",
+            podName="gone",
+            podUID="gone",
+            serviceAccountName="lost",
+            serviceAccountUID="gone",
+            nodeName="gone",
+            nodeUID="gone",
+            maxExpirationSeconds=86_400,
+            stubPKCS10Request=csr_of(x509.Name([]), serialization.Encoding.DER),
+        ),
+    )
     rule = api.DeviceTaintRule(
         metadata=api.ObjectMeta(name="broken"),
         spec=api.DeviceTaintRuleSpec(taint=api.DeviceTaint(key="broken", effect="NoSchedule")),
     )
     account = api.ServiceAccount(metadata=api.ObjectMeta(name="lost", namespace="shop"))
-    return [account, lost, stranded, volume, lease, claim, rule, *particular()]
+    return [account, lost, stranded, volume, lease, claim, request, rule, *particular()]
 
 
 def particular() -> list[Any]:
@@ -340,9 +354,13 @@ def kubelet_request() -> bytes:
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
         x509.NameAttribute(NameOID.COMMON_NAME, "system:node:one"),
     ]
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
+    return csr_of(x509.Name(names), serialization.Encoding.PEM)
+
+
+def csr_of(subject: x509.Name, encoding: serialization.Encoding) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
-    return signed.public_bytes(serialization.Encoding.PEM)
+    return signed.public_bytes(encoding)
 
 
 def run_world(cut: int | None) -> tuple[Counter[tuple[str, ...]], int]:

@@ -30,7 +30,7 @@ from sampan.controllers import (
     tokens,
     trustbundle,
 )
-from sampan.controllers.certificates import approving, cleaning, signing
+from sampan.controllers.certificates import approving, cleaning, podcleaning, signing
 from sampan.controllers.certificates.issuing import Authority
 from sampan.controllers.daemonset import plan as daemonset
 from sampan.controllers.deployment import plan as deployment
@@ -97,6 +97,7 @@ def _all(settings: Settings) -> tuple[Controller, ...]:
         approving.CONTROLLER,
         *((signing.controller(settings.authority),) if settings.authority is not None else ()),
         cleaning.CONTROLLER,
+        podcleaning.CONTROLLER,
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         replicationcontroller.CONTROLLER,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from sampan.client.effects import Remove, Update, UpdateStatus
-from sampan.controllers.certificates import approving, cleaning, rules, signing
+from sampan.client.effects import NOTHING, Remove, Update, UpdateStatus
+from sampan.controllers.certificates import approving, cleaning, podcleaning, rules, signing
 from sampan.controllers.certificates.rules import Facts, Times
 from sampan.schema import api
 
@@ -172,3 +172,20 @@ def test_when_requests_go(conditions: tuple[str, ...], ends: datetime | None, ke
     [effect] = cleaning.plan(view, NOW + kept).effects
     assert isinstance(effect, Remove)
     assert effect.ref.uid == "u"
+
+
+@pytest.mark.parametrize(
+    ("age_s", "removed", "again_s"),
+    [(0, False, 900), (899, False, 1), (900, True, None), (86400, True, None), (-60, False, 960)],
+)
+def test_when_requests_of_pods_go(age_s: int, removed: bool, again_s: int | None) -> None:
+    request = api.PodCertificateRequest(
+        apiVersion="certificates.k8s.io/v1",
+        kind="PodCertificateRequest",
+        metadata=api.ObjectMeta(name="one", namespace="shop", uid="u", creationTimestamp=NOW),
+    )
+    plan = podcleaning.plan(request, NOW + timedelta(seconds=age_s))
+    assert [effect.ref.uid for effect in plan.effects if isinstance(effect, Remove)] == ["u"] * removed
+    assert plan.requeue_after_s == again_s
+    request.metadata.deletionTimestamp = NOW  # something holds it
+    assert podcleaning.plan(request, NOW + timedelta(seconds=age_s)) == NOTHING

@@ -331,6 +331,7 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
         core: nodes = {_READ}
         core: pods/status = patch
     """,
+    "podcertificaterequestcleaner": f"certificates.k8s.io: podcertificaterequests = delete {_READ}",
     "pv-protection-controller": f"core: persistentvolumes = {_OWN}\n{_EVENTS}",
     "pvc-protection-controller": f"""
         core: persistentvolumeclaims = {_OWN}
