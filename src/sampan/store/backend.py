@@ -34,7 +34,7 @@ class KeyRange(msgspec.Struct, frozen=True):
         return self.start <= key < self.end
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A key's value at a revision."""
 
     key: str
@@ -52,19 +52,19 @@ class Page(msgspec.Struct, frozen=True):
     remaining: int = 0
 
 
-class Guard(msgspec.Struct, frozen=True):
+class Guard(msgspec.Struct, frozen=True, gc=False):
     """Commit only where the key was last changed at `mod_revision`; 0 means that it must not exist."""
 
     key: str
     mod_revision: int
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, gc=False):
     key: str
     value: bytes
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Deleting a key that does not exist changes nothing and takes no revision of its own."""
 
     key: str
@@ -73,7 +73,7 @@ class Delete(msgspec.Struct, frozen=True):
 Op = Put | Delete
 
 
-class Committed(msgspec.Struct, frozen=True):
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """Durable. `revision` is the commit's own, or the present one where nothing changed."""
 
     revision: int
@@ -86,7 +86,7 @@ class Conflict(msgspec.Struct, frozen=True):
     current: tuple[Entry, ...]
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One key changed at `revision`. `value` is None for a deletion, `previous` for a creation."""
 
     key: str

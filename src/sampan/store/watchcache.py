@@ -164,7 +164,8 @@ class KindCache:
             self._floor = self._history.popleft().revision
         if not self._audiences:
             return
-        for namespace in {"", event.item.namespace}:
+        within = event.item.namespace
+        for namespace in ("", within) if within else ("",):
             audiences = self._audiences.get(namespace)
             if audiences is not None:
                 for audience in audiences.concerned(event):

@@ -156,23 +156,18 @@ class HttpServer:
         return response
 
     async def _answered(self, answer: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
-        response = await self._answered_somehow(answer, request)
-        # Under which the audit has the request, where it does; each answer has some, as kube-apiserver's.
-        given = request.audit.audit_id if request.audit is not None else request.headers.get("audit-id")
-        response.audit_id = given or f"{self._id_prefix}{next(self._id_numbers):012x}"
-        return response
-
-    async def _answered_somehow(
-        self, answer: Callable[[Request], Awaitable[Response]], request: Request
-    ) -> Response:
         try:
-            return await answer(request)
+            response = await answer(request)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as problem:  # the one place where a bug becomes an answer
             if self._log_error is not None:
                 self._log_error(request, problem)
-            return status.internal(f"{type(problem).__name__}: {problem}").response()
+            response = status.internal(f"{type(problem).__name__}: {problem}").response()
+        # Under which the audit has the request, where it does; each answer has some, as kube-apiserver's.
+        given = request.audit.audit_id if request.audit is not None else request.headers.get("audit-id")
+        response.audit_id = given or f"{self._id_prefix}{next(self._id_numbers):012x}"
+        return response
 
     async def _shielded(self, request: Request) -> Response:
         if request.method in _READING:

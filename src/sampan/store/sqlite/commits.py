@@ -18,6 +18,10 @@ from sampan.store.sqlite.writer import Writer
 MAX_WAITING_COMMITS = 10_000
 # A transaction takes no further commit once it has so many rows: bounds the wait of those that come next.
 MAX_TRANSACTION_ROWS = 2_048
+# So many commits begin a transaction at once where the disk is idle; fewer wait for what else comes in the
+# same turn of the event loop. So of many clients some wait for the disk while others are answered, rather
+# than all at the same time.
+WORTH_A_TRANSACTION = 8
 
 Outcome = Committed | Refused
 
@@ -79,13 +83,21 @@ class CommitQueue:
         await self._drained.wait()
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        # At the next turn of the loop, so that everybody who commits in this one shares a transaction.
-        if not self._woken and not self._writing:
+        if self._writing:
+            return
+        if len(self._commits) >= WORTH_A_TRANSACTION:
+            self._start(loop)
+        elif not self._woken:
+            # At the next turn of the loop, so that everybody who commits in this one shares a transaction.
             self._woken = True
-            loop.call_soon(self._start, loop)
+            loop.call_soon(self._start_waiting, loop)
+
+    def _start_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._woken = False
+        if not self._writing:
+            self._start(loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._woken = False
         draft = Draft(self._index)
         answers: list[tuple[asyncio.Future[Outcome], Outcome]] = []
         while self._commits and len(draft.rows) < MAX_TRANSACTION_ROWS:

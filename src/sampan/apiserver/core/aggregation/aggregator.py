@@ -85,8 +85,10 @@ class Aggregator:
 
     def find(self, path: str) -> Route | None:
         """The route of a path below /apis/GROUP/VERSION."""
+        if not path.startswith("/apis/"):
+            return None
         parts = path.split("/", 4)
-        return self.routes.get((parts[2], parts[3])) if len(parts) > 3 and parts[1] == "apis" else None
+        return self.routes.get((parts[2], parts[3])) if len(parts) > 3 else None
 
     def relay(self, route: Route, request: Request, user: User) -> Response:
         """The request on its way to the extension server. Raises 503 where that is not available."""
