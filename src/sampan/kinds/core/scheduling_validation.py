@@ -177,17 +177,7 @@ def _validate_pod_affinity_term(term: api.PodAffinityTerm, path: Path) -> list[F
     for namespace in term.namespaces:
         messages = names.dns1123_label(namespace)
         errors += [field.invalid(path["namespace"], namespace, message) for message in messages]
-    for name, keys in (
-        ("matchLabelKeys", term.matchLabelKeys),
-        ("mismatchLabelKeys", term.mismatchLabelKeys),
-    ):
-        if keys:
-            errors += _validate_label_keys(keys, term.labelSelector, path[name])
-    errors += _validate_merged_keys(term, path)
-    for position, key in enumerate(term.matchLabelKeys):
-        if key in term.mismatchLabelKeys:
-            detail = "exists in both matchLabelKeys and mismatchLabelKeys"
-            errors.append(field.invalid(path["matchLabelKeys"].index(position), key, detail))
+    errors += _validate_selecting_keys(term.matchLabelKeys, term.mismatchLabelKeys, term.labelSelector, path)
     if not term.topologyKey:
         errors.append(field.required(path["topologyKey"], "can not be empty"))
     return errors + _validate_key(term.topologyKey, path["topologyKey"])
@@ -201,15 +191,31 @@ def _validate_label_keys(
     return [error for i, key in enumerate(keys) for error in _validate_key(key, path.index(i))]
 
 
-def _validate_merged_keys(term: api.PodAffinityTerm, path: Path) -> list[FieldError]:
-    # The keys were merged into the selector when the pod was made, so one mention of each is expected.
-    if term.labelSelector is None or not term.matchLabelKeys:
-        return []
+def _validate_selecting_keys(
+    match: Sequence[str], mismatch: Sequence[str], selector: api.LabelSelector | None, path: Path
+) -> list[FieldError]:
     errors: list[FieldError] = []
-    seen = set(term.labelSelector.matchLabels)
-    for expression in term.labelSelector.matchExpressions:
-        if expression.key in seen and expression.key in term.matchLabelKeys:
-            position = len(term.matchLabelKeys) - 1 - term.matchLabelKeys[::-1].index(expression.key)
+    for name, keys in (("matchLabelKeys", match), ("mismatchLabelKeys", mismatch)):
+        if keys:
+            errors += _validate_label_keys(keys, selector, path[name])
+    if selector is not None and match:
+        errors += _validate_merged_keys(match, selector, path)
+    for position, key in enumerate(match):
+        if key in mismatch:
+            detail = "exists in both matchLabelKeys and mismatchLabelKeys"
+            errors.append(field.invalid(path["matchLabelKeys"].index(position), key, detail))
+    return errors
+
+
+def _validate_merged_keys(
+    match: Sequence[str], selector: api.LabelSelector, path: Path
+) -> list[FieldError]:
+    # The keys were merged into the selector when the pod was made, so one mention of each is expected.
+    errors: list[FieldError] = []
+    seen = set(selector.matchLabels)
+    for expression in selector.matchExpressions:
+        if expression.key in seen and expression.key in match:
+            position = len(match) - 1 - match[::-1].index(expression.key)
             errors.append(field.invalid(path.index(position), expression.key, _IN_BOTH))
         seen.add(expression.key)
     return errors
@@ -238,7 +244,8 @@ def validate_spread_constraints(
             policy = getattr(constraint, name)
             if policy is not None and policy not in _INCLUSION_POLICIES:
                 errors.append(field.not_supported(here[name], policy, _INCLUSION_POLICIES))
-        errors += _validate_spread_keys(constraint, here["matchLabelKeys"])
+        if constraint.matchLabelKeys:
+            errors += _validate_selecting_keys(constraint.matchLabelKeys, (), constraint.labelSelector, here)
         errors += validate_label_selector(constraint.labelSelector, here["labelSelector"])
     return errors
 
@@ -253,23 +260,6 @@ def _validate_min_domains(constraint: api.TopologySpreadConstraint, path: Path) 
             f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {constraint.whenUnsatisfiable}"
         )
         errors.append(field.invalid(path, count, detail))
-    return errors
-
-
-def _validate_spread_keys(constraint: api.TopologySpreadConstraint, path: Path) -> list[FieldError]:
-    if not constraint.matchLabelKeys:
-        return []
-    selector = constraint.labelSelector
-    used: set[str] = set()
-    errors: list[FieldError] = []
-    if selector is None:
-        errors.append(field.forbidden(path, "must not be specified when labelSelector is not set"))
-    else:
-        used = {*selector.matchLabels, *(e.key for e in selector.matchExpressions)}
-    for position, key in enumerate(constraint.matchLabelKeys):
-        errors += _validate_key(key, path.index(position))
-        if key in used:
-            errors.append(field.invalid(path.index(position), key, _IN_BOTH))
     return errors
 
 
