@@ -286,3 +286,19 @@ async def test_a_new_node_is_tainted_until_it_is_ready(api: Api) -> None:
         made = (await api.post("/api/v1/nodes", body)).ok(201)
         wanted = [*taints, taint] if taint not in taints else taints
         assert made["spec"]["taints"] == wanted
+
+
+@served
+async def test_keys_of_spread_constraints_become_part_of_the_selector(api: Api) -> None:
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    (await api.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})).ok(201)
+    spread |= {"matchLabelKeys": ["hash"], "labelSelector": {"matchLabels": {"app": "a"}}}
+    body = pod("p", topologySpreadConstraints=[spread])
+    body["metadata"]["labels"] = {"app": "a", "hash": "1"}
+    made = (await api.post(PODS, body)).ok(201)
+    selector = made["spec"]["topologySpreadConstraints"][0]["labelSelector"]
+    assert selector["matchExpressions"] == [{"key": "hash", "operator": "In", "values": ["1"]}]
+    body["metadata"]["name"] = "q"
+    spread["matchLabelKeys"] = ["app"]
+    message = (await api.post(PODS, body)).refused(422, "Invalid")
+    assert 'topologySpreadConstraints[0][0]: Invalid value: "app": exists in both' in message

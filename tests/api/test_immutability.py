@@ -110,9 +110,8 @@ CASES: Final[dict[str, Case]] = {
         "spec.selector: Invalid value: "),
     "StatefulSet serviceName": Case(
         f"{APPS}/statefulsets", {"spec": {**WORKLOAD, "serviceName": "a"}}, {"spec": {"serviceName": "b"}},
-        "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', "
-        "'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and "
-        "'minReadySeconds' are forbidden"),
+        'spec.serviceName: Invalid value: "b": field is immutable',
+    ),
     "ControllerRevision data": Case(
         f"{APPS}/controllerrevisions", {"data": {"a": 1}, "revision": 1}, {"data": {"a": 2}},
         "data: Invalid value: "),

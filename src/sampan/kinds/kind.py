@@ -102,6 +102,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     verbs: tuple[str, ...] = ALL_VERBS
     # Whether there is a status subresource; the main resource then ignores changes of status.
     status: bool = False
+    # Whether an update of the status leaves labels, annotations, owners and finalizers as they were.
+    status_keeps_metadata: bool = False
     # Whether metadata.generation counts changes outside metadata and status.
     generation: bool = False
     scale: Scale | None = None

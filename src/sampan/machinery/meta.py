@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -64,7 +65,9 @@ def validate_object_meta(
     return errors
 
 
-def validate_object_meta_update(new: Any, old: Any, path: Path = _METADATA) -> list[FieldError]:
+def validate_object_meta_update(
+    new: Any, old: Any, path: Path = _METADATA, *, qualified_finalizers: bool = False
+) -> list[FieldError]:
     """What an update may not do to an ObjectMeta; `new` must carry the resourceVersion it will replace."""
     errors: list[FieldError] = []
     if old.deletionTimestamp is not None:
@@ -76,12 +79,19 @@ def validate_object_meta_update(new: Any, old: Any, path: Path = _METADATA) -> l
     for name in _FIXED:
         value = getattr(new, name)
         if value != getattr(old, name):
-            errors.append(field.invalid(path[name], value, IMMUTABLE))
+            errors.append(field.invalid(path[name], _shown(value), IMMUTABLE))
     errors += validate_labels(new.labels, path["labels"])
     errors += validate_annotations(new.annotations, path["annotations"])
     errors += validate_owner_references(new.ownerReferences, path["ownerReferences"])
     errors += validate_managed_fields(new.managedFields, path["managedFields"])
+    if qualified_finalizers and new.finalizers:
+        errors += _validate_qualified(new.finalizers, path["finalizers"])
     return errors
+
+
+def _shown(value: Any) -> Any:
+    # Times as JSON has them.
+    return f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
 
 
 def validate_labels(labels: Mapping[str, str], path: Path) -> list[FieldError]:
@@ -149,16 +159,20 @@ def validate_finalizers(
         for message in names.qualified_name(finalizer)
     ]
     if qualified:
-        detail = "name is neither a standard finalizer name nor is it fully qualified"
-        errors += [
-            field.invalid(path[position], finalizer, detail)
-            for position, finalizer in enumerate(finalizers)
-            if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
-        ]
+        errors += _validate_qualified(finalizers, path)
     if _ORPHAN in finalizers and _FOREGROUND in finalizers:
         detail = f"finalizer {_ORPHAN} and {_FOREGROUND} cannot be both set"
         errors.append(field.invalid(path, finalizers, detail))
     return errors
+
+
+def _validate_qualified(finalizers: Sequence[str], path: Path) -> list[FieldError]:
+    detail = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        field.invalid(path[position], finalizer, detail)
+        for position, finalizer in enumerate(finalizers)
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
+    ]
 
 
 def validate_managed_fields(entries: Sequence[Any], path: Path) -> list[FieldError]:

@@ -12,10 +12,21 @@ from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.kinds.kind import Kind
 from sampan.machinery import field, meta
+from sampan.schema import semantic
 from sampan.schema.custom import CustomObject
 
 Change = Callable[[Any], Any]
 _UID: Final = field.Path("metadata.uid")
+_NO_INTENT: Final = frozenset({"metadata", "status", "kind", "apiVersion"})
+# What an update of the status leaves of metadata as it was, with kinds that say so.
+_KEPT_METADATA: Final = (
+    "annotations",
+    "deletionTimestamp",
+    "finalizers",
+    "labels",
+    "ownerReferences",
+    "selfLink",
+)
 
 
 class Edit(msgspec.Struct, kw_only=True, eq=False):
@@ -54,6 +65,9 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     own = kind.subresource_updates.get(subresource)
     if subresource == "status":
         keep_all_but_status(new, old)
+        if kind.status_keeps_metadata:
+            for name in _KEPT_METADATA:
+                setattr(new.metadata, name, getattr(old.metadata, name))
     elif not subresource:
         if kind.status:
             new.status = old.status
@@ -69,7 +83,9 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old, kind):
         new.metadata.generation = (old.metadata.generation or 0) + 1
     applying.track(new, old, context, subresource or context.target.subresource, context.now)
-    errors = meta.validate_object_meta_update(new.metadata, old.metadata)
+    errors = meta.validate_object_meta_update(
+        new.metadata, old.metadata, qualified_finalizers=kind.qualified_finalizers
+    )
     if kind.validate_change is not None:
         errors += kind.validate_change(new, old)
     elif subresource == "status":
@@ -123,7 +139,7 @@ def check_meant(kind: Kind, old: Any, uid: str, revision: str) -> None:
 def carry_metadata(new: Any, old: Any) -> None:
     """What the system set stays, whatever the client sent."""
     fresh, kept = new.metadata, old.metadata
-    fresh.namespace = fresh.namespace or kept.namespace
+    fresh.namespace = (fresh.namespace or kept.namespace) if kept.namespace else kept.namespace
     fresh.name = fresh.name or kept.name
     fresh.uid = kept.uid
     fresh.resourceVersion = kept.resourceVersion
@@ -132,18 +148,13 @@ def carry_metadata(new: Any, old: Any) -> None:
     if fresh.deletionGracePeriodSeconds is None or kept.deletionGracePeriodSeconds is not None:
         fresh.deletionGracePeriodSeconds = kept.deletionGracePeriodSeconds
     fresh.generation = kept.generation
-    fresh.selfLink = None
 
 
 def same_intent(new: Any, old: Any, kind: Kind) -> bool:
     """Whether two objects differ in nothing but metadata and status."""
     if isinstance(new, CustomObject):
         return bool(new.intent(status=kind.status) == old.intent(status=kind.status))
-    return all(
-        getattr(new, name) == getattr(old, name)
-        for name in new.__struct_fields__
-        if name not in ("metadata", "status", "kind", "apiVersion")
-    )
+    return all(name in _NO_INTENT for name, _, _ in semantic.changes(old, new))
 
 
 def keep_all_but_status(new: Any, old: Any) -> None:

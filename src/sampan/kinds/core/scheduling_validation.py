@@ -207,9 +207,7 @@ def _validate_selecting_keys(
     return errors
 
 
-def _validate_merged_keys(
-    match: Sequence[str], selector: api.LabelSelector, path: Path
-) -> list[FieldError]:
+def _validate_merged_keys(match: Sequence[str], selector: api.LabelSelector, path: Path) -> list[FieldError]:
     # The keys were merged into the selector when the pod was made, so one mention of each is expected.
     errors: list[FieldError] = []
     seen = set(selector.matchLabels)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
+from sampan.schema.semantic import changes, same
 
 SPEC: Final = Path("spec")
 STATUS: Final = Path("status")
@@ -37,12 +38,15 @@ def non_negatives(obj: Any, path: Path, *fields: str) -> list[FieldError]:
 
 def immutable(new: Any, old: Any, path: Path) -> list[FieldError]:
     """What may not change once it was set."""
-    return [] if new == old else [field.invalid(path, new, IMMUTABLE)]
+    return [] if same(new, old) else [field.invalid(path, new, IMMUTABLE)]
 
 
 def immutables(new: Any, old: Any, path: Path, *fields: str) -> list[FieldError]:
     """`immutable` for several fields of one struct."""
-    return [e for name in fields for e in immutable(getattr(new, name), getattr(old, name), path[name])]
+    if new == old:
+        return []
+    changed = {name: value for name, _, value in changes(old, new)}
+    return [field.invalid(path[name], changed[name], IMMUTABLE) for name in fields if name in changed]
 
 
 def one_of(value: str | None, supported: Collection[str], path: Path) -> list[FieldError]:

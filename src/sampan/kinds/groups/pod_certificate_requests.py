@@ -237,6 +237,7 @@ POD_CERTIFICATE_REQUEST: Final = Kind(
     kind="PodCertificateRequest",
     plural="podcertificaterequests",
     status=True,
+    status_keeps_metadata=True,
     default=default_pod_request,
     prepare_create=checks.clear_status,
     validate=validate_pod_request,

@@ -181,6 +181,7 @@ POD_GROUP: Final = Kind(
     kind="PodGroup",
     plural="podgroups",
     status=True,
+    status_keeps_metadata=True,
     generation=True,
     default=default_group,
     validate=validate_group,

@@ -36,6 +36,7 @@ STORAGE_VERSION_MIGRATION: Final = Kind(
     plural="storageversionmigrations",
     namespaced=CLUSTER,
     status=True,
+    status_keeps_metadata=True,
     validate=validate,
     validate_update=validate_update,
     prepare_create=checks.clear_status,

@@ -225,11 +225,7 @@ def test_a_stateful_set_changes_only_a_few_fields() -> None:
     may = {"replicas": 3, "minReadySeconds": 5, "revisionHistoryLimit": 2, "ordinals": {"start": 1}}
     assert update_errors("StatefulSet", whole(**may), whole()) == []
     found = update_errors("StatefulSet", whole(serviceName="other"), whole())
-    assert found == [
-        "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', "
-        "'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and "
-        "'minReadySeconds' are forbidden"
-    ]
+    assert found == ['spec.serviceName: Invalid value: "other": field is immutable']
 
 
 def test_counts_in_a_status_must_fit_together() -> None:

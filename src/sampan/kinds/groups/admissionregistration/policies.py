@@ -178,6 +178,7 @@ VALIDATING: Final = Kind(
     categories=("api-extensions",),
     namespaced=CLUSTER,
     status=True,
+    status_keeps_metadata=True,
     generation=True,
     default=default,
     prepare_create=checks.clear_status,

@@ -17,20 +17,7 @@ from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
 
-_MAY_CHANGE: Final = (
-    "replicas",
-    "ordinals",
-    "template",
-    "updateStrategy",
-    "revisionHistoryLimit",
-    "persistentVolumeClaimRetentionPolicy",
-    "minReadySeconds",
-)
-_FORBIDDEN: Final = (
-    "updates to statefulset spec for fields other than "
-    + ", ".join(f"'{name}'" for name in _MAY_CHANGE[:-1])
-    + f" and '{_MAY_CHANGE[-1]}' are forbidden"
-)
+_FOR_LIFE: Final = ("selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy")
 _RETENTION: Final = ("Retain", "Delete")
 _COUNTS: Final = ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
 
@@ -142,12 +129,7 @@ def _retention_errors(policy: Any) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """All but a few fields are for life, since they name pods and claims."""
-    kept = {name: getattr(old.spec, name) for name in _MAY_CHANGE}
-    if not (new.spec.serviceName or old.spec.serviceName):
-        kept["serviceName"] = old.spec.serviceName
-    if msgspec.structs.replace(new.spec, **kept) == old.spec:
-        return []
-    return [field.forbidden(SPEC, _FORBIDDEN)]
+    return checks.immutables(new.spec, old.spec, SPEC, *_FOR_LIFE)
 
 
 def validate_status_update(new: Any, old: Any) -> list[FieldError]:

@@ -104,6 +104,7 @@ SERVICE_CIDR: Final = Kind(
     plural="servicecidrs",
     namespaced=CLUSTER,
     status=True,
+    status_keeps_metadata=True,
     prepare_create=checks.clear_status,
     validate=validate_service_cidr,
     validate_update=validate_service_cidr_update,

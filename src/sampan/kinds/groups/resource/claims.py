@@ -255,6 +255,7 @@ CLAIM: Final = Kind(
     kind="ResourceClaim",
     plural="resourceclaims",
     status=True,
+    status_keeps_metadata=True,
     default=default_claim,
     validate=validate_claim,
     validate_create=validate_claim_create,

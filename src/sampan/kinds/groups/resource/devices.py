@@ -229,6 +229,7 @@ TAINT_RULE: Final = Kind(
     plural="devicetaintrules",
     namespaced=CLUSTER,
     status=True,
+    status_keeps_metadata=True,
     generation=True,
     validate=validate_taint_rule,
     prepare_create=prepare_taint_rule,

@@ -55,6 +55,7 @@ KIND: Final = Kind(
     plural="volumeattachments",
     namespaced=CLUSTER,
     status=True,
+    status_keeps_metadata=True,
     validate=validate,
     validate_update=validate_update,
     prepare_create=checks.clear_status,
