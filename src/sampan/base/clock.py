@@ -101,7 +101,9 @@ class SimulatedClock:
 
 def kube_time(moment: datetime) -> datetime:
     """`moment` as metav1.Time holds it: whole seconds in UTC."""
-    return moment.astimezone(UTC).replace(microsecond=0)
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=0) if moment.microsecond else moment
 
 
 def micro_time(moment: datetime) -> str:

@@ -144,17 +144,24 @@ class Cache(Generic[T]):
         """Hold `obj`; gives what was held under its name before."""
         key = key_of(obj)
         old = self._objects.get(key)
-        if old is not None:
-            self._leave_all(key, old)
         self._objects[key] = obj
         if seen_at is not None:
             self._seen_at[key] = seen_at
         uid = cast(Any, obj).metadata.uid
+        if old is not None:
+            before = cast(Any, old).metadata.uid
+            if before and before != uid and self._uids.get(before) is old:
+                del self._uids[before]
         if uid:
             self._uids[uid] = obj
         for function, index in self._indexes.values():
-            _enter(function, index, key, obj)
+            if old is None:
+                _enter(function, index, key, obj)
+            else:
+                _replace(function, index, key, old, obj)
         for order, groups in self._orders.values():
+            if old is not None:
+                _leave_order(order, groups, old)
             _enter_order(order, groups, obj)
         return old
 
@@ -171,18 +178,9 @@ class Cache(Generic[T]):
         if uid and self._uids.get(uid) is old:
             del self._uids[uid]
         for function, index in self._indexes.values():
-            for value in function(old):
-                held = index.get(value)
-                if held is not None:
-                    held.pop(key, None)
-                    if not held:
-                        del index[value]
+            _leave(index, key, function(old))
         for order, groups in self._orders.values():
-            for group, place in order.places(old):
-                taken = groups[group]
-                del taken[bisect_left(taken, place)]
-                if not taken:
-                    del groups[group]
+            _leave_order(order, groups, old)
 
 
 def _enter(function: Index[T], index: dict[str, dict[Key, T]], key: Key, obj: T) -> None:
@@ -192,6 +190,36 @@ def _enter(function: Index[T], index: dict[str, dict[Key, T]], key: Key, obj: T)
             index[value] = {key: obj}
         else:
             held[key] = obj
+
+
+def _replace(function: Index[T], index: dict[str, dict[Key, T]], key: Key, old: T, new: T) -> None:
+    """Put `new` where `old` was: most changes leave an object under the values that it had."""
+    before, after = tuple(function(old)), tuple(function(new))
+    if before != after:
+        _leave(index, key, before)
+    for value in after:
+        held = index.get(value)
+        if held is None:
+            index[value] = {key: new}
+        else:
+            held[key] = new
+
+
+def _leave(index: dict[str, dict[Key, T]], key: Key, values: Iterable[str]) -> None:
+    for value in values:
+        held = index.get(value)
+        if held is not None:
+            held.pop(key, None)
+            if not held:
+                del index[value]
+
+
+def _leave_order(order: Order[T], groups: dict[str, list[tuple[str, ...]]], obj: T) -> None:
+    for group, place in order.places(obj):
+        taken = groups[group]
+        del taken[bisect_left(taken, place)]
+        if not taken:
+            del groups[group]
 
 
 def _enter_order(order: Order[T], groups: dict[str, list[tuple[str, ...]]], obj: T) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from sampan.base.clock import kube_time
 from sampan.node.model import PodState, Role, SandboxPhase
 from sampan.schema import api
@@ -14,11 +16,12 @@ OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady",
 
 def conditions(state: PodState, status: api.PodStatus, now: datetime) -> list[api.PodCondition]:
     """The conditions for `status`, each with the time of its last change of status."""
+    containers = _containers_ready(state, status)
     wanted = [
         _ready_to_start(state),
         _initialized(state, status),
-        _ready(state, status),
-        _containers_ready(state, status),
+        _ready(state, containers),
+        containers,
         api.PodCondition(type="PodScheduled", status="True"),
     ]
     if state.ending is not None and state.ending.disruption:
@@ -28,11 +31,12 @@ def conditions(state: PodState, status: api.PodStatus, now: datetime) -> list[ap
     before = {c.type: c for c in state.pod.status.conditions}
     if state.reported is not None:
         before |= {c.type: c for c in state.reported.conditions}
+    generation, changed_at = state.pod.metadata.generation, kube_time(now)
     for condition in wanted:
-        condition.observedGeneration = state.pod.metadata.generation
+        condition.observedGeneration = generation
         old = before.get(condition.type)
         same = old is not None and old.status == condition.status and old.lastTransitionTime is not None
-        condition.lastTransitionTime = old.lastTransitionTime if same and old else kube_time(now)
+        condition.lastTransitionTime = old.lastTransitionTime if same and old else changed_at
     return wanted
 
 
@@ -79,11 +83,10 @@ def _containers_ready(state: PodState, status: api.PodStatus) -> api.PodConditio
     return api.PodCondition(type=kind, status="True")
 
 
-def _ready(state: PodState, status: api.PodStatus) -> api.PodCondition:
-    containers = _containers_ready(state, status)
-    containers.type = "Ready"
-    if containers.status != "True":
-        return containers
+def _ready(state: PodState, containers: api.PodCondition) -> api.PodCondition:
+    ready = replace(containers, type="Ready")
+    if ready.status != "True" or not state.pod.spec.readinessGates:
+        return ready
     gates = {c.type: c.status for c in state.pod.status.conditions}
     complaints = []
     for gate in state.pod.spec.readinessGates:
@@ -100,7 +103,7 @@ def _ready(state: PodState, status: api.PodStatus) -> api.PodCondition:
         return api.PodCondition(
             type="Ready", status="False", reason="ReadinessGatesNotReady", message=", ".join(complaints)
         )
-    return containers
+    return ready
 
 
 def _names(names: Iterable[str]) -> str:

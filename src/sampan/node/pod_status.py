@@ -34,9 +34,12 @@ def pod_status(state: PodState, now: datetime) -> api.PodStatus:
         ips = state.node.ips
     if not ips and state.reported is not None:
         ips = tuple(p.ip for p in state.reported.podIPs)
-    mains = [_container_status(state, r, phase, now) for r in _by_role(state, Role.MAIN)]
-    inits = [_container_status(state, r, phase, now) for r in _by_role(state, Role.INIT, Role.SIDECAR)]
-    ephemeral = [_container_status(state, r, phase, now) for r in _by_role(state, Role.EPHEMERAL)]
+    mains: list[api.ContainerStatus] = []
+    inits: list[api.ContainerStatus] = []
+    ephemeral: list[api.ContainerStatus] = []
+    listed = {Role.MAIN: mains, Role.INIT: inits, Role.SIDECAR: inits, Role.EPHEMERAL: ephemeral}
+    for record in state.containers.values():
+        listed[record.role].append(_container_status(state, record, phase, now))
     status = api.PodStatus(
         phase=phase,
         reason=reason or None,

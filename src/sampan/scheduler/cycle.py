@@ -97,6 +97,8 @@ class Engine:
         self.profile = profile
         self.world = world
         self._next_scored = 0
+        # How often everything that was worked out had to be forgotten.
+        self._forgot = 0
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self._promises = Promised(world)
         self._local = tuple(p for p in profile.filters if p.reach != CLUSTER and p.overrides("filter"))
@@ -123,6 +125,7 @@ class Engine:
 
     def forget(self) -> None:
         """Something that kept answers depend on changed, besides nodes and pods."""
+        self._forgot += 1
         self._kept.clear()
         self._promises.forget()
 
@@ -358,7 +361,10 @@ class Engine:
         none = np.array([], dtype=np.intp)
         if isinstance(wide, Rejected) or rows is None or not len(rows):
             return none
-        states = [*self._states(pod), *wide]
+        states = [*self._known_states(pod), *wide]
+        if len(rows) == 1:
+            row = int(rows[0])
+            return rows if all(plugin.passes(state, self.world, row) for plugin, state in states) else none
         for plugin, state in states:
             verdict = plugin.filter(state, self.world, rows)
             if verdict is not None:
@@ -366,6 +372,14 @@ class Engine:
                 if not len(rows):
                     break
         return rows
+
+    def _known_states(self, pod: PodInfo) -> list[tuple[Plugin, Any]]:
+        """`_states`, worked out once for all pods of one shape, as what is kept is."""
+        memo = pod.shape.memo
+        known: tuple[int, list[tuple[Plugin, Any]]] | None = memo.get(self)
+        if known is None or known[0] != self._forgot:
+            known = memo[self] = self._forgot, self._states(pod)
+        return known[1]
 
     def _states(self, pod: PodInfo) -> list[tuple[Plugin, Any]]:
         found = []

@@ -18,7 +18,7 @@ from sampan.scheduler.framework import (
     Plugin,
 )
 from sampan.scheduler.podinfo import PodInfo
-from sampan.scheduler.requests import demand
+from sampan.scheduler.requests import Demand, demand
 from sampan.scheduler.world import World
 from sampan.schema import api
 
@@ -45,19 +45,25 @@ def node_event(old: api.Node | None, new: api.Node | None) -> Event | None:
     return Event(NODE_EVENT, frozenset(actions), old, new) if actions else None
 
 
-def pod_event(old: api.Pod | None, new: api.Pod | None) -> Event | None:
-    """A pod on a node came, went, or changed in a way that others may feel."""
+def pod_event(old: api.Pod | None, new: api.Pod | None, takes: Demand | None = None) -> Event | None:
+    """A pod on a node came, went, or changed in a way that others may feel.
+
+    `takes` is what it takes where that is known to be what it took.
+    """
     if old is None or new is None:
         return Event(ASSIGNED_POD, frozenset({ADD if old is None else DELETE}), old, new)
     actions = set()
     if old.metadata.labels != new.metadata.labels:
         actions.add(UPDATE_LABELS)
-    before, after = demand(old).amounts, demand(new).amounts
-    if any(after.get(name, 0) < amount for name, amount in before.items()):
+    if takes is None and _takes_less(demand(old), demand(new)):
         actions.add(SCALE_DOWN)
     if new.metadata.deletionTimestamp is not None and old.metadata.deletionTimestamp is None:
         actions.add(UPDATE)
     return Event(ASSIGNED_POD, frozenset(actions), old, new) if actions else None
+
+
+def _takes_less(before: Demand, after: Demand) -> bool:
+    return any(after.amounts.get(name, 0) < amount for name, amount in before.amounts.items())
 
 
 def object_event(kind: str, old: Any, new: Any) -> Event:

@@ -93,11 +93,13 @@ class PodInfos:
         self._shapes: OrderedDict[bytes, Shape] = OrderedDict()
         self._templates: OrderedDict[tuple[Any, ...], Template] = OrderedDict()
 
-    def of(self, pod: api.Pod) -> PodInfo:
-        """What is known of `pod`."""
-        shape = self._shape(pod)
-        template = self._template(pod, shape)
-        return PodInfo(pod, template, demand(pod) if _is_held(pod) else shape.demand)
+    def of(self, pod: api.Pod, before: PodInfo | None = None) -> PodInfo:
+        """What is known of `pod`; `before` is what was known of it, if anything was."""
+        if before is not None and _is_alike(before.pod, pod):
+            template = before.template
+        else:
+            template = self._template(pod, self._shape(pod))
+        return PodInfo(pod, template, demand(pod) if is_held(pod) else template.shape.demand)
 
     def _shape(self, pod: api.Pod) -> Shape:
         key = shape_key(pod.spec)
@@ -144,7 +146,18 @@ def shape_key(spec: api.PodSpec) -> bytes:
     )
 
 
-def _is_held(pod: api.Pod) -> bool:
+def _is_alike(before: api.Pod, pod: api.Pod) -> bool:
+    """Whether both have one template."""
+    old, new = before.metadata, pod.metadata
+    return (
+        old.namespace == new.namespace
+        and old.labels == new.labels
+        and old.ownerReferences == new.ownerReferences
+        and before.spec == pod.spec
+    )
+
+
+def is_held(pod: api.Pod) -> bool:
     """Whether its status says what its containers have, which may be more than they ask for."""
     return any(
         s.resources is not None or s.allocatedResources

@@ -11,8 +11,9 @@ from sampan.scheduler.cycle import Engine
 from sampan.scheduler.events import node_event, object_event, pod_event, wakes
 from sampan.scheduler.framework import Event, Plugin
 from sampan.scheduler.gangs import Key as GroupKey
-from sampan.scheduler.podinfo import Key, PodInfo
+from sampan.scheduler.podinfo import Key, PodInfo, is_held
 from sampan.scheduler.queue import Queue, Waiting
+from sampan.scheduler.requests import demand
 from sampan.scheduler.world import World
 from sampan.schema import api
 
@@ -217,18 +218,17 @@ class Watching:
         self._drop_nomination(key)
         node = pod.spec.nodeName or ""
         before = self._world.placed.get(key)
-        if (
-            before is not None
-            and before.pod.uid == uid
-            and before.node == node
-            and not _moves(before.pod, pod)
-        ):
+        known = before.pod if before is not None and before.pod.uid == uid else None
+        takes = known.demand if known is not None and _is_as_before(known, pod) else None
+        ends = pod.metadata.deletionTimestamp is not None
+        stays = before is not None and before.node == node and takes is not None
+        if before is not None and known is not None and stays and known.terminating == ends:
             before.assumed = False
-            before.pod.pod = pod
+            known.pod = pod
             return
-        info = self._world.infos.of(pod)
-        event = pod_event(before.pod.pod if before is not None and before.pod.uid == uid else None, pod)
-        elsewhere = before is not None and (before.node != node or before.pod.uid != uid)
+        info = self._world.infos.of(pod, known)
+        event = pod_event(known.pod if known is not None else None, pod, takes)
+        elsewhere = before is not None and (before.node != node or known is None)
         self._world.unplace(key)
         self._world.place(info, node)
         self.happened(event)
@@ -318,18 +318,15 @@ def _matters(old: api.Pod, new: api.Pod) -> bool:
     )
 
 
-def _moves(known: PodInfo, pod: api.Pod) -> bool:
-    """Whether what a placed pod takes, or how others see it, has changed."""
+def _is_as_before(known: PodInfo, pod: api.Pod) -> bool:
+    """Whether a placed pod takes what it took, and others see it as they did, but for its deletion."""
     before = known.pod
     if before is pod:
+        return True
+    if before.metadata.labels != pod.metadata.labels or not _same_demand(before.spec, pod.spec):
         return False
-    return (
-        before.metadata.labels != pod.metadata.labels
-        or known.terminating != (pod.metadata.deletionTimestamp is not None)
-        or before.status.containerStatuses != pod.status.containerStatuses
-        or before.status.initContainerStatuses != pod.status.initContainerStatuses
-        or not _same_demand(before.spec, pod.spec)
-    )
+    # Most statuses say nothing of what containers have; what they say mostly is what was asked for.
+    return not (is_held(before) or is_held(pod)) or demand(pod) == known.demand
 
 
 def _same_demand(before: api.PodSpec, after: api.PodSpec) -> bool:

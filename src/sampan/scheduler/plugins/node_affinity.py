@@ -29,6 +29,9 @@ from sampan.schema import api, codec
 REASON: Final = "node(s) didn't match Pod's node affinity/selector"
 ENFORCED: Final = "node(s) didn't match scheduler-enforced node affinity"
 
+# In a shape's memo.
+_PINNED: Final = "pinned"
+
 _Preferred = list[tuple[int, Matches]]
 
 
@@ -50,7 +53,11 @@ class NodeAffinity(Plugin):
             self._added = _preferred(whole)
 
     def narrow(self, pod: PodInfo, world: World) -> frozenset[str] | None:
-        return pinned(pod.spec)
+        memo = pod.shape.memo
+        if _PINNED not in memo:
+            memo[_PINNED] = pinned(pod.spec)
+        names: frozenset[str] | None = memo[_PINNED]
+        return names
 
     def prepare(self, pod: PodInfo, world: World) -> Matches | bool | None:
         wanted = required(pod.spec)
@@ -70,6 +77,15 @@ class NodeAffinity(Plugin):
         if state is True:
             return None
         return refuse(~_matching(state, world, rows), REASON, resolvable=False)
+
+    def passes(self, state: Any, world: World, row: int) -> bool:
+        node = world.table.nodes[row]
+        if node is None:
+            return False
+        name, labels = node.metadata.name or "", node.metadata.labels
+        if self._enforced is not None and not self._enforced(name, labels):
+            return False
+        return state is True or bool(state(name, labels))
 
     def prepare_score(self, pod: PodInfo, world: World) -> _Preferred | None:
         return [*_preferred(pod.spec), *self._added] or None

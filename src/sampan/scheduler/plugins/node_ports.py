@@ -44,6 +44,9 @@ class NodePorts(Plugin):
             out[at] = any(port.clashes(other) for port in state for other in here)
         return refuse(out, REASON)
 
+    def passes(self, state: Any, world: World, row: int) -> bool:
+        return not any(port.clashes(other) for port in state for other in world.table.ports[row])
+
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         if event.kind == NODE_EVENT:
             return event.does(ADD)

@@ -26,6 +26,9 @@ class NodeUnschedulable(Plugin):
     def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
         return refuse(world.table.unschedulable[rows], REASON, resolvable=False)
 
+    def passes(self, state: Any, world: World, row: int) -> bool:
+        return not world.table.unschedulable.item(row)
+
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         node = event.new
         return node is not None and (not node.spec.unschedulable or tolerated(_TAINT, pod.spec.tolerations))

@@ -38,6 +38,9 @@ class TaintToleration(Plugin):
     def prepare(self, pod: PodInfo, world: World) -> Sequence[api.Toleration]:
         return pod.spec.tolerations
 
+    def passes(self, state: Any, world: World, row: int) -> bool:
+        return not world.table.tainted.item(row) or super().passes(state, world, row)
+
     def filter(self, state: Any, world: World, rows: Rows) -> Verdict | None:
         tainted = world.table.tainted[rows]
         if not tainted.any():
