@@ -174,6 +174,7 @@ def claim(name: str) -> api.ResourceClaim:
 
 
 NAMED = [api.PodResourceClaimStatus(name=n, resourceClaimName=f"web-{n}-x") for n in ("a", "b")]
+NEEDLESS = [api.PodResourceClaimStatus(name=n) for n in ("a", "b")]
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,9 @@ NAMED = [api.PodResourceClaimStatus(name=n, resourceClaimName=f"web-{n}-x") for 
     [
         (claimant(), "", "ab", ["Create", "Create"], []),
         (claimant(), "", "a", ["Create"], ["FailedResourceClaimCreation"]),
+        # Somebody said that the pod needs no claims.
+        (claimant(resourceClaimStatuses=NEEDLESS), "", "ab", [], []),
+        (claimant(resourceClaimStatuses=NEEDLESS[:1]), "", "b", ["Create"], []),
         (claimant(), "a", "ab", ["Patch", "Create"], []),
         (claimant(), "ab", "ab", ["Patch"], []),
         (claimant(resourceClaimStatuses=NAMED), "ab", "", [], []),

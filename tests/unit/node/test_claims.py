@@ -173,6 +173,36 @@ def test_a_driver_that_is_late_or_fails_is_asked_again(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_pod_whose_driver_never_came_can_go_again(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.driver.stop()
+        bench.claim("mine", "web")
+        bench.pod()
+        await bench.until(lambda: any("is not registered" in text for _, text in bench.events))
+        bench.api.mark_deleted("web", grace_s=1)
+        await bench.until(lambda: pod_path() not in bench.api.objects)
+        await bench.driver.start()
+
+    run(tmp_path, scenario)
+
+
+def test_a_claim_waits_until_its_namesake_is_unprepared(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.until(lambda: bench.driver.registrar.told == [(True, "")])
+        bench.claim("mine", "old")
+        bench.pod("old")
+        await bench.until(lambda: bench.phase("old") == "Running")
+        bench.claim("mine", "new", uid="new-claim")
+        bench.pod("new")
+        why = "old ResourceClaim with same name mine and different UID mine-uid still exists"
+        await bench.until(lambda: any(why in text for _, text in bench.events))
+        bench.api.mark_deleted("old", grace_s=1)
+        await bench.until(lambda: bench.phase("new") == "Running")
+        assert bench.driver.calls[1:] == [("unprepare", "mine"), ("prepare", "mine")]
+
+    run(tmp_path, scenario)
+
+
 def test_a_claim_of_two_pods_is_unprepared_with_the_last(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         bench.claim("mine", "web", "api")

@@ -50,9 +50,11 @@ def plan(view: View, now: datetime) -> Plan:
         if claim.metadata.deletionTimestamp is None
     }
     templates = {template.metadata.name: template for template in view.templates}
+    # Somebody said in the status that the pod needs no claim for these.
+    needless = {s.name for s in pod.status.resourceClaimStatuses if s.resourceClaimName is None} - held.keys()
     for wanted in pod.spec.resourceClaims:
         name = wanted.resourceClaimTemplateName
-        if not name or wanted.name in held:
+        if not name or wanted.name in held or wanted.name in needless:
             continue
         template = templates.get(name)
         prefix = f"PodResourceClaim {wanted.name}: "
@@ -64,17 +66,19 @@ def plan(view: View, now: datetime) -> Plan:
         failed = Emit(ref_of(pod), "Warning", "FailedResourceClaimCreation", prefix + "{error}")
         effects.append(Create(_claim(pod, wanted.name, template), failed=failed))
     statuses = [
-        {"name": wanted.name, "resourceClaimName": held[wanted.name]}
+        _status(wanted.name, held.get(wanted.name))
         for wanted in pod.spec.resourceClaims
-        if wanted.name in held
+        if wanted.name in held or wanted.name in needless
     ]
-    told = [
-        {"name": s.name, "resourceClaimName": s.resourceClaimName} for s in pod.status.resourceClaimStatuses
-    ]
+    told = [_status(s.name, s.resourceClaimName) for s in pod.status.resourceClaimStatuses]
     if statuses != told:
         patch = {"metadata": {"uid": pod.metadata.uid}, "status": {"resourceClaimStatuses": statuses or None}}
         effects.insert(0, Patch(ref_of(pod), patch, subresource="status"))
     return Plan(tuple(effects), notices[0].message if notices else "", notices=tuple(notices))
+
+
+def _status(name: str, claim: str | None) -> dict[str, str]:
+    return {"name": name} if claim is None else {"name": name, "resourceClaimName": claim}
 
 
 def _claim(pod: api.Pod, name: str, template: api.ResourceClaimTemplate) -> api.ResourceClaim:

@@ -113,8 +113,12 @@ class Claims:
         missing = missing_claim(pod)
         if missing:
             raise _failure(f"pod claim {missing}: ResourceClaim not created yet")
-        for name in dict.fromkeys(claim_names(pod).values()):
-            claim = await self._read(pod, name)
+        claims = [await self._read(pod, name) for name in dict.fromkeys(claim_names(pod).values())]
+        # All of it is looked at before anything is noted: a pod whose driver was never there can go again,
+        # because nobody has to be told that it went.
+        for claim in claims:
+            self._check(claim)
+        for claim in claims:
             async with self._lock(claim.metadata.uid or ""):
                 await self._prepare(pod, claim)
 
@@ -171,6 +175,17 @@ class Claims:
             raise _failure(f"pod {pod.metadata.name} is not allowed to use resource claim {name}")
         return claim
 
+    def _check(self, claim: api.ResourceClaim) -> None:
+        for driver in drivers_of(claim):
+            if driver not in self.drivers:
+                raise _failure(_not_registered(driver))
+        for each in self._prepared.values():
+            same = (each.namespace, each.name) == (claim.metadata.namespace, claim.metadata.name)
+            if same and each.uid != claim.metadata.uid:
+                raise _failure(
+                    f"old ResourceClaim with same name {each.name} and different UID {each.uid} still exists"
+                )
+
     async def _prepare(self, pod: api.Pod, claim: api.ResourceClaim) -> None:
         uid, user = claim.metadata.uid or "", pod.metadata.uid or ""
         known = self._prepared.get(uid) or Prepared(
@@ -221,7 +236,7 @@ class Claims:
         """The driver's answer about the claim. Raises RuntimeFailure."""
         found = self.drivers.get(driver)
         if found is None:
-            raise _failure(f"DRA driver {driver} is not registered", method)
+            raise _failure(_not_registered(driver), method)
         asked = {"namespace": claim.namespace, "uid": claim.uid, "name": claim.name}
         try:
             answer = await found.client.call(found.service, method, timeout_s=CALL_TIMEOUT_S, claims=[asked])
@@ -233,6 +248,10 @@ class Claims:
         if result.error:
             raise _failure(f"{method} of driver {driver} for claim {claim.name}: {result.error}", method)
         return result
+
+
+def _not_registered(driver: str) -> str:
+    return f"DRA driver {driver} is not registered"
 
 
 def _failure(detail: str, method: str = "NodePrepareResources") -> RuntimeFailure:
