@@ -334,7 +334,8 @@ def test_watch(kubectl: Kubectl, space: list[str]) -> None:
     ["deployment/web", "replicasets", "pods", "serviceaccount/default", "configmap/kube-root-ca.crt"],
 )
 def test_describe_in_a_namespace(kubectl: Kubectl, web: list[str], what: str) -> None:
-    told = kubectl("describe", what, *web)
+    # From 1.37 on kubectl shows the events of several objects only if told to.
+    told = kubectl("describe", what, "--show-events=true", *web)
     assert "Name:" in told
     if what == "pods":
         assert "Successfully assigned" in told

@@ -58,6 +58,7 @@ class Agent:
             pressures=self._pressures,
             offered=self._offered,
             in_use=self._in_use,
+            seen=lambda: self._node_informer.cache.get("", config.node_name),
         )
         self._drivers = (
             Drivers(client, clock, config, self.reporter.look, lambda pods: self.host.devices_changed(pods))

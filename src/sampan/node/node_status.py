@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -59,10 +59,12 @@ class NodeReporter:
         pressures: Callable[[], frozenset[str]] = no_pressure,
         offered: Callable[[], Mapping[str, tuple[int, int]]] = dict,
         in_use: Callable[[], Sequence[str]] = tuple,
+        seen: Callable[[], api.Node | None] = lambda: None,
     ) -> None:
         """`offered` gives capacity and allocatable of what drivers offer beside the machine's own, `in_use`
-        the attached volumes that pods use."""
+        the attached volumes that pods use, `seen` the Node as a watch has shown it last."""
         self.node: api.Node | None = None
+        self._seen = seen
         self._client = client
         self._runtime = runtime
         self._config = config
@@ -156,14 +158,16 @@ class NodeReporter:
         """Write the status if it changed, or if the last time is long enough ago."""
         if self.node is None:
             return
-        status = await self._status(self.node.status.conditions)
+        node = _newest(self.node, self._seen())
+        status = await self._status(node.status.conditions)
+        gone = _follow_others(node.status, status)
         age_s = self._clock.monotonic_s() - self._reported_s
-        own = replace(self.node.status, conditions=_own(self.node.status.conditions, status.conditions))
+        own = replace(node.status, conditions=_own(node.status.conditions, status.conditions))
         stale = age_s >= self._config.status_period_s
-        if not stale and is_same_but_for_heartbeats(_comparable(own, status), status):
+        if not stale and not gone and is_same_but_for_heartbeats(_comparable(own, status), status):
             return
         try:
-            self.node = await self._write(self.node, status)
+            self.node = await self._write(node, status, gone)
         except ApiError as error:
             if not is_not_found(error):
                 raise
@@ -193,8 +197,9 @@ class NodeReporter:
         status.volumesInUse = list(self._in_use())
         return status
 
-    async def _write(self, node: api.Node, status: api.NodeStatus) -> api.Node:
+    async def _write(self, node: api.Node, status: api.NodeStatus, gone: Iterable[str] = ()) -> api.Node:
         patch = {"status": codec.to_builtins(status)}
+        patch["status"]["allocatable"] |= dict.fromkeys(gone)
         if node.status.volumesInUse and not status.volumesInUse:
             patch["status"]["volumesInUse"] = None
         if node.status.addresses and node.status.addresses != status.addresses:
@@ -202,6 +207,20 @@ class NodeReporter:
         return await self._client.patch(
             api.Node, self._config.node_name, "", patch, patch_type=STRATEGIC, subresource="status"
         )
+
+
+def _newest(written: api.Node, seen: api.Node | None) -> api.Node:
+    """What was written may not have been seen yet, and others may have written since."""
+    if seen is None or seen.metadata.uid != written.metadata.uid:
+        return written
+    return max(written, seen, key=lambda node: int(node.metadata.resourceVersion or 0))
+
+
+def _follow_others(held: api.NodeStatus, ours: api.NodeStatus) -> list[str]:
+    """Let pods have what others say in the node's capacity. Gives the resources that nobody speaks of now."""
+    others = {name: amount for name, amount in held.capacity.items() if name not in ours.capacity}
+    ours.allocatable.update(others)
+    return [name for name in held.allocatable if name not in ours.allocatable]
 
 
 def _own(held: Sequence[api.NodeCondition], ours: Sequence[api.NodeCondition]) -> list[api.NodeCondition]:
