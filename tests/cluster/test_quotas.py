@@ -46,3 +46,25 @@ def test_the_status_is_promptly_calculated_and_put_right() -> None:
         client.update(changed)
         wanted = {"configmaps": "3", "count/serviceaccounts": "1"}
         cluster.wait_until(lambda: _amounts(_quota(cluster).status.used) == wanted)
+
+
+def test_claims_are_counted_anew_when_a_class_begins_to_serve_a_resource() -> None:
+    with Cluster(nodes=0) as cluster:
+        client = cluster.client
+        exactly = api.ExactDeviceRequest(deviceClassName="big", count=2)
+        request = api.DeviceRequest(name="r", exactly=exactly)
+        client.create(
+            api.ResourceClaim(
+                metadata=api.ObjectMeta(name="mine", namespace="default"),
+                spec=api.ResourceClaimSpec(devices=api.DeviceClaim(requests=[request])),
+            )
+        )
+        spec = api.ResourceQuotaSpec(hard={"requests.example.com/gpu": Quantity("4")})
+        metadata = api.ObjectMeta(name="quota", namespace="default")
+        client.create(api.ResourceQuota(metadata=metadata, spec=spec))
+        cluster.wait_until(lambda: _amounts(_quota(cluster).status.used) == {"requests.example.com/gpu": "0"})
+        serving = api.DeviceClassSpec(extendedResourceName="example.com/gpu")
+        client.create(api.DeviceClass(metadata=api.ObjectMeta(name="big"), spec=serving))
+        cluster.wait_until(
+            lambda: _amounts(_quota(cluster).status.used) == {"requests.example.com/gpu": "2"}, advance=False
+        )

@@ -44,6 +44,7 @@ from sampan.controllers.resourceclaim import making, releasing
 from sampan.controllers.runtime.controller import Controller
 from sampan.controllers.statefulset import plan as statefulset
 from sampan.controllers.storage import attachment, binder, ephemeral, expansion, localpath, protection
+from sampan.schema import api
 from sampan.schema.definitions import NEWEST, GroupVersionKind, load
 
 
@@ -84,6 +85,12 @@ def _gvk(kind: Any) -> GroupVersionKind:
     return GroupVersionKind(resource.group, resource.api_version.rpartition("/")[2], resource.kind)
 
 
+def _has(settings: Settings, kind: Any) -> bool:
+    """Whether the server has the kind."""
+    version = settings.kubernetes_version
+    return version == NEWEST or _gvk(kind) in load(version).by_gvk
+
+
 def _all(settings: Settings) -> tuple[Controller, ...]:
     balancing = settings.load_balancers
     return (
@@ -91,7 +98,7 @@ def _all(settings: Settings) -> tuple[Controller, ...]:
         serviceaccount.ACCOUNTS,
         serviceaccount.root_ca(settings.ca_bundle),
         *((tokens.controller(settings.token_key, settings.ca_bundle),) if settings.token_key else ()),
-        resourcequota.CONTROLLER,
+        resourcequota.controller(counts_served=_has(settings, api.DeviceClass)),
         *((trustbundle.controller(settings.trust_bundle),) if settings.trust_bundle else ()),
         clusterroleaggregation.CONTROLLER,
         approving.CONTROLLER,

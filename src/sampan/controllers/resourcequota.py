@@ -9,34 +9,44 @@ quota's resourceVersion: whatever was charged meanwhile makes it count again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from sampan.client.client import Client
 from sampan.client.effects import Plan, UpdateStatus
 from sampan.client.errors import ApiError
-from sampan.controllers.runtime.controller import Caches, Controller, Key
+from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
-from sampan.kinds.quota import charge, usage
-from sampan.kinds.quota.usage import Usage
+from sampan.kinds.quota import charge, devices, usage
+from sampan.kinds.quota.devices import Usage
 from sampan.schema import api, codec
 
 RESYNC_S: Final = 300.0
 
 
 class View(msgspec.Struct, frozen=True):
-    """A quota; `used` is what was counted after it was read."""
+    """A quota; `used` is what was counted after it was read, with what the `classes` of devices serve."""
 
     quota: api.ResourceQuota
     used: Usage = {}
+    classes: Mapping[str, str] = {}
 
 
 def gather(caches: Caches, key: Key) -> View | None:
     quota = caches.of(api.ResourceQuota).get(key.namespace, key.name)
     return View(quota) if quota is not None else None
+
+
+def _gather_served(caches: Caches, key: Key) -> View | None:
+    view = gather(caches, key)
+    if view is None or not devices.covers_served(view.quota.spec.hard):
+        return view
+    return replace(view, classes=devices.classes_of(caches.of(api.DeviceClass).items()))
 
 
 async def survey(client: Client, view: View) -> View | None:
@@ -51,9 +61,18 @@ async def survey(client: Client, view: View) -> View | None:
         raise
     objects: list[tuple[Kind, list[Any]]] = []
     for kind in counted(quota.spec.hard):
-        listed = await client.list(kind.type, namespace)
-        objects.append((kind, list(listed.items)))
-    return View(quota, charge.count(quota.spec, objects))
+        objects.append((kind, await _all_of(client, kind, namespace)))
+    return View(quota, charge.count(quota.spec, objects, view.classes))
+
+
+async def _all_of(client: Client, kind: Kind, namespace: str) -> list[Any]:
+    """The objects of the kind; none of one that this version of Kubernetes does not have."""
+    try:
+        return list((await client.list(kind.type, namespace)).items)
+    except ApiError as problem:
+        if problem.code == 404:
+            return []
+        raise
 
 
 def counted(hard: Any) -> list[Kind]:
@@ -77,11 +96,25 @@ def _matters(old: Any, new: Any) -> bool:
     return old is None or new is None or not charge.is_counted(new) or old.spec != new.spec
 
 
-CONTROLLER: Final = Controller(
-    name="resourcequota-controller",
-    kind=api.ResourceQuota,
-    gather=gather,
-    survey=survey,
-    plan=plan,
-    matters=_matters,
-)
+def _concerned(caches: Caches, _class: Any) -> Iterable[Key]:
+    """The quotas of what classes may serve."""
+    for quota in caches.of(api.ResourceQuota).items():
+        if devices.covers_served(quota.spec.hard):
+            yield Key(quota.metadata.namespace or "", quota.metadata.name or "")
+
+
+def _serves_otherwise(old: Any, new: Any) -> bool:
+    return old is None or new is None or old.spec.extendedResourceName != new.spec.extendedResourceName
+
+
+def controller(*, counts_served: bool) -> Controller:
+    """`counts_served`: there are DeviceClasses, and claims count for what these serve."""
+    return Controller(
+        name="resourcequota-controller",
+        kind=api.ResourceQuota,
+        watches=(mapped(api.DeviceClass, _concerned, _serves_otherwise),) if counts_served else (),
+        gather=_gather_served if counts_served else gather,
+        survey=survey,
+        plan=plan,
+        matters=_matters,
+    )

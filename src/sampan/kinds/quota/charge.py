@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sampan.kinds.kind import Kind
 from sampan.kinds.quota import usage
-from sampan.kinds.quota.usage import ZERO, Usage
+from sampan.kinds.quota.devices import NOTHING, ZERO, Served, Usage, is_made_for, maker_of
 from sampan.machinery.quantity import Quantity
 
 
@@ -19,7 +19,7 @@ class Write(NamedTuple):
     after: Any | None
 
 
-def change_of(write: Write, spec: Any) -> Usage:
+def change_of(write: Write, spec: Any, served: Served = NOTHING) -> Usage:
     """How much more (or, below zero, less) the write makes used of a quota with this spec; {} for no
     change."""
     names = usage.names_of(write.kind, spec.hard)
@@ -27,9 +27,9 @@ def change_of(write: Write, spec: Any) -> Usage:
         return {}
     change: Usage = {}
     if write.after is not None:
-        change = usage.plus(change, usage.used_by(write.kind, write.after, spec))
+        change = usage.plus(change, usage.used_by(write.kind, write.after, spec, served))
     if write.before is not None:
-        change = usage.minus(change, usage.used_by(write.kind, write.before, spec))
+        change = usage.minus(change, usage.used_by(write.kind, write.before, spec, served))
     return {name: amount for name, amount in change.items() if amount.value}
 
 
@@ -58,11 +58,31 @@ def _listed(amounts: Mapping[str, Quantity], names: list[str]) -> str:
     return ",".join(f"{name}={amounts.get(name, ZERO)}" for name in names)
 
 
-def count(quota_spec: Any, objects: list[tuple[Kind, list[Any]]]) -> Usage:
-    """All that is used, counted anew over every object of the namespace."""
+def count(
+    quota_spec: Any, objects: list[tuple[Kind, list[Any]]], classes: Mapping[str, str] | None = None
+) -> Usage:
+    """All that is used, counted anew over every object of the namespace. `classes`: as in `Served`."""
     total: Usage = dict.fromkeys(quota_spec.hard, ZERO)
+    served = _served(objects, classes) if classes else NOTHING
     for kind, found in objects:
         if usage.names_of(kind, quota_spec.hard):
             for obj in found:
-                total = usage.plus(total, usage.used_by(kind, obj, quota_spec))
+                total = usage.plus(total, usage.used_by(kind, obj, quota_spec, served))
     return total
+
+
+def _served(objects: list[tuple[Kind, list[Any]]], classes: Mapping[str, str]) -> Served:
+    """What classes serve, where `objects` are all that there are."""
+    found = {kind.resource: (kind, every) for kind, every in objects}
+    kind, pods = found.get("pods", (None, []))
+    made = [claim for claim in found.get(usage.CLAIMS, (None, []))[1] if maker_of(claim) is not None]
+    by_uid = {pod.metadata.uid: pod for pod in pods}
+
+    def charged(claim: Any) -> Usage:
+        maker = maker_of(claim)
+        pod = by_uid.get(maker[1]) if maker is not None else None
+        if kind is None or pod is None or not is_made_for(claim, pod, lambda: made):
+            return {}
+        return usage.usage_of(kind, pod)
+
+    return Served(classes, charged)

@@ -6,7 +6,7 @@ Follows pkg/quota/v1/evaluator/core. A usage maps resource names as quotas spell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sampan.kinds.core.qos import qos_class
@@ -18,11 +18,19 @@ from sampan.kinds.core.resources import (
     is_extended,
 )
 from sampan.kinds.kind import Kind
+from sampan.kinds.quota.devices import (
+    IMPLICIT,
+    NOTHING,
+    ZERO,
+    Served,
+    Usage,
+    claim_amounts,
+    is_of_claims,
+)
 from sampan.machinery.quantity import Quantity
 
-Usage = dict[str, Quantity]
 ONE: Final = Quantity("1")
-ZERO: Final = Quantity("0")
+CLAIMS: Final = "resourceclaims.resource.k8s.io"
 _TERMINAL: Final = ("Succeeded", "Failed")
 _COMPUTE: Final = ("cpu", "memory", "ephemeral-storage")
 # Kinds that older quotas count by their plain names.
@@ -38,10 +46,6 @@ _PLAIN: Final = frozenset(
     }
 )
 _CLASS: Final = ".storageclass.storage.k8s.io/"
-_DEVICES: Final = ".deviceclass.resource.k8s.io/devices"
-# Devices of a class that containers ask for as a resource (`deviceclass.resource.kubernetes.io/gpu`).
-_IMPLICIT: Final = "deviceclass.resource.kubernetes.io/"
-_MOST_DEVICES: Final = 32  # AllocationResultsMaxSize
 _CLAIM_CLASS: Final = "volume.beta.kubernetes.io/storage-class"
 
 
@@ -58,8 +62,8 @@ def names_of(kind: Kind, hard: Mapping[str, Any]) -> list[str]:
     return [name for name in hard if name in (count, plain) or (own is not None and own(name))]
 
 
-def usage_of(kind: Kind, obj: Any) -> Usage:
-    """All that the object uses."""
+def usage_of(kind: Kind, obj: Any, served: Served = NOTHING) -> Usage:
+    """All that the object uses. What classes serve counts for ResourceClaims only."""
     usage: Usage = {count_name(kind): ONE}
     if kind.resource == "pods":
         if obj.status.phase in _TERMINAL:
@@ -72,8 +76,8 @@ def usage_of(kind: Kind, obj: Any) -> Usage:
     elif kind.resource == "persistentvolumeclaims":
         usage["persistentvolumeclaims"] = ONE
         usage |= _claim_amounts(obj)
-    elif kind.resource == "resourceclaims.resource.k8s.io":
-        usage |= _device_amounts(obj.spec)
+    elif kind.resource == CLAIMS:
+        usage |= claim_amounts(obj, served)
     elif not kind.group and kind.plural in _PLAIN:
         usage[kind.plural] = ONE
     return usage
@@ -102,7 +106,7 @@ def _pod_amounts(spec: Any) -> Usage:
     for name, amount in pod_requests(spec).items():
         if name in _COMPUTE or name.startswith(HUGE_PAGES):
             usage[name] = usage[f"requests.{name}"] = amount
-        elif is_extended(name) or name.startswith(_IMPLICIT):
+        elif is_extended(name) or name.startswith(IMPLICIT):
             usage[f"requests.{name}"] = amount
     for name, amount in pod_limits(spec).items():
         if name in _COMPUTE:
@@ -137,39 +141,13 @@ def _claim_amounts(claim: Any) -> Usage:
     return usage
 
 
-def _device_amounts(spec: Any) -> Usage:
-    usage: Usage = {}
-    for request in spec.devices.requests if spec.devices is not None else ():
-        exact = request.exactly
-        for device_class, count in _devices_asked(request, exact):
-            name = f"{device_class}{_DEVICES}"
-            usage[name] = add(usage.get(name, ZERO), Quantity(str(count)))
-    return usage
-
-
-def _devices_asked(request: Any, exact: Any) -> Iterator[tuple[str, int]]:
-    """Class and number of each request; of alternatives the largest number of each class."""
-    if exact is not None:
-        yield exact.deviceClassName, _number(exact)
-        return
-    most: dict[str, int] = {}
-    for each in request.firstAvailable:
-        most[each.deviceClassName] = max(most.get(each.deviceClassName, 0), _number(each))
-    yield from most.items()
-
-
-def _number(request: Any) -> int:
-    """How many devices a request may get: of all that match, at worst what a claim can hold."""
-    return _MOST_DEVICES if request.allocationMode == "All" else request.count or 1
-
-
 def _is_of_pods(name: str) -> bool:
     bare = name.removeprefix("requests.")
     return (
         name in _COMPUTE
         or (name.startswith("limits.") and name.removeprefix("limits.") in _COMPUTE)
         or bare.startswith(HUGE_PAGES)
-        or (bare != name and (bare in _COMPUTE or is_extended(bare) or bare.startswith(_IMPLICIT)))
+        or (bare != name and (bare in _COMPUTE or is_extended(bare) or bare.startswith(IMPLICIT)))
     )
 
 
@@ -177,7 +155,7 @@ _OWN: Final[dict[str, Callable[[str], bool]]] = {
     "pods": _is_of_pods,
     "services": lambda name: name in ("services.nodeports", "services.loadbalancers"),
     "persistentvolumeclaims": lambda name: name == "requests.storage" or _CLASS in name,
-    "resourceclaims.resource.k8s.io": lambda name: name.endswith(_DEVICES),
+    CLAIMS: is_of_claims,
 }
 
 
@@ -245,12 +223,12 @@ def _reaches_other_namespaces(affinity: Any) -> bool:
 # -- arithmetic --------------------------------------------------------------------------------------------
 
 
-def used_by(kind: Kind, obj: Any, spec: Any) -> Usage:
+def used_by(kind: Kind, obj: Any, spec: Any, served: Served = NOTHING) -> Usage:
     """What the object uses of this quota: nothing where it is not in scope."""
     names = names_of(kind, spec.hard)
     if not names or not in_scope(kind, obj, spec):
         return {}
-    usage = usage_of(kind, obj)
+    usage = usage_of(kind, obj, served)
     return {name: usage[name] for name in names if name in usage}
 
 
