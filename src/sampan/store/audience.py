@@ -2,7 +2,7 @@
 
 Watchers of the same namespace, selector and form get the same lines: they are one audience, for which each
 change is looked at and encoded once. A watcher either takes its lines from a queue of its own, or, where its
-transport can be written to without waiting, belongs to a cohort: a few dozen watchers that are written to one
+transport can be written to without waiting, belongs to a cohort: a few watchers that are written to one
 after the other with the same bytes. What comes to a cohort of a large audience gathers for some milliseconds,
 since each write costs more than all that is in it; the first change after a quiet while goes out at once.
 """
@@ -20,20 +20,16 @@ from sampan.store.items import ADDED, DELETED, MODIFIED, Event, Match, Render
 
 # Events a watcher may lag behind before it is ended; it then lists again.
 WATCHER_LAG_EVENTS: Final = 20_000
-# Watchers that are written to in one turn of the event loop.
-COHORT_WATCHERS: Final = 64
-# How long lines gather for an audience, in times that writing to all of it takes, with all else that the
-# event loop does meanwhile: however often something changes, a fifth of the loop's time is left.
-GATHER_WRITES: Final = 1.25
-# What a write to one watcher takes before it is known: TLS and a system call.
-WRITE_S: Final = 20e-6
-# How much of what is believed a write takes comes from the last turn, and how many times what was believed
-# that may be: one long request must not make all watchers wait.
-_LATEST_PART: Final = 0.1
-_SURPRISE_MOST: Final = 2
+# Watchers that are written to in one turn of the event loop: a request takes half a dozen turns until it is
+# answered, and waits that often for as many writes.
+COHORT_WATCHERS: Final = 16
+# How long lines gather for an audience, for each of its watchers: a few times what a write to one takes, TLS
+# and a system call, so that most of the loop's time is left for all else however often something changes.
+GATHER_EACH_S: Final = 80e-6
 # A wait that is shorter than this is none.
 GATHER_LEAST_S: Final = 2e-3
-GATHER_MOST_S: Final = 0.25
+# Nor do lines wait for longer: writing to a thousand takes longer itself, and goes on without a pause then.
+GATHER_MOST_S: Final = 20e-3
 # What is written to one watcher at once; who has more to get is asked again whether it can take more.
 WRITE_MOST_BYTES: Final = 256 * 1024
 
@@ -246,8 +242,7 @@ class Audience:
 
     def gathers_s(self) -> float:
         """How long lines gather before they are written."""
-        watchers = (len(self.cohorts) - 1) * COHORT_WATCHERS
-        wait_s = watchers * self._pump.write_s * GATHER_WRITES
+        wait_s = (len(self.cohorts) - 1) * COHORT_WATCHERS * GATHER_EACH_S
         return min(wait_s, GATHER_MOST_S) if wait_s >= GATHER_LEAST_S else 0.0
 
     def _type_for(self, event: Event) -> str | None:
@@ -352,17 +347,11 @@ class Cohort:
 class Pump:
     """Flushes cohorts by turns of the event loop, so that requests are answered in between."""
 
-    __slots__ = ("_began_s", "_due", "_turns", "_written", "write_s")
+    __slots__ = ("_due", "_turns")
 
     def __init__(self) -> None:
         self._due: deque[Cohort] = deque()
         self._turns = False
-        # What a write to one watcher takes, with what else is done between two turns that write: a transport
-        # may do the most of it when the turn is over.
-        self.write_s = WRITE_S
-        # The turn before this one, where there was one just before.
-        self._began_s = 0.0
-        self._written = 0
 
     def add(self, cohort: Cohort) -> None:
         """Flush this cohort when all that came before have been."""
@@ -373,10 +362,6 @@ class Pump:
 
     def _turn(self) -> None:
         due, written = self._due, 0
-        began_s = time.perf_counter()
-        if self._written:
-            took_s = min((began_s - self._began_s) / self._written, self.write_s * _SURPRISE_MOST)
-            self.write_s += (took_s - self.write_s) * _LATEST_PART
         try:
             # No more than are there now: a flush may add its own cohort again.
             for _ in range(len(due)):
@@ -387,7 +372,6 @@ class Pump:
                     break
         finally:
             self._turns = bool(due)
-            self._began_s, self._written = began_s, written if due else 0
             if due:
                 asyncio.get_running_loop().call_soon(self._turn)
 

@@ -161,7 +161,7 @@ def test_each_watcher_gets_every_line_once_and_in_order(seed: int, cohort: int, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(audience, "COHORT_WATCHERS", cohort)
         patch.setattr(audience, "WRITE_MOST_BYTES", most_bytes)
-        patch.setattr(audience, "WRITE_S", chance.choice([0.0, 0.001]))
+        patch.setattr(audience, "GATHER_EACH_S", chance.choice([0.0, 0.001]))
         run(work)
 
 
@@ -193,6 +193,39 @@ def test_lines_gather_for_many_after_the_first(monkeypatch: pytest.MonkeyPatch) 
             await asyncio.sleep(0)
         await settled(world)
         assert max(client.writes for client in clients) <= 3
+
+    run(work)
+
+
+def test_a_turn_of_the_event_loop_writes_to_one_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that whoever asks something meanwhile waits for a few writes, and not for all of them."""
+    monkeypatch.setattr(audience, "COHORT_WATCHERS", 2)
+
+    async def work(world: World) -> None:
+        clients = [world.watch() for _ in range(6)]
+        await asyncio.sleep(0)
+        world.change()
+        told = []
+        for _ in range(3):
+            await asyncio.sleep(0)
+            told.append(sum(client.got == [1] for client in clients))
+        assert told == [2, 4, 6]
+
+    run(work)
+
+
+def test_large_audiences_gather_and_small_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audience, "COHORT_WATCHERS", 2)
+
+    async def work(world: World) -> None:
+        gathers = []
+        for wanted in (2, 3, 100, 1000):
+            while len(world.clients) < wanted:
+                world.watch()
+            await asyncio.sleep(0)
+            (watched,) = world.pods._audiences[""]
+            gathers.append(watched.gathers_s())
+        assert gathers == pytest.approx([0.0, 0.0, 98 * audience.GATHER_EACH_S, audience.GATHER_MOST_S])
 
     run(work)
 
