@@ -31,7 +31,7 @@ class _Counted:
             self.count += 1
             return await handle(request)
 
-        monkeypatch.setattr(api.server, "handle", counted)
+        monkeypatch.setattr(api.server.bulk, "_handle", counted)
 
 
 async def _together(api: Api, *wanted: Bind, as_user: User = ADMIN) -> list[Exception | None]:

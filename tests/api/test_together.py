@@ -61,7 +61,7 @@ async def test_each_is_a_write_of_its_own_and_one_that_changes_nothing_is_none(a
             asked.append(request)
             return await handle(request)
 
-        patching.setattr(api.server, "handle", counted)
+        patching.setattr(api.server.bulk, "_handle", counted)
         found = await _together(api, *((f"p{number}", _phase("Running")) for number in range(4)))
         assert found == [None] * 4
         assert not asked
@@ -157,7 +157,7 @@ async def test_each_deletion_is_an_event_of_its_own(api: Api) -> None:
             asked.append(request)
             return await handle(request)
 
-        patching.setattr(api.server, "handle", counted)
+        patching.setattr(api.server.bulk, "_handle", counted)
         assert await _deleted(api, *uids.items()) == [None] * 3
         assert not asked
     events = [await watch.next() for _ in range(3)]

@@ -56,11 +56,11 @@ class DirectTransport:
     async def change_all(self, wanted: Sequence[tuple[str, Callable[[Any], Any]]]) -> list[Exception | None]:
         """Many of them; see transport.InProcess."""
         requests = [self._changing(path, make) for path, make in wanted]
-        return _refusals(await self._server.change_together(requests))
+        return _refusals(await self._server.bulk.change(requests))
 
     async def delete_all(self, wanted: Sequence[tuple[str, str]]) -> list[Exception | None]:
         """Many deletions; see transport.InProcess."""
-        return _refusals(await self._server.delete_together(self._user, self._agent, wanted))
+        return _refusals(await self._server.bulk.delete(self._user, self._agent, wanted))
 
     def _changing(self, path: str, make: Callable[[Any], Any]) -> Request:
         headers = {"content-type": _BY_CALL, "user-agent": self._agent}
@@ -88,7 +88,7 @@ class DirectTransport:
 
     async def bind_all(self, wanted: Sequence[Bind]) -> list[Exception | None]:
         """See BindsTogether."""
-        return _refusals(await self._server.bind_together(self._user, self._agent, wanted))
+        return _refusals(await self._server.bulk.bind(self._user, self._agent, wanted))
 
     async def close(self) -> None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -13,11 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core import (
-    bindings,
     bootstrap,
     chores,
     deadlines,
-    deletions,
     impersonation,
     paths,
     status,
@@ -40,6 +38,7 @@ from sampan.apiserver.core.authn import Authenticator, TokenKeys
 from sampan.apiserver.core.authz import Authorizer
 from sampan.apiserver.core.beginnings import Beginnings
 from sampan.apiserver.core.bodies import Bodies
+from sampan.apiserver.core.bulk import Bulk
 from sampan.apiserver.core.context import quoted_warning
 from sampan.apiserver.core.custom.follower import Follower
 from sampan.apiserver.core.custom.registry import CustomKinds
@@ -62,7 +61,7 @@ from sampan.apiserver.core.reviews import Reviews
 from sampan.apiserver.core.stamps import Stamps
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.subresources import Subresources
-from sampan.apiserver.core.together import Together, Wanted
+from sampan.apiserver.core.together import Together
 from sampan.apiserver.core.users import User
 from sampan.apiserver.core.verbs import ALL_NAMESPACES, Verbs
 from sampan.apiserver.core.watches import Watches
@@ -71,7 +70,6 @@ from sampan.apiserver.core.webhooks.services import ServiceAddresses as WebhookS
 from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
-from sampan.client.transport import Bind
 from sampan.kinds import registry
 from sampan.kinds.kind import Kind
 from sampan.schema import api
@@ -197,7 +195,14 @@ class ApiServer:
             reviews=Reviews(self.authenticator, self.authorizer),
             tunnels=NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods),
         )
-        self._together = Together(writer, chain, quotas, self._gate, self.flow, self.metrics, clock)
+        self.bulk = Bulk(
+            Together(writer, chain, quotas, self._gate, self.flow, self.metrics, clock),
+            self.resources,
+            self.aggregator,
+            clock,
+            self.handle,
+            lambda: self.audit is not None,
+        )
         self._pages = Pages(
             self._gate,
             self.resources,
@@ -271,52 +276,6 @@ class ApiServer:
         if request.audit is not None and self.audit is not None:
             self.audit.end(request, response)
         return response
-
-    async def bind_together(
-        self, user: User, agent: str, wanted: Sequence[Bind]
-    ) -> list[Response | Exception | None]:
-        """Many bindings of one scheduler in this process: None for each that is made, else the refusal."""
-        pods, now = self.resources.of(api.Pod), self.clock.now().replace(microsecond=0)
-        alone = self.audit is not None or any(not bind.node for bind in wanted)
-        together = [bindings.wanted(pods, user, agent, bind, now) for bind in wanted]
-        return await self._together.carry_out(user, agent, together, self.handle, alone=alone)
-
-    async def change_together(self, requests: Sequence[Request]) -> list[Response | Exception | None]:
-        """Many PATCHes by `change` of one user in this process: None for each that is made, else the refusal.
-
-        They must be of one user and one agent.
-        """
-        together: list[Wanted] = []
-        for request in requests:
-            target = paths.parse(request.method, request.path, False)
-            resource = self.resources.find(target.group, target.version, target.plural) if target else None
-            parts = resource.subresources if resource is not None else {}
-            if (
-                target is None
-                or resource is None
-                or request.change is None
-                or (target.subresource and "patch" not in parts.get(target.subresource, ()))
-                or (self.aggregator.routes and self.aggregator.find(request.path) is not None)
-            ):
-                together = []
-                break
-            again = partial(msgspec.structs.replace, request)
-            together.append(Wanted(resource, target, request.path, request.change, again))
-        user, agent = requests[0].user, requests[0].headers.get("user-agent", "unknown")
-        if user is None or not together:
-            answers = await asyncio.gather(*map(self.handle, requests))
-            return [answer if answer.status >= 300 else None for answer in answers]
-        alone = self.audit is not None
-        return await self._together.carry_out(user, agent, together, self.handle, alone=alone)
-
-    async def delete_together(
-        self, user: User, agent: str, wanted: Sequence[tuple[str, str]]
-    ) -> list[Response | Exception | None]:
-        """Many deletions without grace, by path and uid: None for each that is made, else the refusal."""
-        together = [deletions.wanted(self.resources, user, agent, path, uid) for path, uid in wanted]
-        aggregated = self.aggregator.routes and any(self.aggregator.find(path) for path, _ in wanted)
-        alone = self.audit is not None or bool(aggregated)
-        return await self._together.carry_out(user, agent, together, self.handle, alone=alone)
 
     async def _answered(self, request: Request) -> Response:
         try:
