@@ -40,9 +40,9 @@ _GROUP_ORDER: Final = (
     "coordination.k8s.io",
     "node.k8s.io",
     "discovery.k8s.io",
+    "resource.k8s.io",
     "flowcontrol.apiserver.k8s.io",
     "internal.apiserver.k8s.io",
-    "resource.k8s.io",
     "storagemigration.k8s.io",
 )
 _STABILITY: Final = {"alpha": 0, "beta": 1, "": 2}

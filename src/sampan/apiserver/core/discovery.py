@@ -187,10 +187,19 @@ def _storage_version_hash(stored: GroupVersionKind) -> str:
     return b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
+def _response_kind(kind: Kind, gvk: dict[str, str]) -> dict[str, str]:
+    # kube-apiserver leaves out a group and version that are those of the resource, but for custom ones.
+    if kind.own_type is None and (gvk["group"], gvk["version"]) == (kind.group, kind.version):
+        return {"group": "", "version": "", "kind": gvk["kind"]}
+    return gvk
+
+
 def _discovery(kind: Kind) -> dict[str, Any]:
     document: dict[str, Any] = {
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "responseKind": _response_kind(
+            kind, {"group": kind.group, "version": kind.version, "kind": kind.kind}
+        ),
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular or kind.kind.lower(),
         "verbs": list(kind.verbs),
@@ -200,7 +209,7 @@ def _discovery(kind: Kind) -> dict[str, Any]:
     if kind.categories:
         document["categories"] = list(kind.categories)
     subresources = [
-        {"subresource": name, "responseKind": gvk, "verbs": list(verbs)}
+        {"subresource": name, "responseKind": _response_kind(kind, gvk), "verbs": list(verbs)}
         for name, gvk, verbs in _subresources(kind)
     ]
     if subresources:

@@ -15,6 +15,7 @@ _READ: Final = "get list watch"
 _WRITE: Final = "create delete deletecollection patch update"
 _ALL: Final = f"{_READ} {_WRITE}"
 _EVENTS: Final = "core,events.k8s.io: events = create patch update"
+_LEADER: Final = "coordination.k8s.io: leases leasecandidates = create get list update watch"
 _PUBLIC: Final = "/healthz /livez /readyz /version /version/ = get"
 _TEMPLATES: Final = (
     "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale "
@@ -47,7 +48,8 @@ CLUSTER_ROLES: Final = {
         core: serviceaccounts = impersonate
         core: pods pods/attach pods/exec pods/portforward pods/proxy = {_WRITE}
         core: pods/eviction serviceaccounts/token = create
-        core: configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale \
+        core,events.k8s.io: events = {_WRITE}
+        core: configmaps persistentvolumeclaims replicationcontrollers replicationcontrollers/scale \
 secrets serviceaccounts services services/proxy = {_WRITE}
         apps: {_TEMPLATES} = {_WRITE}
         autoscaling: horizontalpodautoscalers = {_WRITE}
@@ -60,7 +62,8 @@ secrets serviceaccounts services services/proxy = {_WRITE}
     "system:aggregate-to-view": f"""
         core: configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods \
 replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status = {_READ}
-        core: bindings events limitranges namespaces/status pods/log pods/status \
+        core,events.k8s.io: events = {_READ}
+        core: bindings limitranges namespaces/status pods/log pods/status \
 replicationcontrollers/status resourcequotas resourcequotas/status namespaces = {_READ}
         discovery.k8s.io: endpointslices = {_READ}
         apps: {_APPS} = {_READ}
@@ -131,9 +134,10 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
         core: nodes = {_READ} proxy
         core: nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats = *
     """,
-    "system:monitoring": (
-        "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/* = get"
-    ),
+    "system:monitoring": """
+        /flagz /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/* /statusz = get
+        core: nodes/metrics = get
+    """,
     "system:node": f"""
         authentication.k8s.io: tokenreviews = create
         authorization.k8s.io: localsubjectaccessreviews subjectaccessreviews = create
@@ -180,7 +184,10 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
         {_EVENTS}
     """,
     "system:public-info-viewer": _PUBLIC,
-    "system:service-account-issuer-discovery": "/.well-known/openid-configuration /openid/v1/jwks = get",
+    "system:service-account-issuer-discovery": """
+        /.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks \
+/openid/v1/jwks/ = get
+    """,
     "system:volume-scheduler": f"""
         core: persistentvolumes persistentvolumeclaims = {_READ} patch update
         storage.k8s.io: storageclasses = {_READ}
@@ -449,12 +456,12 @@ ROLES: Final = (
     ("kube-system", "extension-apiserver-authentication-reader",
      f"core: configmaps [extension-apiserver-authentication] = {_READ}"),
     ("kube-system", "system::leader-locking-kube-controller-manager",
-     "core: configmaps = watch\ncore: configmaps [kube-controller-manager] = get update"),
+     _LEADER),
     ("kube-system", "system::leader-locking-kube-scheduler",
-     "core: configmaps = watch\ncore: configmaps [kube-scheduler] = get update"),
+     _LEADER),
     ("kube-system", "system:controller:bootstrap-signer", f"core: secrets = {_READ}"),
     ("kube-system", "system:controller:token-cleaner", f"core: secrets = delete {_READ}\n{_EVENTS}"),
-    ("kube-system", "system:controller:cloud-provider", f"core: configmaps = create {_READ} patch update"),
+    ("kube-system", "system:controller:cloud-provider", f"core: configmaps = create {_READ}"),
     ("kube-public", "system:controller:bootstrap-signer",
      f"core: configmaps = {_READ}\ncore: configmaps [cluster-info] = update\n{_EVENTS}"),
 )  # fmt: skip

@@ -28,8 +28,10 @@ from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
+from sampan.schema.semantic import same
 
 _SPEC: Final = Path("spec")
+_NOT_INLINE: Final = "may not be specified in the context of inline volumes"
 _RECLAIM_POLICIES: Final = frozenset({"Delete", "Recycle", "Retain"})
 _SOURCES: Final = (
     "hostPath",
@@ -84,36 +86,67 @@ def prepare_create(volume: api.PersistentVolume) -> None:
 
 def validate_volume(volume: api.PersistentVolume) -> list[FieldError]:
     """Every error of a volume, beside its metadata."""
-    spec = volume.spec
+    return validate_volume_spec(volume.spec, _SPEC)
+
+
+def validate_volume_spec(
+    spec: api.PersistentVolumeSpec, here: Path, *, inline: bool = False
+) -> list[FieldError]:
+    """Every error of what a volume is; `inline` ones stand in a VolumeAttachment and have no claim."""
     errors: list[FieldError] = []
+    if inline:
+        errors += [
+            field.forbidden(here[name], _NOT_INLINE)
+            for name in ("claimRef", "capacity")
+            if getattr(spec, name)
+        ]
+        if spec.csi is None:
+            errors.append(field.required(here["csi"], "has to be specified in the context of inline volumes"))
     if not spec.accessModes:
-        errors.append(field.required(_SPEC["accessModes"]))
-    errors += validate_access_modes(spec.accessModes, _SPEC["accessModes"])
-    errors += _validate_capacity(spec)
-    policy = spec.persistentVolumeReclaimPolicy
-    if policy and policy not in _RECLAIM_POLICIES:
-        path = _SPEC["persistentVolumeReclaimPolicy"]
-        errors.append(field.not_supported(path, policy, _RECLAIM_POLICIES))
+        errors.append(field.required(here["accessModes"]))
+    errors += validate_access_modes(spec.accessModes, here["accessModes"])
+    errors += _validate_reclaiming(spec.persistentVolumeReclaimPolicy, here, inline) if inline else []
+    if not inline:
+        errors += _validate_capacity(spec, here["capacity"])
+        errors += _validate_reclaiming(spec.persistentVolumeReclaimPolicy, here, inline)
     if spec.nodeAffinity is not None:
-        path = _SPEC["nodeAffinity"]["required"]
+        path = here["nodeAffinity"]["required"]
+        if inline:
+            errors.append(field.forbidden(here["nodeAffinity"], _NOT_INLINE))
         if spec.nodeAffinity.required is None:
             errors.append(field.required(path, "must specify required node constraints"))
         else:
             errors += validate_node_selector(spec.nodeAffinity.required, path)
-    errors += _validate_sources(spec)
+    errors += _validate_sources(spec, here)
     if spec.storageClassName:
-        messages = names.dns1123_subdomain(spec.storageClassName)
-        path = _SPEC["storageClassName"]
-        errors += [field.invalid(path, spec.storageClassName, message) for message in messages]
-    if spec.volumeMode is not None and spec.volumeMode not in VOLUME_MODES:
-        errors.append(field.not_supported(_SPEC["volumeMode"], spec.volumeMode, VOLUME_MODES))
+        path = here["storageClassName"]
+        if inline:
+            errors.append(field.forbidden(path, _NOT_INLINE))
+        else:
+            messages = names.dns1123_subdomain(spec.storageClassName)
+            errors += [field.invalid(path, spec.storageClassName, message) for message in messages]
+    if inline:
+        if spec.volumeMode not in (None, "Filesystem"):
+            detail = "may not specify volumeMode other than Filesystem in the context of inline volumes"
+            errors.append(field.forbidden(here["volumeMode"], detail))
+    elif spec.volumeMode is not None and spec.volumeMode not in VOLUME_MODES:
+        errors.append(field.not_supported(here["volumeMode"], spec.volumeMode, VOLUME_MODES))
     if spec.volumeAttributesClassName is not None:
-        errors += _validate_attributes_class(spec, spec.volumeAttributesClassName)
+        errors += _validate_attributes_class(spec, spec.volumeAttributesClassName, here)
     return errors
 
 
-def _validate_capacity(spec: api.PersistentVolumeSpec) -> list[FieldError]:
-    path = _SPEC["capacity"]
+def _validate_reclaiming(policy: str | None, here: Path, inline: bool) -> list[FieldError]:
+    path = here["persistentVolumeReclaimPolicy"]
+    if not policy:
+        return []
+    if inline:
+        detail = "may only be Retain in the context of inline volumes"
+        return [] if policy == "Retain" else [field.forbidden(path, detail)]
+    return [] if policy in _RECLAIM_POLICIES else [field.not_supported(path, policy, _RECLAIM_POLICIES)]
+
+
+def _validate_capacity(spec: api.PersistentVolumeSpec, path: Path) -> list[FieldError]:
     errors = [] if spec.capacity else [field.required(path)]
     if spec.capacity.keys() != {"storage"}:
         shown = {name: amount.text for name, amount in spec.capacity.items()}
@@ -127,21 +160,21 @@ def _validate_capacity(spec: api.PersistentVolumeSpec) -> list[FieldError]:
     return errors
 
 
-def _validate_sources(spec: api.PersistentVolumeSpec) -> list[FieldError]:
+def _validate_sources(spec: api.PersistentVolumeSpec, here: Path) -> list[FieldError]:
     given = [name for name in _SOURCES if getattr(spec, name) is not None]
     if not given:
-        return [field.required(_SPEC, NO_SOURCE)]
-    errors = validate_source(given[0], getattr(spec, given[0]), _SPEC)
+        return [field.required(here, NO_SOURCE)]
+    errors = validate_source(given[0], getattr(spec, given[0]), here)
     if spec.csi is not None and given[0] == "csi":
-        errors += _validate_csi(spec.csi, _SPEC["csi"])
-    errors += [field.forbidden(_SPEC[SPELT.get(name, name)], MORE_THAN_ONE) for name in given[1:]]
+        errors += _validate_csi(spec.csi, here["csi"])
+    errors += [field.forbidden(here[SPELT.get(name, name)], MORE_THAN_ONE) for name in given[1:]]
     if given[0] == "local" and spec.nodeAffinity is None:
-        errors.append(field.required(_SPEC["nodeAffinity"], "Local volume requires node affinity"))
+        errors.append(field.required(here["nodeAffinity"], "Local volume requires node affinity"))
     host = spec.hostPath
     of_root = host is not None and host.path and posixpath.normpath(host.path) in ("/", "//")
     if of_root and spec.persistentVolumeReclaimPolicy == "Recycle":
         detail = "may not be 'recycle' for a hostPath mount of '/'"
-        errors.append(field.forbidden(_SPEC["persistentVolumeReclaimPolicy"], detail))
+        errors.append(field.forbidden(here["persistentVolumeReclaimPolicy"], detail))
     return errors
 
 
@@ -162,14 +195,14 @@ def _validate_csi(source: api.CSIPersistentVolumeSource, path: Path) -> list[Fie
     return errors
 
 
-def _validate_attributes_class(spec: api.PersistentVolumeSpec, name: str) -> list[FieldError]:
-    path = _SPEC["volumeAttributesClassName"]
+def _validate_attributes_class(spec: api.PersistentVolumeSpec, name: str, here: Path) -> list[FieldError]:
+    path = here["volumeAttributesClassName"]
     errors = [field.invalid(path, name, message) for message in names.dns1123_subdomain(name)]
     if not name:
         errors = [field.required(path, "an empty string is disallowed")]
     if spec.csi is None:
         detail = "has to be specified when using volumeAttributesClassName"
-        errors.append(field.required(_SPEC["csi"], detail))
+        errors.append(field.required(here["csi"], detail))
     return errors
 
 
@@ -177,7 +210,7 @@ def validate_volume_update(volume: api.PersistentVolume, old: api.PersistentVolu
     """Where the storage is stays as it was."""
     errors: list[FieldError] = []
     new_source, old_source = _source(volume.spec, old.spec), _source(old.spec, old.spec)
-    if new_source != old_source:
+    if not same(new_source, old_source):
         detail = (
             f"spec.persistentvolumesource is immutable after creation\n{difference(old_source, new_source)}"
         )

@@ -112,8 +112,11 @@ def default_container(container: AnyContainer) -> None:
     for probe in (container.livenessProbe, container.readinessProbe, container.startupProbe):
         if probe is not None:
             _default_probe(probe)
-    if container.lifecycle is not None:
+    if container.lifecycle is not None and container.lifecycle.stopSignal is not None:
         container.lifecycle.stopSignal = None  # alpha, and off: dropped without a word
+        if container.lifecycle == api.Lifecycle():
+            container.lifecycle = None
+    if container.lifecycle is not None:
         for handler in (container.lifecycle.postStart, container.lifecycle.preStop):
             if handler is not None and handler.httpGet is not None:
                 _default_http_get(handler.httpGet)

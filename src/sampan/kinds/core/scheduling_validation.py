@@ -267,7 +267,7 @@ def validate_only_added_tolerations(
     """A pod may get further tolerations; the others only change their seconds."""
 
     def meaning(toleration: api.Toleration) -> tuple[str | None, ...]:
-        return (toleration.key, toleration.operator, toleration.value, toleration.effect)
+        return (toleration.key or "", toleration.operator, toleration.value or "", toleration.effect or "")
 
     kept = {meaning(toleration) for toleration in new}
     if all(meaning(toleration) in kept for toleration in old):

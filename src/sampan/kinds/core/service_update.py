@@ -15,6 +15,7 @@ _WITH_CLUSTER_IP: Final = ("ClusterIP", "NodePort", "LoadBalancer")
 
 def prepare_update(service: api.Service, old: api.Service) -> None:
     """Keep addresses and node ports that the caller left out; drop what the new type cannot hold."""
+    service.spec.type = service.spec.type or "ClusterIP"
     _keep_allocated(service.spec, old.spec)
     _align_cluster_ips(service.spec, old.spec)
     _drop_type_dependent(service.spec, old.spec)

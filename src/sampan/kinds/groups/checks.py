@@ -41,6 +41,11 @@ def immutable(new: Any, old: Any, path: Path) -> list[FieldError]:
     return [] if same(new, old) else [field.invalid(path, new, IMMUTABLE)]
 
 
+def fixed(new: Any, old: Any, path: Path) -> list[FieldError]:
+    """The same where Kubernetes generates the check, which does not show the value."""
+    return [] if same(new, old) else [field.invalid(path, None, IMMUTABLE)]
+
+
 def immutables(new: Any, old: Any, path: Path, *fields: str) -> list[FieldError]:
     """`immutable` for several fields of one struct."""
     if new == old:

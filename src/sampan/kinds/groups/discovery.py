@@ -25,7 +25,7 @@ def default(obj: Any) -> None:
     """Ports have an empty name and TCP where nothing is said."""
     for port in obj.ports:
         port.name = "" if port.name is None else port.name
-        port.protocol = port.protocol or "TCP"
+        port.protocol = "TCP" if port.protocol is None else port.protocol
     for endpoint in obj.endpoints:
         # Topology left the API with v1beta1; v1 says zone and nodeName.
         endpoint.deprecatedTopology = {}
@@ -64,10 +64,17 @@ def _addresses_errors(addresses: Sequence[str], type: str, path: Path) -> list[F
     for position, address in enumerate(addresses):
         at = path[position]
         if type == "FQDN":
-            errors += checks.named(address, names.dns1123_subdomain(address), at)
+            errors += _domain_errors(address, at)
         else:
             errors += _ip_errors(address, type, at)
     return errors
+
+
+def _domain_errors(name: str, path: Path) -> list[FieldError]:
+    messages = names.dns1123_subdomain(name.removesuffix("."))
+    if not messages and "." not in name.removesuffix("."):
+        messages = ["should be a domain with at least two segments separated by dots"]
+    return checks.named(name, messages, path)
 
 
 def _ip_errors(text: str, type: str, path: Path) -> list[FieldError]:
@@ -116,9 +123,7 @@ def _ports_errors(ports: Sequence[Any], path: Path) -> list[FieldError]:
         if name in seen:
             errors.append(field.duplicate(at["name"], name))
         seen.add(name)
-        errors += checks.required_one_of(port.protocol, _PROTOCOLS, at["protocol"])
-        if port.port:
-            errors += [field.invalid(at["port"], port.port, m) for m in names.port_number(port.port)]
+        errors += checks.one_of(port.protocol, _PROTOCOLS, at["protocol"])
         if port.appProtocol is not None:
             rule = names.qualified_name(port.appProtocol)
             errors += checks.named(port.appProtocol, rule, at["appProtocol"])
@@ -127,7 +132,7 @@ def _ports_errors(ports: Sequence[Any], path: Path) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """A slice holds addresses of one type for life."""
-    return checks.immutable(new.addressType, old.addressType, Path("addressType"))
+    return checks.fixed(new.addressType, old.addressType, Path("addressType"))
 
 
 def _port(port: Any) -> str:
@@ -136,9 +141,10 @@ def _port(port: Any) -> str:
     return "*" if port.name is None else port.name
 
 
-def warnings(obj: Any, _old: Any) -> list[str]:
-    """Of addresses that proxies do not serve."""
-    return ["spec.addressType: FQDN endpoints are deprecated"] if obj.addressType == "FQDN" else []
+def warnings(obj: Any, old: Any) -> list[str]:
+    """Of addresses that proxies do not serve, in what is new."""
+    fqdn = old is None and obj.addressType == "FQDN"
+    return ["spec.addressType: FQDN endpoints are deprecated"] if fqdn else []
 
 
 ENDPOINT_SLICE: Final = Kind(

@@ -109,6 +109,23 @@ def _rule_errors(rule: Any, path: Path) -> list[FieldError]:
         if not other.nonResourceURLs:
             detail = "nonResourceURLs must contain at least one value"
             errors.append(field.required(at["nonResourceURLs"], detail))
+        errors += _urls_errors(other.nonResourceURLs, at["nonResourceURLs"])
+    return errors
+
+
+def _urls_errors(urls: Sequence[str], path: Path) -> list[FieldError]:
+    if "*" in urls:
+        detail = "if '*' is present, must not specify other non-resource URLs"
+        return [field.invalid(path, list(urls), detail)] if len(urls) > 1 else []
+    errors: list[FieldError] = []
+    for position, url in enumerate(urls):
+        if not url:
+            errors.append(field.invalid(path[position], url, "must not be empty"))
+        elif not url.startswith("/"):
+            errors.append(field.invalid(path[position], url, "must start with slash"))
+        elif "*" in url[:-1] or (url.endswith("*") and not url.endswith("/*")):
+            detail = "wildcard can only do suffix matching"
+            errors.append(field.invalid(path[position], url, detail))
     return errors
 
 

@@ -116,7 +116,7 @@ def validate_binding_update(new: Any, old: Any) -> list[FieldError]:
     """A binding cannot be pointed at another role: who may edit its subjects may not raise its rights."""
     if new.roleRef == old.roleRef:
         return []
-    return [field.invalid(Path("roleRef"), new.roleRef, "cannot change roleRef")]
+    return [field.invalid(Path("roleRef"), new.roleRef, checks.IMMUTABLE)]
 
 
 def _subjects(kind: str, obj: Any) -> str:

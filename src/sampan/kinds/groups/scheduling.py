@@ -24,7 +24,8 @@ _PREEMPTION_POLICIES: Final = ("PreemptLowerPriority", "Never")
 def default(obj: Any) -> None:
     """Pods of a class preempt those of lower ones, and are worth nothing, where nothing is said."""
     obj.value = obj.value or 0
-    obj.preemptionPolicy = obj.preemptionPolicy or "PreemptLowerPriority"
+    if obj.preemptionPolicy is None:
+        obj.preemptionPolicy = "PreemptLowerPriority"
 
 
 def validate(obj: Any) -> list[FieldError]:

@@ -49,8 +49,16 @@ def test_a_behavior_is_filled_in_both_directions() -> None:
         (
             {"minReplicas": 0, "maxReplicas": 0},
             [
-                "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
+                "spec.metrics: Forbidden: must specify at least one Object or External metric to support "
+                "scaling to zero replicas",
                 "spec.maxReplicas: Required value",
+            ],
+        ),
+        (
+            {"minReplicas": -1, "maxReplicas": -1},
+            [
+                "spec.minReplicas: Invalid value: -1: must be greater than or equal to 0",
+                "spec.maxReplicas: Invalid value: -1: must be greater than or equal to 1",
             ],
         ),
         (
@@ -62,6 +70,7 @@ def test_a_behavior_is_filled_in_both_directions() -> None:
             [
                 "spec.scaleTargetRef.kind: Required value",
                 "spec.scaleTargetRef.name: Invalid value: \"a/b\": may not contain '/'",
+                'spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group',
             ],
         ),
         (
@@ -103,8 +112,8 @@ def test_a_behavior_is_filled_in_both_directions() -> None:
             [
                 "spec.behavior.scaleUp.stabilizationWindowSeconds: Invalid value: 3601: must be less than or "
                 "equal to 3600",
-                'spec.behavior.scaleUp.selectPolicy: Unsupported value: "Any": supported values: "Max", '
-                '"Min", "Disabled"',
+                'spec.behavior.scaleUp.selectPolicy: Unsupported value: "Any": supported values: "Disabled", '
+                '"Max", "Min"',
                 "spec.behavior.scaleUp.policies[0].value: Invalid value: 0: must be greater than zero",
                 "spec.behavior.scaleUp.policies[0].periodSeconds: Invalid value: 1801: must be less than or "
                 "equal to 1800",
@@ -196,4 +205,4 @@ def test_v1_shows_and_checks_what_v2_does() -> None:
     shown = cells(V1, hpa(targetCPUUtilizationPercentage=60))
     assert list(shown) == [column.name for column in V2.columns]
     assert shown["Targets"] == "cpu: <unknown>/60%"
-    assert errors(V1, hpa(maxReplicas=0))[0] == "spec.maxReplicas: Required value"
+    assert errors(V1, hpa(maxReplicas=0))[-1] == "spec.maxReplicas: Required value"

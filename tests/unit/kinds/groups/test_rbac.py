@@ -110,7 +110,7 @@ def test_a_binding_stays_with_its_role(kind: str) -> None:
     )
     assert found == [
         'roleRef: Invalid value: {"kind":"ClusterRole","name":"admin","apiGroup":"rbac.authorization.k8s.io"}: '
-        "cannot change roleRef"
+        "field is immutable"
     ]
     other = binding({"kind": "User", "name": "a"}, kind="ClusterRole", name="x")
     assert update_errors(kind, other, binding(kind="ClusterRole", name="x")) == []

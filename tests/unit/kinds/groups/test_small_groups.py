@@ -371,7 +371,7 @@ def test_validation(kind: str, value: dict[str, Any], expected: list[str]) -> No
             "EndpointSlice",
             {"addressType": "IPv6"},
             {"addressType": "IPv4"},
-            ['addressType: Invalid value: "IPv6": field is immutable'],
+            ["addressType: Invalid value: null: field is immutable"],
         ),
         (
             "StorageVersionMigration",

@@ -85,9 +85,9 @@ def test_validation(kind: str, value: dict[str, Any], expected: list[str]) -> No
             storage_class(parameters={"a": "b"}, provisioner="x.io", reclaimPolicy="Retain"),
             storage_class(),
             [
-                "parameters: Forbidden: updates to parameters are forbidden.",
-                "provisioner: Forbidden: updates to provisioner are forbidden.",
-                "reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden.",
+                "parameters: Invalid value: null: field is immutable",
+                "provisioner: Invalid value: null: field is immutable",
+                "reclaimPolicy: Invalid value: null: field is immutable",
             ],
         ),
         ("StorageClass", storage_class(allowVolumeExpansion=True), storage_class(), []),
@@ -95,7 +95,7 @@ def test_validation(kind: str, value: dict[str, Any], expected: list[str]) -> No
             "StorageClass",
             storage_class(volumeBindingMode="WaitForFirstConsumer"),
             storage_class(),
-            ['volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable'],
+            ["volumeBindingMode: Invalid value: null: field is immutable"],
         ),
         (
             "CSIDriver",

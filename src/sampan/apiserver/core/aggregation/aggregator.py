@@ -180,7 +180,7 @@ class Aggregator:
             return (
                 "False",
                 "ServiceNotFound",
-                f"service/{route.service} in {route.namespace!r} is not present",
+                f'service/{route.service} in "{route.namespace}" is not present',
             )
         path = f"/apis/{route.group}/{route.version}"
         try:

@@ -23,7 +23,7 @@ _MESSAGE_MAX_CHARS: Final = 5 * 1024
 
 def default(obj: Any) -> None:
     """A policy that cannot be evaluated refuses the request where nothing is said."""
-    obj.spec.failurePolicy = obj.spec.failurePolicy or "Fail"
+    obj.spec.failurePolicy = "Fail" if obj.spec.failurePolicy is None else obj.spec.failurePolicy
     rules.default_match_resources(obj.spec.matchConstraints)
 
 

@@ -22,14 +22,14 @@ _CONDITIONS_MAX: Final = 64
 def default_rules(rules: Sequence[Any]) -> None:
     """Rules see both scopes where nothing is said."""
     for rule in rules:
-        rule.scope = rule.scope or "*"
+        rule.scope = "*" if rule.scope is None else rule.scope
 
 
 def default_match_resources(match: Any) -> None:
     """The defaults of a policy's or binding's MatchResources."""
     if match is None:
         return
-    match.matchPolicy = match.matchPolicy or "Equivalent"
+    match.matchPolicy = "Equivalent" if match.matchPolicy is None else match.matchPolicy
     match.namespaceSelector = match.namespaceSelector or api.LabelSelector()
     match.objectSelector = match.objectSelector or api.LabelSelector()
     default_rules(match.resourceRules)

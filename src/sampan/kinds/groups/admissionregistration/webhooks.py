@@ -33,12 +33,13 @@ def default_mutating(obj: Any) -> None:
     """What SetDefaults_MutatingWebhook fills."""
     for webhook in obj.webhooks:
         _default_webhook(webhook)
-        webhook.reinvocationPolicy = webhook.reinvocationPolicy or "Never"
+        if webhook.reinvocationPolicy is None:
+            webhook.reinvocationPolicy = "Never"
 
 
 def _default_webhook(webhook: Any) -> None:
-    webhook.failurePolicy = webhook.failurePolicy or "Fail"
-    webhook.matchPolicy = webhook.matchPolicy or "Equivalent"
+    webhook.failurePolicy = "Fail" if webhook.failurePolicy is None else webhook.failurePolicy
+    webhook.matchPolicy = "Equivalent" if webhook.matchPolicy is None else webhook.matchPolicy
     webhook.namespaceSelector = webhook.namespaceSelector or api.LabelSelector()
     webhook.objectSelector = webhook.objectSelector or api.LabelSelector()
     webhook.timeoutSeconds = _TIMEOUT_DEFAULT_S if webhook.timeoutSeconds is None else webhook.timeoutSeconds

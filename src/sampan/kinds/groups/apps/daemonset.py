@@ -13,6 +13,7 @@ from sampan.kinds.kind import AGE, NAME, Kind
 from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
+from sampan.schema.semantic import same
 
 _TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 _COUNTS: Final = (
@@ -99,7 +100,7 @@ def prepare_update(new: Any, old: Any) -> None:
     """Count the templates, in the annotation that a field of old versions became."""
     was = old.metadata.annotations.get(_TEMPLATE_GENERATION, "")
     count = int(was) if was.isdecimal() else 1
-    if new.spec.template != old.spec.template:
+    if not same(new.spec.template, old.spec.template):
         count += 1
     new.metadata.annotations[_TEMPLATE_GENERATION] = str(count)
 

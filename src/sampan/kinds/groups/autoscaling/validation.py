@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
+from sampan.kinds.core.resources import container_resource_name_errors
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.checks import SPEC, STATUS
-from sampan.machinery import field, meta, names
+from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.machinery.quantity import Quantity
 
 _STABILIZATION_WINDOW_MAX_S: Final = 3600
 _POLICY_PERIOD_MAX_S: Final = 1800
-_SELECTS: Final = ("Max", "Min", "Disabled")
+_SELECTS: Final = frozenset({"Max", "Min", "Disabled"})
 _POLICIES: Final = ("Percent", "Pods")
 _TARGETS: Final = ("Utilization", "Value", "AverageValue")
 _MEMBERS: Final = {
@@ -27,22 +29,31 @@ _MEMBERS: Final = {
 def validate(obj: Any) -> list[FieldError]:
     """Every error of the spec: validateHorizontalPodAutoscalerSpec."""
     spec, errors = obj.spec, []
-    if spec.minReplicas is not None and spec.minReplicas < 1:
-        detail = "must be greater than or equal to 1"
-        errors.append(field.invalid(SPEC["minReplicas"], spec.minReplicas, detail))
-    if not spec.maxReplicas:
-        errors.append(field.required(SPEC["maxReplicas"]))
-    elif spec.maxReplicas < 1:
-        errors.append(field.invalid(SPEC["maxReplicas"], spec.maxReplicas, "must be greater than 0"))
     if spec.minReplicas is not None and spec.maxReplicas < spec.minReplicas:
         detail = "must be greater than or equal to `minReplicas`"
         errors.append(field.invalid(SPEC["maxReplicas"], spec.maxReplicas, detail))
-    errors += _reference_errors(spec.scaleTargetRef, SPEC["scaleTargetRef"])
+    errors += _reference_errors(spec.scaleTargetRef, SPEC["scaleTargetRef"], _group_errors)
     for position, metric in enumerate(spec.metrics):
         errors += _metric_errors(metric, SPEC["metrics"][position])
+    if spec.minReplicas == 0 and not any(metric.type in ("Object", "External") for metric in spec.metrics):
+        detail = "must specify at least one Object or External metric to support scaling to zero replicas"
+        errors.append(field.forbidden(SPEC["metrics"], detail))
     if spec.behavior is not None:
         for name in ("scaleUp", "scaleDown"):
             errors += _rules_errors(getattr(spec.behavior, name), SPEC["behavior"][name])
+    return errors + _least_errors(spec)
+
+
+def _least_errors(spec: Any) -> list[FieldError]:
+    # Kubernetes generates these, and says them after all others.
+    errors: list[FieldError] = []
+    if spec.minReplicas is not None and spec.minReplicas < 0:
+        errors.append(field.invalid(SPEC["minReplicas"], spec.minReplicas, checks.NEGATIVE))
+    if not spec.maxReplicas:
+        errors.append(field.required(SPEC["maxReplicas"]))
+    elif spec.maxReplicas < 1:
+        detail = "must be greater than or equal to 1"
+        errors.append(field.invalid(SPEC["maxReplicas"], spec.maxReplicas, detail))
     return errors
 
 
@@ -51,17 +62,30 @@ def validate_status_update(new: Any, _old: Any) -> list[FieldError]:
     return checks.non_negatives(new.status, STATUS, "currentReplicas", "desiredReplicas")
 
 
-def _reference_errors(reference: Any, path: Path) -> list[FieldError]:
+def _group_errors(api_version: str, path: Path) -> list[FieldError]:
+    if api_version.count("/") > 1:
+        return [field.invalid(path, api_version, f"unexpected GroupVersion string: {api_version}")]
+    group = api_version.partition("/")[0] if "/" in api_version else ""
+    return [] if group else [field.invalid(path, api_version, "apiVersion must specify API group")]
+
+
+def _reference_errors(
+    reference: Any, path: Path, version_errors: Callable[[str, Path], list[FieldError]] | None = None
+) -> list[FieldError]:
     errors: list[FieldError] = []
     for name in ("kind", "name"):
         value = (getattr(reference, name) if reference is not None else "") or ""
         errors += checks.required_name(value, names.path_segment_name, path[name])
+    if version_errors is not None:
+        version = (reference.apiVersion if reference is not None else "") or ""
+        errors += version_errors(version, path["apiVersion"])
     return errors
 
 
 def _metric_errors(metric: Any, path: Path) -> list[FieldError]:
     if not metric.type:
-        return [field.required(path["type"], "must specify a metric source type")]
+        missing = field.required(path["type"], "must specify a metric source type")
+        return [missing, field.not_supported(path["type"], "", set(_MEMBERS))]
     if metric.type not in _MEMBERS:
         return [field.not_supported(path["type"], metric.type, set(_MEMBERS))]
     present = [name for name in _MEMBERS.values() if getattr(metric, name) is not None]
@@ -95,6 +119,8 @@ def _source_errors(member: str, source: Any, path: Path) -> list[FieldError]:
             errors.append(field.required(path["target"]["averageValue"], detail))
     elif average is None and value is None:
         detail = "must set either a target value for metric or a per-pod target"
+        if member == "object":
+            detail = "must set either a target value or averageValue"
         errors.append(field.required(path["target"]["averageValue"], detail))
     elif member == "external" and average is not None and value is not None:
         detail = "may not set both a target value for metric and a per-pod target"
@@ -104,10 +130,15 @@ def _source_errors(member: str, source: Any, path: Path) -> list[FieldError]:
 
 def _resource_errors(member: str, source: Any, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
-    if member == "containerResource" and not source.container:
-        errors.append(field.required(path["container"], "must specify a container name"))
     if not source.name:
         errors.append(field.required(path["name"], "must specify a resource name"))
+    elif member == "containerResource":
+        errors += checks.named(source.name, container_resource_name_errors(source.name), path["name"])
+    if member == "containerResource":
+        if source.container:
+            errors += checks.named(source.container, names.dns1123_label(source.container), path["container"])
+        else:
+            errors.append(field.required(path["container"], "must specify a container"))
     errors += _target_errors(source.target, path["target"])
     target, path = source.target, path["target"]
     if target is None:
@@ -127,27 +158,23 @@ def _identifier_errors(metric: Any, path: Path) -> list[FieldError]:
         errors = [field.required(path["name"], "must specify a metric name")]
     else:
         errors = checks.named(name, names.path_segment_name(name), path["name"])
-    if metric is not None:
-        errors += meta.validate_label_selector(metric.selector, path["selector"])
     return errors
 
 
 def _target_errors(target: Any, path: Path) -> list[FieldError]:
     type = (target.type if target is not None else "") or ""
-    if not type:
-        errors = [field.required(path["type"], "must specify a metric target type")]
-    elif type not in _TARGETS:
+    errors = [] if type else [field.required(path["type"], "must specify a metric target type")]
+    if type not in _TARGETS:
         detail = "must be either Utilization, Value, or AverageValue"
-        errors = [field.invalid(path["type"], type, detail)]
-    else:
-        errors = []
+        errors.append(field.invalid(path["type"], type, detail))
     if target is None:
         return errors
     errors += _positive_errors(target.value, path["value"])
+    errors += _positive_errors(target.averageValue, path["averageValue"])
     if target.averageUtilization is not None and target.averageUtilization < 1:
         detail = "must be greater than 0"
         errors.append(field.invalid(path["averageUtilization"], target.averageUtilization, detail))
-    return errors + _positive_errors(target.averageValue, path["averageValue"])
+    return errors
 
 
 def _positive_errors(value: Quantity | None, path: Path) -> list[FieldError]:

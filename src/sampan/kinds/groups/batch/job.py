@@ -38,7 +38,7 @@ def default_spec(spec: Any) -> None:
     if spec.backoffLimit is None:
         # A limit for each index takes the place of the common one.
         spec.backoffLimit = 6 if spec.backoffLimitPerIndex is None else _BACKOFF_LIMIT_MAX
-    spec.completionMode = spec.completionMode or "NonIndexed"
+    spec.completionMode = "NonIndexed" if spec.completionMode is None else spec.completionMode
     spec.suspend = False if spec.suspend is None else spec.suspend
     spec.manualSelector = False if spec.manualSelector is None else spec.manualSelector
     if spec.podReplacementPolicy is None:

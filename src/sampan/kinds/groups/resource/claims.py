@@ -210,7 +210,7 @@ def _expressions_errors(spec: Any, path: Path) -> list[FieldError]:
 
 def validate_claim_update(new: Any, old: Any) -> list[FieldError]:
     """A claim asks for the same for life."""
-    return checks.immutable(new.spec, old.spec, SPEC)
+    return checks.fixed(new.spec, old.spec, SPEC)
 
 
 def validate_claim_status(new: Any, old: Any) -> list[FieldError]:

@@ -43,8 +43,8 @@ def youngest(objects: Iterable[Any]) -> Any | None:
 
 def default(obj: Any) -> None:
     """Volumes are deleted with their claim and bound at once where nothing is said."""
-    obj.reclaimPolicy = obj.reclaimPolicy or "Delete"
-    obj.volumeBindingMode = obj.volumeBindingMode or "Immediate"
+    obj.reclaimPolicy = "Delete" if obj.reclaimPolicy is None else obj.reclaimPolicy
+    obj.volumeBindingMode = "Immediate" if obj.volumeBindingMode is None else obj.volumeBindingMode
 
 
 def validate(obj: Any) -> list[FieldError]:
@@ -52,7 +52,7 @@ def validate(obj: Any) -> list[FieldError]:
     errors = _provisioner_errors(obj.provisioner, Path("provisioner"))
     errors += _parameters_errors(obj.parameters, Path("parameters"))
     errors += checks.required_one_of(obj.reclaimPolicy, _RECLAIM_POLICIES, Path("reclaimPolicy"))
-    errors += checks.required_one_of(obj.volumeBindingMode, _BINDING_MODES, Path("volumeBindingMode"))
+    errors += checks.one_of(obj.volumeBindingMode, _BINDING_MODES, Path("volumeBindingMode"))
     return errors + _topologies_errors(obj.allowedTopologies, Path("allowedTopologies"))
 
 
@@ -94,12 +94,11 @@ def _topologies_errors(terms: Sequence[Any], path: Path) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """Volumes that were made of a class would no longer match it."""
-    errors = [
-        field.forbidden(Path(name), f"updates to {name} are forbidden.")
-        for name in ("parameters", "provisioner", "reclaimPolicy")
-        if getattr(new, name) != getattr(old, name)
+    return [
+        error
+        for name in ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode")
+        for error in checks.fixed(getattr(new, name), getattr(old, name), Path(name))
     ]
-    return errors + checks.immutable(new.volumeBindingMode, old.volumeBindingMode, Path("volumeBindingMode"))
 
 
 def validate_attributes(obj: Any) -> list[FieldError]:

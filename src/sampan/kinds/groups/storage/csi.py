@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from sampan.kinds.core.cells import NONE, UNSET
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import column
@@ -108,6 +110,8 @@ def validate_node(obj: Any) -> list[FieldError]:
             errors.append(field.invalid(path["nodeID"], driver.nodeID, detail))
         for index, key in enumerate(driver.topologyKeys):
             errors += checks.named(key, names.qualified_name(key), path["topologyKeys"][index])
+            if key in driver.topologyKeys[:index]:
+                errors.append(field.duplicate(path, key))
         if driver.allocatable is not None:
             errors += checks.non_negative(driver.allocatable.count, path["allocatable"]["count"])
         if driver.name in seen:
@@ -118,15 +122,17 @@ def validate_node(obj: Any) -> list[FieldError]:
 
 def validate_node_update(new: Any, old: Any) -> list[FieldError]:
     """A driver that is there may only learn how many volumes fit."""
-    before = {driver.name: driver for driver in old.spec.drivers}
-    errors: list[FieldError] = []
-    for position, driver in enumerate(new.spec.drivers):
-        known = before.get(driver.name)
-        if known is None:
-            continue
-        path = SPEC["drivers"][position]
-        errors += checks.immutables(driver, known, path, "nodeID", "topologyKeys")
-    return errors
+    return [
+        error
+        for known in old.spec.drivers
+        for driver in new.spec.drivers
+        if driver.name == known.name
+        for error in checks.immutable(
+            msgspec.structs.replace(driver, allocatable=None),
+            msgspec.structs.replace(known, allocatable=None),
+            SPEC["drivers"],
+        )
+    ]
 
 
 def validate_capacity(obj: Any) -> list[FieldError]:
@@ -158,10 +164,10 @@ def _capacity(obj: Any) -> str:
     return UNSET if obj.capacity is None else str(obj.capacity)
 
 
-def driver_warnings(driver: Any, _old: Any) -> list[str]:
-    """Of tokens that may end up in logs."""
+def driver_warnings(driver: Any, old: Any) -> list[str]:
+    """Of tokens that may end up in logs, where the driver is new."""
     spec = driver.spec
-    if not spec.tokenRequests or spec.serviceAccountTokenInSecrets is not None:
+    if old is not None or not spec.tokenRequests or spec.serviceAccountTokenInSecrets is not None:
         return []
     return [
         "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to "
@@ -196,6 +202,9 @@ NODE: Final = Kind(
     kind="CSINode",
     plural="csinodes",
     namespaced=CLUSTER,
+    status=True,
+    status_keeps_metadata=True,
+    prepare_create=checks.clear_status,
     validate=validate_node,
     validate_update=validate_node_update,
     name_errors=names.dns1123_subdomain,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from sampan.kinds.core.persistentvolume import validate_volume_spec
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import column
 from sampan.kinds.groups.checks import SPEC
@@ -31,8 +32,8 @@ def _source_errors(source: Any) -> list[FieldError]:
         return [
             field.forbidden(path, "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
         ]
-    if volume is None:
-        return []
+    if volume is None and inline is not None:
+        return validate_volume_spec(inline, path["inlineVolumeSpec"], inline=True)
     at = path["persistentVolumeName"]
     if not volume:
         return [field.required(at, "must specify non empty persistentVolumeName")]
@@ -41,7 +42,7 @@ def _source_errors(source: Any) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """One attachment is for one volume and one node."""
-    return checks.immutable(new.spec, old.spec, SPEC)
+    return checks.fixed(new.spec, old.spec, SPEC)
 
 
 def _volume(obj: Any) -> str:
