@@ -98,6 +98,22 @@ def test_a_second_pod_waits_until_the_first_has_ended(cluster: Cluster) -> None:
     )
 
 
+def test_a_selector_that_fails_on_one_device_keeps_the_pod_from_every_node(cluster: Cluster) -> None:
+    """As in Kubernetes: what is wrong with a pod does not hide behind the nodes where all is well."""
+    offer(cluster, "node-1", "gpu-0")
+    pool = {"name": "node-2", "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": DRIVER, "nodeName": "node-2", "pool": pool, "devices": [{"name": "gpu-0"}]}
+    make(cluster, api.ResourceSlice, "without-memory", spec=spec)
+    selector = {"cel": {"expression": f'device.attributes["{DRIVER}"].memory > 1'}}
+    wanted = {"requests": [{"name": "one", "exactly": {"deviceClassName": "gpu", "selectors": [selector]}}]}
+    make(cluster, api.ResourceClaimTemplate, "picky", "default", spec={"spec": {"devices": wanted}})
+    pod(cluster, "web", resourceClaimTemplateName="picky")
+    waits_because(cluster, "web", "0/2 nodes are available: 2 selector #")
+    waits_because(cluster, "web", "CEL runtime error: no such key: memory")
+    cluster.client.delete(api.ResourceSlice, "without-memory")
+    has_a_node(cluster, "web", "node-1")
+
+
 def test_a_pod_waits_for_its_template_and_for_devices(cluster: Cluster) -> None:
     pod(cluster, "early", resourceClaimTemplateName="late")
     waits_because(cluster, "early", 'pod "default/early": ResourceClaim not created yet')

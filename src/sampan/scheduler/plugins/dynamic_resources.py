@@ -104,6 +104,7 @@ class DynamicResources(Plugin):
         """Where the claims without devices cannot get them. Equal devices are one case."""
         told: dict[Any, str] = {}
         where: dict[str, Any] = {}
+        everywhere = ~nobody(world, rows)
         for at, row in enumerate(row_list(world, rows)):
             node = world.table.nodes[row]
             if node is None or away[at]:
@@ -113,7 +114,11 @@ class DynamicResources(Plugin):
             key = served, tuple(id(each) for each in devices)
             if key not in told:
                 claims = [claim for claim, _ in _open(wanted, served)]
-                told[key] = _why_not(claims, world, devices) if claims else ""
+                try:
+                    told[key] = _why_not(claims, world, devices) if claims else ""
+                except SelectorError as problem:
+                    # Something is wrong with the pod: it shall not hide behind nodes where all is well.
+                    return [Reason(str(problem), everywhere, False)]
             if told[key]:
                 where.setdefault(told[key], nobody(world, rows))[at] = True
         return [Reason(text, mask) for text, mask in where.items()]
@@ -246,10 +251,10 @@ def _search(world: World) -> Search:
 
 
 def _why_not(claims: Sequence[api.ResourceClaim], world: World, devices: Sequence[Offered]) -> str:
-    """Why the claims cannot be served with these devices; "" where they can."""
+    """Why the claims cannot be served with these devices; "" where they can. Raises SelectorError."""
     try:
         found: list[Claimed] | None = _search(world).run(claims, devices)
-    except (SelectorError, Unallocatable) as problem:
+    except Unallocatable as problem:
         return str(problem)
     return "" if found is not None else CANNOT
 

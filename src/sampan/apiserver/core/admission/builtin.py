@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from sampan.apiserver.core.admission.certificates import CertificateRequesters, CertificateRights
 from sampan.apiserver.core.admission.chain import Plugin
+from sampan.apiserver.core.admission.claimstatus import ClaimRights
 from sampan.apiserver.core.admission.devices import DeviceAdmins
 from sampan.apiserver.core.admission.escalation import RightsOfWriters
 from sampan.apiserver.core.admission.limits import LimitRanger
@@ -46,5 +47,6 @@ def plugins(resources: Resources, authorizer: Authorizer, ids: Ids) -> tuple[Plu
         CertificateRights(authorizer),
         DefaultIngressClass(resources),
         DeviceAdmins(resources),
+        ClaimRights(authorizer),
         RightsOfWriters(resources, authorizer),
     )
