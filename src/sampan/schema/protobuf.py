@@ -25,6 +25,7 @@ _MAGIC: Final = b"k8s\x00"
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _EXTENSIONS: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _MAX_DEPTH: Final = 64
 _SIGN_BIT: Final = 1 << 63
 
@@ -129,7 +130,7 @@ class _Reader:
             _META + "MicroTime": lambda data, _: _time(data, micro=True),
             _META + "FieldsV1": lambda data, _: _json(data),
             "io.k8s.apimachinery.pkg.runtime.RawExtension": lambda data, _: _json(data),
-            "io.k8s.apimachinery.pkg.api.resource.Quantity": lambda data, _: _text(_first(data, 1)),
+            _QUANTITY: lambda data, _: _text(_first(data, 1)),
             "io.k8s.apimachinery.pkg.util.intstr.IntOrString": lambda data, _: _int_or_string(data),
             _EXTENSIONS + "JSON": lambda data, _: _json(data),
             _EXTENSIONS + "JSONSchemaPropsOrBool": self._schema_or_bool,
@@ -169,8 +170,13 @@ class _Reader:
             document.setdefault(field.name, {})[_text(key)] = made
         else:
             made = self._value(schema, value, depth)
-            if made or field.optional or isinstance(made, dict):
+            if made or field.optional or self._is_told(schema, made):
                 document[field.name] = made
+
+    def _is_told(self, schema: Schema, made: Any) -> bool:
+        """Whether an empty value counts: a message is sent where there is one, even if it is 0 or false."""
+        full = ref_of(schema)
+        return isinstance(made, dict) or (full in self._special and full != _QUANTITY and made is not None)
 
     def _map_value(self, schema: Schema, value: int | bytes | None, depth: int) -> Any:
         if container_of(schema) is list and ref_of(schema) is None:  # ExtraValue and its like: items = 1

@@ -116,6 +116,24 @@ def test_quantities_ports_and_zeroes() -> None:
     codec.decode(msgspec.json.encode(pod), codec.types().of_kind(GroupVersionKind("", "v1", "Pod")))
 
 
+def test_what_is_sent_as_a_message_counts_though_it_is_zero() -> None:
+    zero, percent = num(1, 0) + num(2, 0), num(1, 1) + num(2, 0) + text(3, "20%")
+    strategy = text(1, "RollingUpdate") + text(2, text(1, zero) + text(2, percent))
+    shown = read("apps/v1", "DaemonSet", text(2, text(3, strategy)))
+    assert shown["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": "20%"}
+
+    properties = text(29, entry("on", text(5, "boolean") + text(8, text(1, b"false"))))
+    schema = text(1, text(5, "object") + text(30, num(1, 0)) + properties)
+    version = text(1, "v1") + num(2, 1) + num(3, 1) + text(4, schema)
+    raw = text(2, text(1, "example.com") + text(7, version))
+    shown = read("apiextensions.k8s.io/v1", "CustomResourceDefinition", raw)
+    assert shown["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"on": {"type": "boolean", "default": False}},
+    }
+
+
 def test_negative_numbers_are_ten_bytes() -> None:
     raw = text(2, num(1, -1 & (1 << 64) - 1))
     assert read("apps/v1", "Deployment", raw)["spec"]["replicas"] == -1
