@@ -21,7 +21,7 @@ def look_seldom() -> None:
 
 
 @contextmanager
-def looked_for_seldom() -> Iterator[None]:
+def looked_for_seldom(young_most: int = YOUNG_MOST) -> Iterator[None]:
     """Set the collector until the end of the block, as a guest in somebody else's process does.
 
     Blocks may overlap, in several threads: the last one to end puts back what was there before the first.
@@ -29,7 +29,7 @@ def looked_for_seldom() -> Iterator[None]:
     with _lock:
         if not _before:
             _before.append(gc.get_threshold())
-            look_seldom()
+            gc.set_threshold(young_most, *_GENERATIONS[1:])
         else:
             _before.append(_before[0])
     try:

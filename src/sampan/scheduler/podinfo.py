@@ -160,6 +160,6 @@ def _is_alike(before: api.Pod, pod: api.Pod) -> bool:
 def is_held(pod: api.Pod) -> bool:
     """Whether its status says what its containers have, which may be more than they ask for."""
     return any(
-        s.resources is not None or s.allocatedResources
+        s.allocatedResources or (s.resources is not None and s.resources.requests)
         for s in (*pod.status.containerStatuses, *pod.status.initContainerStatuses)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from operator import attrgetter
+from typing import Final
 
 from sampan.store.backend import (
     Batch,
@@ -26,6 +27,9 @@ _PLACE = attrgetter("place")
 
 class MemoryStore:
     """The Store Protocol over dictionaries. Nothing is durable; a commit is done before it first waits."""
+
+    # Whether a commit is over without waiting for anything, so that many need not be under way at once.
+    commits_at_once: Final = True
 
     def __init__(self, *, max_unread_changes: int = MAX_UNREAD_CHANGES) -> None:
         self._index = Index()

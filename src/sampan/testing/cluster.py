@@ -57,6 +57,9 @@ START_LIMIT_S: Final = 30.0
 START_LIMIT_PER_NODE_S: Final = 0.02
 WAIT_LIMIT_S: Final = 10.0
 _POLL_S: Final = 0.002
+# Python's garbage is looked for after so many new objects: all parts at work on a batch of some hundred pods
+# make about as many, of which few outlive it.
+YOUNG_MOST: Final = 200_000
 _VERSION: Final = tuple(int(part) for part in NEWEST.split(".")[:2])
 
 
@@ -203,7 +206,7 @@ class Cluster:
         try:
             import uvloop
 
-            with looked_for_seldom(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with looked_for_seldom(YOUNG_MOST), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._main())
         except BaseException as error:  # handed to whoever started or closes the cluster
             self._failure = error

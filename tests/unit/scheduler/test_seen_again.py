@@ -19,6 +19,7 @@ from tests.unit.scheduler.harness import World
 from tests.unit.scheduler.objects import container, node, pod, table, taint
 
 RUNS: dict[str, Any] = {"phase": "Running", "containerStatuses": [{"name": "c", "ready": True}]}
+EMPTY: dict[str, Any] = {"containerStatuses": [{"name": "c", "ready": True, "resources": {}}]}
 SAYS: dict[str, Any] = {"containerStatuses": [{"name": "c", "allocatedResources": {"cpu": "1"}}]}
 GREW: dict[str, Any] = {"containerStatuses": [{"name": "c", "allocatedResources": {"cpu": "2"}}]}
 
@@ -36,7 +37,7 @@ def _deleted(known: api.Pod) -> api.Pod:
     return replace(known, metadata=replace(known.metadata, deletionTimestamp=moment))
 
 
-@pytest.mark.parametrize("status", [{}, RUNS, SAYS, GREW])
+@pytest.mark.parametrize("status", [{}, RUNS, EMPTY, SAYS, GREW])
 @pytest.mark.parametrize("labels", [{}, {"a": "b"}])
 def test_what_is_known_of_a_pod_is_the_same_whoever_knew_it_before(
     status: dict[str, Any], labels: dict[str, str]
@@ -77,7 +78,7 @@ def _seen(*changes: Any) -> tuple[list[frozenset[str]], int, bool]:
     return asyncio.run(main())
 
 
-@pytest.mark.parametrize("status", [RUNS, SAYS])
+@pytest.mark.parametrize("status", [RUNS, EMPTY, SAYS])
 def test_a_status_that_says_what_was_asked_for_is_no_event(status: dict[str, Any]) -> None:
     assert _seen(lambda held: _with(held, status), lambda held: _with(held, RUNS)) == ([], 1000, False)
 

@@ -9,7 +9,7 @@ other in memory and committed together, so that a busy object does not cost a di
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any, Final
 
@@ -417,10 +417,16 @@ class Writer:
     ) -> list[Committed | Conflict | StatusError]:
         """Commit writes that have nothing to do with each other at the same time, each for itself."""
         began_s = perf_counter()
-        commits = (self._store.commit(guards, ops) for guards, ops in writes)
+        commits = [self._store.commit(guards, ops) for guards, ops in writes]
         outcomes: list[Committed | Conflict | StatusError] = []
         last = 0
-        for found in await asyncio.gather(*commits, return_exceptions=True):
+        at_once = getattr(self._store, "commits_at_once", False)
+        answers = (
+            [await _answer(each) for each in commits]
+            if at_once
+            else await asyncio.gather(*commits, return_exceptions=True)
+        )
+        for found in answers:
             if isinstance(found, SampanError):
                 outcomes.append(status.unavailable(str(found)))
             elif isinstance(found, BaseException):
@@ -459,6 +465,13 @@ def _is_about(conflict: Conflict, guards: Sequence[Guard]) -> bool:
 
 class _Taken(Exception):
     """Another writer took what was allocated for an object that is being created."""
+
+
+async def _answer(commit: Awaitable[Committed | Conflict]) -> Committed | Conflict | SampanError:
+    try:
+        return await commit
+    except SampanError as refused:
+        return refused
 
 
 async def _to_the_end(work: Any) -> None:

@@ -49,13 +49,15 @@ class Watch(msgspec.Struct, frozen=True):
     """Changes of `kind` (None: every kind) that make keys be planned again.
 
     `keys(root, caches, obj)` is asked about the old and the new object. `matters` leaves out changes that can
-    make no difference. The keys are planned `delay_s` after the change.
+    make no difference. The keys are planned `delay_s` after the change. Where `same` says that the old and
+    the new object have the same keys, it is not asked about both.
     """
 
     kind: Any
     keys: Callable[[Resource[Any] | None, Caches, Any], Iterable[Hashable]]
     matters: Callable[[Any, Any], bool] = lambda _old, _new: True
     delay_s: float = 0.0
+    same: Callable[[Any, Any], bool] = lambda _old, _new: False
 
 
 class Controller(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +107,16 @@ def owned(kind: Any, *, adopt: bool = False) -> Watch:
         candidates = caches.of(root.type).by_namespace(namespace)
         return [Key(namespace, c.metadata.name) for c in candidates if _selects(c, obj)]
 
-    return Watch(kind, keys)
+    return Watch(kind, keys, same=_belongs_as_before)
+
+
+def _belongs_as_before(old: Any, new: Any) -> bool:
+    before, after = old.metadata, new.metadata
+    return bool(
+        before.ownerReferences == after.ownerReferences
+        and before.labels == after.labels
+        and before.deletionTimestamp == after.deletionTimestamp
+    )
 
 
 def mapped(

@@ -148,8 +148,9 @@ class Running:
         if old is not None:
             if new is not None and not watch.matters(old, new):
                 return
-            for key in watch.keys(root, self, old):
-                self.queue.add_after(key, watch.delay_s)
+            if new is None or not watch.same(old, new):
+                for key in watch.keys(root, self, old):
+                    self.queue.add_after(key, watch.delay_s)
         if new is not None:
             for key in watch.keys(root, self, new):
                 self.queue.add_after(key, watch.delay_s)
