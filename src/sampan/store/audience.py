@@ -3,8 +3,8 @@
 Watchers of the same namespace, selector and form get the same lines: they are one audience, for which each
 change is looked at and encoded once. A watcher either takes its lines from a queue of its own, or, where its
 transport can be written to without waiting, belongs to a cohort: a few watchers that are written to one
-after the other with the same bytes. What comes to a cohort of a large audience gathers for some milliseconds,
-since each write costs more than all that is in it; the first change after a quiet while goes out at once.
+after the other with the same bytes. What comes to a cohort gathers for some milliseconds, since each
+write costs more than all that is in it; the first change after a quiet while goes out at once.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ COHORT_WATCHERS: Final = 16
 # How long lines gather for an audience, for each of its watchers: a few times what a write to one takes, TLS
 # and a system call, so that most of the loop's time is left for all else however often something changes.
 GATHER_EACH_S: Final = 80e-6
-# A wait that is shorter than this is none.
-GATHER_LEAST_S: Final = 2e-3
+# And at least, also for a lone watcher: where changes come faster than this, a write and a wake-up for each
+# cost both sides more than the changes themselves.
+GATHER_LEAST_S: Final = 5e-3
 # Nor do lines wait for longer: writing to a thousand takes longer itself, and goes on without a pause then.
 GATHER_MOST_S: Final = 20e-3
 # What is written to one watcher at once; who has more to get is asked again whether it can take more.
@@ -243,7 +244,7 @@ class Audience:
     def gathers_s(self) -> float:
         """How long lines gather before they are written."""
         wait_s = (len(self.cohorts) - 1) * COHORT_WATCHERS * GATHER_EACH_S
-        return min(wait_s, GATHER_MOST_S) if wait_s >= GATHER_LEAST_S else 0.0
+        return min(max(wait_s, GATHER_LEAST_S), GATHER_MOST_S)
 
     def _type_for(self, event: Event) -> str | None:
         if self._match is None:

@@ -165,14 +165,36 @@ def test_each_watcher_gets_every_line_once_and_in_order(seed: int, cohort: int, 
         run(work)
 
 
-def test_a_lone_watcher_gets_its_line_at_once() -> None:
+def test_a_lone_watcher_gets_its_line_at_once_after_a_quiet_while() -> None:
     async def work(world: World) -> None:
         client = world.watch()
         await asyncio.sleep(0)
-        for wanted in ([1], [1, 2]):
+        world.change()
+        await asyncio.sleep(0)
+        assert client.got == [1]
+
+    run(work)
+
+
+def test_changes_in_quick_succession_are_one_write_for_a_lone_watcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audience, "GATHER_LEAST_S", 60.0)
+    monkeypatch.setattr(audience, "GATHER_MOST_S", 60.0)
+
+    async def work(world: World) -> None:
+        client = world.watch()
+        await asyncio.sleep(0)
+        world.change()
+        await asyncio.sleep(0)
+        for _ in range(10):
             world.change()
             await asyncio.sleep(0)
-            assert client.got == wanted
+        assert client.got == [1]
+        client.watcher.end()  # which lets it have what gathers
+        await settled(world)
+        assert client.got == list(range(1, 12))
+        assert client.writes == 2
 
     run(work)
 
@@ -214,7 +236,7 @@ def test_a_turn_of_the_event_loop_writes_to_one_cohort(monkeypatch: pytest.Monke
     run(work)
 
 
-def test_large_audiences_gather_and_small_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_audiences_gather_for_longer_than_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audience, "COHORT_WATCHERS", 2)
 
     async def work(world: World) -> None:
@@ -225,7 +247,8 @@ def test_large_audiences_gather_and_small_ones_do_not(monkeypatch: pytest.Monkey
             await asyncio.sleep(0)
             (watched,) = world.pods._audiences[""]
             gathers.append(watched.gathers_s())
-        assert gathers == pytest.approx([0.0, 0.0, 98 * audience.GATHER_EACH_S, audience.GATHER_MOST_S])
+        least, most = audience.GATHER_LEAST_S, audience.GATHER_MOST_S
+        assert gathers == pytest.approx([least, least, 98 * audience.GATHER_EACH_S, most])
 
     run(work)
 
@@ -248,6 +271,7 @@ def test_watchers_of_one_audience_are_given_the_same_bytes() -> None:
 
 def test_who_can_take_no_more_falls_behind_alone_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audience, "WATCHER_LAG_EVENTS", 5)
+    monkeypatch.setattr(audience.Audience, "gathers_s", lambda self: 0.0)
 
     async def work(world: World) -> None:
         slow, quick = world.watch(), world.watch()

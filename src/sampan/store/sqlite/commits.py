@@ -21,7 +21,7 @@ MAX_TRANSACTION_ROWS = 2_048
 # So many commits begin a transaction at once where the disk is idle; fewer wait for what else comes in the
 # same turn of the event loop. So of many clients some wait for the disk while others are answered, rather
 # than all at the same time.
-WORTH_A_TRANSACTION = 8
+WORTH_A_TRANSACTION = 16
 
 Outcome = Committed | Refused
 
