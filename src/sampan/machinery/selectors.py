@@ -177,6 +177,8 @@ def from_label_selector(selector: Any) -> Selector:
     expressions = _get(selector, "matchExpressions") or ()
     if not labels and not expressions:
         return EVERYTHING
+    if not expressions:
+        return _of_labels(tuple(labels.items()))
     terms = [requirement(key, EQUALS, (value,)) for key, value in labels.items()]
     for expression in expressions:
         operator = _OF_EXPRESSION.get(_get(expression, "operator"))
@@ -185,6 +187,11 @@ def from_label_selector(selector: Any) -> Selector:
             raise SelectorError(f"{shown} is not a valid label selector operator")
         terms.append(requirement(_get(expression, "key"), operator, tuple(_get(expression, "values") or ())))
     return Selector(terms)
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _of_labels(labels: tuple[tuple[str, str], ...]) -> Selector:
+    return Selector(requirement(key, EQUALS, (value,)) for key, value in labels)
 
 
 def _get(value: Any, name: str) -> Any:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from sampan.schema import codec, goerrors
 from sampan.schema.compile import Types, decode_custom
@@ -181,12 +182,13 @@ def _fill(obj: Any, kind: Any, gvk: GroupVersionKind) -> None:
         obj.kind = gvk.kind
 
 
-def may_repeat_keys(data: bytes) -> bool:
-    """A quick look at JSON: False where surely no object of it has a key twice."""
+def may_repeat_keys(data: bytes, decoded: Any = UNSET) -> bool:
+    """A quick look at JSON, which may have been decoded: False where surely no object has a key twice."""
     # Written again, a body with a repeated key is shorter. Other ways to write the same JSON (escapes,
     # floats) differ in length too; those bodies are rare and only cost the slow look.
     compact = msgspec.json.format(data, indent=-1)
-    return len(compact) != len(msgspec.json.encode(msgspec.json.decode(data)))
+    value = msgspec.json.decode(data) if decoded is UNSET else decoded
+    return len(compact) != len(msgspec.json.encode(value))
 
 
 def _mark_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,8 +21,11 @@ _PLAIN: Final = (type(None), str, int, float, bytes, list, dict)
 
 def same(one: Any, other: Any) -> bool:
     """Whether there is no difference that means anything."""
-    if one is other or one == other:
-        return True
+    return one is other or one == other or _same_parts(one, other)
+
+
+def _same_parts(one: Any, other: Any) -> bool:
+    """`same` of two values that are not equal."""
     if isinstance(one, msgspec.Struct):
         return type(one) is type(other) and next(changes(one, other), None) is None
     if isinstance(one, dict):
@@ -49,7 +52,7 @@ def changes(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
             continue
         if not was and not now and attribute not in optional and _is_plain(was) and _is_plain(now):
             continue
-        if not same(was, now):
+        if not _same_parts(was, now):
             yield attribute, was, now
 
 

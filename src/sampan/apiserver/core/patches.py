@@ -127,7 +127,7 @@ def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
         config = msgspec.json.decode(data)
     except ValueError as problem:
         raise status.bad_request(f"error decoding patch: error converting YAML to JSON: {problem}") from None
-    if context.field_validation != "Ignore" and (data is not request.body or may_repeat_keys(data)):
+    if context.field_validation != "Ignore" and (data is not request.body or may_repeat_keys(data, config)):
         _tell_of_repeats(request, context)
     if config is None:
         config = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -18,6 +19,8 @@ APPLY: Final = "Apply"
 UPDATE: Final = "Update"
 MAX_UPDATE_MANAGERS: Final = 10
 MAX_MANAGER_LENGTH: Final = 128
+# Texts of times that are remembered: an entry keeps its time from apply to apply.
+_REMEMBERED_TIMES: Final = 1_024
 ANCIENT_CHANGES: Final = "ancient-changes"
 BEFORE_FIRST_APPLY: Final = "before-first-apply"
 
@@ -110,6 +113,7 @@ def manager_name(field_manager: str, user_agent: str) -> str:
     return name.encode()[:MAX_MANAGER_LENGTH].decode(errors="ignore") or "unknown"
 
 
+@lru_cache(maxsize=_REMEMBERED_TIMES)
 def stamp(now: datetime) -> str:
     """`now` as entries write it."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -151,7 +151,7 @@ class _Comparer:
             self._whole(new, schema, path, self.added)
         elif new is ABSENT:
             self._whole(old, schema, path, self.removed)
-        elif old is new or (old == new and _same(old, new)):
+        elif old is new or (old == new and same(old, new)):
             return
         elif isinstance(old, dict) and isinstance(new, dict) and not is_atomic(new, schema):
             self._maps(old, new, schema, path)
@@ -166,7 +166,9 @@ class _Comparer:
 
     def _maps(self, old: JsonObject, new: JsonObject, schema: SchemaNode, path: tuple[str, ...]) -> None:
         for name, item in old.items():
-            self.compare(item, new.get(name, ABSENT), child_of(schema, name), (*path, f"f:{name}"))
+            now = new.get(name, ABSENT)
+            if now is not item:  # a merge shares what it does not change
+                self.compare(item, now, child_of(schema, name), (*path, f"f:{name}"))
         for name, item in new.items():
             if name not in old:
                 self.compare(ABSENT, item, child_of(schema, name), (*path, f"f:{name}"))
@@ -178,7 +180,9 @@ class _Comparer:
             return
         items = schema.items()
         for element, item in before.items():
-            self.compare(item, after.get(element, ABSENT), items, (*path, element))
+            now = after.get(element, ABSENT)
+            if now is not item:
+                self.compare(item, now, items, (*path, element))
         for element, item in after.items():
             if element not in before:
                 self.compare(ABSENT, item, items, (*path, element))
@@ -195,7 +199,7 @@ class _Comparer:
                 self._whole(item, items, (*path, element), into)
 
 
-def _same(old: Json, new: Json) -> bool:
+def same(old: Json, new: Json) -> bool:
     """Whether values that Python takes for equal are the same JSON."""
     if isinstance(old, str):
         return True
@@ -215,7 +219,7 @@ def _merge(live: Json, config: Json, schema: SchemaNode) -> Json:
         return _merge_maps(live, config, schema)
     if isinstance(live, list) and isinstance(config, list) and not is_atomic(config, schema):
         return _merge_items(live, config, schema)
-    return live if live == config and _same(live, config) else config
+    return live if live == config and same(live, config) else config
 
 
 def _merge_maps(live: JsonObject, config: JsonObject, schema: SchemaNode) -> JsonObject:
@@ -224,8 +228,10 @@ def _merge_maps(live: JsonObject, config: JsonObject, schema: SchemaNode) -> Jso
         found = live.get(name, ABSENT)
         if found is not ABSENT:
             if isinstance(item, (dict, list)):
+                if found == item and same(found, item):
+                    continue
                 item = _merge(found, item, child_of(schema, name))
-            elif item is None or (found == item and (type(item) is str or _same(found, item))):
+            elif item is None or (found == item and (type(item) is str or same(found, item))):
                 continue  # a null sets nothing
             if item is found:
                 continue
