@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -16,8 +15,8 @@ async def first_done(*works: Coroutine[Any, Any, object]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        # Raises only where whoever waits here is cancelled meanwhile, which must not be passed over.
+        await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
 
