@@ -191,13 +191,13 @@ class Recorder:
 
     def emit(self, emit: Emit, field_path: str = "") -> None:
         """Record `emit`. `field_path` names a part of the object: `spec.containers{web}`."""
+        if self._pending.full():  # as client-go's broadcaster does, before it is looked at
+            self.dropped += 1
+            return
         event = self._correlator.correlate(emit, self._clock.now(), field_path)
         if event is None:
             return
-        try:
-            self._pending.put_nowait(event)
-        except asyncio.QueueFull:
-            self.dropped += 1
+        self._pending.put_nowait(event)
         if self._pending.qsize() >= MANY:
             self._many.set()
 
