@@ -18,7 +18,7 @@ from sampan.store.audience import Lines
 
 LIMIT_S = 20
 # More than the kernel takes for a client that reads nothing.
-LARGE = b"".join(b"%d," % number for number in range(3_000_000))
+LARGE = b"".join(b"%099d," % number for number in range(230_000))
 
 
 class Other(asyncio.Protocol):

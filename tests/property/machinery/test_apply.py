@@ -154,30 +154,3 @@ def _containers(config: dict[str, Any]) -> Any:
         if item.get("m") == {}:
             empty.setdefault("list", []).append({"k": item["k"], "m": {}})
     return typed.to_field_set(empty, SCHEMA)
-
-
-@given(loose, loose)
-def test_what_was_right_before_changes_nothing_of_what_a_configuration_names(first: Any, second: Any) -> None:
-    for config in (first, second, first | second, second | first):
-        fields = checks.field_set_of(config, SCHEMA)
-        if checks.errors_of(config, SCHEMA):
-            assert fields is None
-        else:
-            assert fields == typed.to_field_set(config, SCHEMA)
-
-
-def test_a_number_that_became_a_flag_is_no_number() -> None:
-    """To Python they are equal."""
-    named = {"metadata": {"name": "flags"}}
-    assert checks.field_set_of(named | {"map": {"x": 1}, "list": [{"k": "p", "v": 1}]}, SCHEMA) is not None
-    assert checks.field_set_of(named | {"map": {"x": True}}, SCHEMA) is None
-    assert checks.field_set_of(named | {"list": [{"k": "p", "v": True}]}, SCHEMA) is None
-
-
-def test_configurations_are_remembered_up_to_a_number_and_a_size() -> None:
-    for number in range(checks.REMEMBERED + 10):
-        checks.field_set_of({"metadata": {"name": f"c{number}"}}, SCHEMA)
-    assert len(checks._known) == checks.REMEMBERED
-    large = {"metadata": {"name": "large"}, "set": [f"s{number}" for number in range(5_000)]}
-    assert checks.field_set_of(large, SCHEMA) is not None
-    assert (SCHEMA, "large") not in checks._known
