@@ -28,7 +28,7 @@ from sampan.node.drivers.healthwatch import RETRY_S, HealthWatch
 from sampan.node.drivers.server import Server
 from sampan.node.machine import new_state, step
 from sampan.node.messages import Observed
-from sampan.node.model import NodeFacts
+from sampan.node.model import NodeFacts, Volumes
 from sampan.schema import api, codec
 from tests.fakes.drivers import HealthReports
 from tests.unit.node.fakes import container, make_pod, pod_path
@@ -119,7 +119,7 @@ def test_what_is_known_outlives_the_agent(tmp_path: Path) -> None:
         await plugin.stop()
         await bench.start_agent()  # and neither of them comes back
         workers = bench.agent.host.workers
-        await bench.until(lambda: "web-uid" in workers and workers["web-uid"].state.reported is not None)
+        await bench.until(lambda: "web-uid" in workers and workers["web-uid"].state.volumes is Volumes.READY)
         status = workers["web-uid"].state.reported
         assert status is not None
         assert status.containerStatuses[0].allocatedResourcesStatus

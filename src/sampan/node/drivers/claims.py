@@ -117,7 +117,7 @@ class Claims:
         # All of it is looked at before anything is noted: a pod whose driver was never there can go again,
         # because nobody has to be told that it went.
         for claim in claims:
-            self._check(claim)
+            self._check(pod, claim)
         for claim in claims:
             async with self._lock(claim.metadata.uid or ""):
                 await self._prepare(pod, claim)
@@ -175,7 +175,10 @@ class Claims:
             raise _failure(f"pod {pod.metadata.name} is not allowed to use resource claim {name}")
         return claim
 
-    def _check(self, claim: api.ResourceClaim) -> None:
+    def _check(self, pod: api.Pod, claim: api.ResourceClaim) -> None:
+        known = self._prepared.get(claim.metadata.uid or "")
+        if known is not None and known.is_ready and (pod.metadata.uid or "") in known.pods:
+            return  # it ran before the agent began again: nobody is asked any more
         for driver in drivers_of(claim):
             if driver not in self.drivers:
                 raise _failure(_not_registered(driver))
