@@ -42,7 +42,8 @@ COLUMNS: Final[dict[str, str]] = {
     "| Age",
     "admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding": "Name | PolicyName | ParamRef | Age",
     "admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration": "Name | Webhooks:integer | Age",
-    "apiextensions.k8s.io/v1 CustomResourceDefinition": "Name | Created At:date",
+    "apiextensions.k8s.io/v1 CustomResourceDefinition": "Name | Scope | Versions | Created At:date | Group* "
+    "| Kind* | ShortNames* | Established*:boolean",
     "apiregistration.k8s.io/v1 APIService": "Name | Service | Available | Age",
     "apps/v1 ControllerRevision": "Name | Controller | Revision | Age",
     "apps/v1 DaemonSet": "Name | Desired:integer | Current:integer | Ready:integer | Up-to-date:integer "
@@ -92,12 +93,12 @@ COLUMNS: Final[dict[str, str]] = {
     "storage.k8s.io/v1 CSIDriver": "Name | AttachRequired:boolean | PodInfoOnMount:boolean "
     "| StorageCapacity:boolean | TokenRequests | RequiresRepublish:boolean | Modes | Age",
     "storage.k8s.io/v1 CSINode": "Name | Drivers:integer | Age",
-    "storage.k8s.io/v1 CSIStorageCapacity": "Name | StorageClassName | Capacity",
+    "storage.k8s.io/v1 CSIStorageCapacity": "Name | Created At:date",
     "storage.k8s.io/v1 StorageClass": "Name | Provisioner | ReclaimPolicy | VolumeBindingMode "
     "| AllowVolumeExpansion | Age",
     "storage.k8s.io/v1 VolumeAttachment": "Name | Attacher | PV | Node | Attached:boolean | Age",
     "storage.k8s.io/v1 VolumeAttributesClass": "Name | DriverName | Age",
-    "storagemigration.k8s.io/v1 StorageVersionMigration": "Name | Resource",
+    "storagemigration.k8s.io/v1 StorageVersionMigration": "Name | Resource | Status",
 }
 # Newer than what is known of kubectl's columns for certain.
 NOT_TOLD: Final = frozenset({"resource.k8s.io/v1 DeviceTaintRule"})

@@ -91,10 +91,13 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     elif subresource == "status":
         errors += kind.validate_status_update(new, old)
     else:
-        if subresource != "binding":  # which sets the node of a pod that was valid, and nothing else
-            errors += kind.validate(new)
-        if not subresource:
-            errors += kind.validate_update(new, old)
+        whole: list[field.FieldError] = []
+        changed = kind.validate_update(new, old) if not subresource else []
+        if subresource != "binding" and not (changed and kind.told_alone == "change"):
+            whole = kind.validate(new)  # a binding sets the node of a pod that was valid, and nothing else
+        errors += whole
+        if not (whole and kind.told_alone == "whole"):
+            errors += changed
     if own is not None and own.validate is not None:
         errors += own.validate(new, old)
     if errors:

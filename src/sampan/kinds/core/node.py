@@ -114,6 +114,12 @@ def _address(kind: str) -> Column:
     )
 
 
+def _kernel(node: api.Node, _now: datetime) -> str:
+    info = node.status.nodeInfo
+    kernel = (info.kernelVersion if info else "") or UNKNOWN
+    return f"{kernel} ({info.architecture})" if info and info.architecture else kernel
+
+
 def _info(name: str, attribute: str, description: str, priority: int = 1) -> Column:
     def value(node: api.Node, _now: datetime) -> str:
         found = getattr(node.status.nodeInfo, attribute) if node.status.nodeInfo else ""
@@ -145,7 +151,7 @@ KIND: Final = Kind(
         _address("InternalIP"),
         _address("ExternalIP"),
         _info("OS-Image", "osImage", "The operating system of the node."),
-        _info("Kernel-Version", "kernelVersion", "The kernel of the node."),
+        Column("Kernel-Version", _kernel, description="The kernel of the node.", priority=1),
         _info("Container-Runtime", "containerRuntimeVersion", "The container runtime of the node."),
     ),
     subresources=(("nodes/proxy", "NodeProxyOptions", PROXY_VERBS),),

@@ -220,9 +220,8 @@ def _validate_rare(spec: api.PodSpec, path: Path) -> list[FieldError]:
 
 
 def _validate_hostname_override(spec: api.PodSpec, name: str, path: Path) -> list[FieldError]:
-    errors = [field.invalid(path, name, message) for message in names.dns1123_subdomain(name)]
-    if len(name) > _HOSTNAME_MAX:
-        errors.append(field.invalid(path, name, f"must be no more than {_HOSTNAME_MAX} characters"))
+    errors = [field.too_long(path, _HOSTNAME_MAX)] if len(name) > _HOSTNAME_MAX else []
+    errors += [field.invalid(path, name, message) for message in names.dns1123_subdomain(name)]
     if spec.setHostnameAsFQDN:
         detail = "may not be specified when `setHostnameAsFQDN` is true"
         errors.append(field.invalid(path, name, detail))

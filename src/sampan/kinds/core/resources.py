@@ -149,6 +149,8 @@ def validate_pod_resources(spec: api.PodSpec, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
     if requirements.claims:
         errors.append(field.forbidden(path["claims"], "claims may not be set for Resources at pod-level"))
+        named = {claim.name for claim in spec.resourceClaims}
+        errors += _validate_claims(requirements.claims, named, path["claims"])
     for side, amounts in (("limits", requirements.limits), ("requests", requirements.requests)):
         for name in amounts:
             if not resource_name_errors(name) and not is_pod_level_resource(name):

@@ -115,6 +115,7 @@ KIND: Final = Kind(
     api_version="v1",
     kind="Service",
     plural="services",
+    told_alone="whole",
     short=("svc",),
     categories=("all",),
     status=True,

@@ -163,6 +163,11 @@ def _resource_rule_errors(rule: Any, path: Path) -> list[FieldError]:
     if not rule.namespaces and not rule.clusterScope:
         detail = "resource rules that are not cluster scoped must supply at least one namespace"
         errors.append(field.required(path["namespaces"], detail))
+    rule_of_members = "each member of this list must be '*' or a DNS-1123 label; "
+    for position, name in enumerate(rule.namespaces):
+        if name != "*":
+            messages = [rule_of_members + message for message in names.dns1123_label(name)]
+            errors += checks.named(name, messages, path["namespaces"][position])
     return errors + _wildcard_errors(rule.namespaces, path["namespaces"])
 
 
@@ -191,11 +196,10 @@ def validate_level(obj: Any) -> list[FieldError]:
         if spec.limited is not None:
             return [field.forbidden(SPEC["limited"], "")]
         return [] if spec.exempt is None else _lending_errors(spec.exempt, SPEC["exempt"])
-    if not spec.type:
-        given = [name for name in ("limited", "exempt") if getattr(spec, name) is not None]
-        return [field.required(SPEC["type"]), *(field.forbidden(SPEC[name], "") for name in given)]
     if spec.type != "Limited":
-        return [field.not_supported(SPEC["type"], spec.type, ("Exempt", "Limited"))]
+        given = [name for name in ("limited", "exempt") if getattr(spec, name) is not None]
+        wrong = checks.required_one_of(spec.type, ("Exempt", "Limited"), SPEC["type"])
+        return [*(field.forbidden(SPEC[name], "") for name in given), *wrong]
     errors: list[FieldError] = []
     if spec.exempt is not None:
         errors.append(field.forbidden(SPEC["exempt"], ""))

@@ -11,6 +11,8 @@ from sampan.kinds.kind import CLUSTER, NAME, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError
 
+_STATES: Final = frozenset({"Running", "Failed", "Succeeded"})
+
 
 def validate(obj: Any) -> list[FieldError]:
     """A migration is of some resource."""
@@ -30,6 +32,11 @@ def _resource(obj: Any) -> str:
     return "" if resource is None else f"{resource.resource}.{resource.group}"
 
 
+def _state(obj: Any) -> str:
+    held = [c.type for c in obj.status.conditions if c.status == "True" and c.type in _STATES]
+    return held[-1] if held else "Unknown"
+
+
 STORAGE_VERSION_MIGRATION: Final = Kind(
     api_version="storagemigration.k8s.io/v1",
     kind="StorageVersionMigration",
@@ -41,7 +48,11 @@ STORAGE_VERSION_MIGRATION: Final = Kind(
     validate_update=validate_update,
     prepare_create=checks.clear_status,
     name_errors=names.dns1123_subdomain,
-    columns=(NAME, column("Resource", _resource, description="Fully qualified resource to migrate")),
+    columns=(
+        NAME,
+        column("Resource", _resource, description="The group and resource that is migrated."),
+        column("Status", _state, description="How far the migration has come."),
+    ),
 )
 
 KINDS: Final[tuple[Kind, ...]] = (STORAGE_VERSION_MIGRATION,)

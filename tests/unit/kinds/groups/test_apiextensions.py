@@ -186,7 +186,9 @@ def test_published_definitions_are_there() -> None:
 
 
 def test_cells() -> None:
-    assert list(cells(CRD, crd()).values()) == ["widgets.example.com", "2030-01-02T11:00:00Z"]
+    assert list(cells(CRD, crd()).values()) == [
+        "widgets.example.com", "Namespaced", "v1(storage)", "2030-01-02T11:00:00Z", "example.com", "Widget", "", False
+    ]  # fmt: skip
 
 
 def _below(**member: Any) -> dict[str, Any]:

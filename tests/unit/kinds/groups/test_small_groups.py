@@ -515,7 +515,7 @@ def test_defaults(kind: str, value: dict[str, Any], expected: dict[str, Any]) ->
         (
             "StorageVersionMigration",
             {"spec": {"resource": {"group": "apps", "resource": "deployments"}}},
-            ["web", "deployments.apps"],
+            ["web", "deployments.apps", "Unknown"],
         ),
         (
             "PodCertificateRequest",

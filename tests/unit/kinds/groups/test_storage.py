@@ -129,4 +129,4 @@ def test_cells() -> None:
     shown = cells("VolumeAttachment", {"spec": source, "status": {"attached": True}})
     assert list(shown.values()) == ["web", "d.io", "pv", "n", True, "60m"]
     shown = cells("CSIStorageCapacity", {"storageClassName": "fast", "capacity": "5Gi"})
-    assert list(shown.values()) == ["web", "fast", "5Gi"]
+    assert list(shown.values()) == ["web", "2030-01-02T11:00:00Z"]

@@ -9,8 +9,9 @@ import msgspec
 from sampan.kinds.custom.definition import CLEANUP
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.admissionregistration.webhooks import client_config_errors
+from sampan.kinds.groups.apiextensions.columns import COLUMNS
 from sampan.kinds.groups.apiextensions.versions import cost_errors, versions_errors
-from sampan.kinds.groups.cells import NAME_AND_CREATED_AT, is_true
+from sampan.kinds.groups.cells import is_true
 from sampan.kinds.groups.checks import METADATA, SPEC, STATUS
 from sampan.kinds.kind import CLUSTER, Kind
 from sampan.machinery import field, names
@@ -200,5 +201,5 @@ KIND: Final = Kind(
     prepare_create=prepare_create,
     prepare_update=prepare_update,
     name_errors=names.dns1123_subdomain,
-    columns=NAME_AND_CREATED_AT,
+    columns=COLUMNS,
 )

@@ -11,7 +11,7 @@ from sampan.kinds.core.claim_validation import validate_claim_spec
 from sampan.kinds.core.pod_warnings import claim_fractions, template_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.cells import column, container_columns
-from sampan.kinds.groups.checks import SPEC, STATUS
+from sampan.kinds.groups.checks import METADATA, SPEC, STATUS
 from sampan.kinds.kind import AGE, NAME, Kind, Scale
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
@@ -67,6 +67,18 @@ def validate(obj: Any) -> list[FieldError]:
         errors += workloads.mismatch_errors(spec.selector, spec.template, path)
     errors += workloads.template_errors(_with_claims(spec), path)
     return errors + workloads.running_forever_errors(spec.template, path, "StatefulSet")
+
+
+def validate_create(obj: Any) -> list[FieldError]:
+    """A new one names pods: its name and its Service's are labels."""
+    errors: list[FieldError] = []
+    name, service = obj.metadata.name or "", obj.spec.serviceName
+    if not names.dns1123_subdomain(name):  # which says what else is wrong
+        messages = ["must not contain dots"] if "." in name else names.dns1123_label(name)
+        errors += checks.named(name, messages, METADATA["name"])
+    if service:
+        errors += checks.named(service, names.dns1123_label(service), SPEC["serviceName"])
+    return errors
 
 
 def _with_claims(spec: Any) -> Any:
@@ -177,6 +189,7 @@ KIND: Final = Kind(
     default=default,
     warnings=warnings,
     validate=validate,
+    validate_create=validate_create,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
     prepare_create=checks.clear_status,

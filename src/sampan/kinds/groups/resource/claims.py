@@ -27,6 +27,23 @@ _CONFIGS_MAX: Final = 32
 _RESERVED_FOR_MAX: Final = 256
 _MODES: Final = ("All", "ExactCount")
 
+# What a template may not say of the claims that will be made of it.
+_NOT_OF_TEMPLATES: Final = (
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+)
+
 
 def claim_names(pod: api.Pod) -> Sequence[str]:
     """The names of the claims that the pod uses, that for its extended resources among them."""
@@ -79,7 +96,13 @@ def validate_claim(obj: Any) -> list[FieldError]:
 
 def validate_template(obj: Any) -> list[FieldError]:
     """Every error of the claims that a template makes."""
-    return _spec_errors(obj.spec.spec, SPEC["spec"])
+    errors: list[FieldError] = []
+    if (metadata := obj.spec.metadata) is not None:
+        for name in _NOT_OF_TEMPLATES:
+            if getattr(metadata, name):
+                spelt = "uID" if name == "uid" else name
+                errors.append(field.forbidden(SPEC["metadata"][spelt], "cannot be set"))
+    return errors + _spec_errors(obj.spec.spec, SPEC["spec"])
 
 
 def _spec_errors(spec: Any, path: Path) -> list[FieldError]:
@@ -163,7 +186,10 @@ def _constraints_errors(constraints: Sequence[Any], path: Path, known: set[str])
         at = path[position]
         errors += _named_errors(constraint.requests, known, at["requests"])
         if constraint.matchAttribute is None and constraint.distinctAttribute is None:
-            detail = "exactly one of matchAttribute or distinctAttribute is required"
+            detail = (
+                'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields '
+            )
+            detail += "are set"  # kube-apiserver's words, though none is
             errors.append(field.required(at, detail))
         elif constraint.matchAttribute is not None and constraint.distinctAttribute is not None:
             detail = "exactly one of matchAttribute or distinctAttribute is required"
@@ -254,6 +280,7 @@ CLAIM: Final = Kind(
     api_version=_API_VERSION,
     kind="ResourceClaim",
     plural="resourceclaims",
+    told_alone="change",
     status=True,
     status_keeps_metadata=True,
     default=default_claim,
@@ -277,6 +304,7 @@ TEMPLATE: Final = Kind(
     api_version=_API_VERSION,
     kind="ResourceClaimTemplate",
     plural="resourceclaimtemplates",
+    told_alone="change",
     default=default_template,
     validate=validate_template,
     validate_create=validate_template_create,

@@ -24,6 +24,7 @@ _API_VERSION: Final = "resource.k8s.io/v1"
 _DEVICES_MAX: Final = 128
 _CONFIGS_MAX: Final = 32
 _POOL_NAME_MAX_BYTES: Final = 253
+_DEVICE_PLACES: Final = ("nodeName", "nodeSelector", "allNodes")
 _PLACES: Final = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
 
 
@@ -74,20 +75,81 @@ def validate_slice(obj: Any) -> list[FieldError]:
         errors.append(field.invalid(path, pool.resourceSliceCount, "must be greater than zero"))
     if len(spec.devices) > _DEVICES_MAX:
         errors.append(field.too_many(SPEC["devices"], len(spec.devices), _DEVICES_MAX))
-    return errors + _devices_errors(spec.devices, SPEC["devices"])
+    each = bool(spec.perDeviceNodeSelection)
+    return errors + _devices_errors(spec.devices, SPEC["devices"], each)
 
 
 def _place_errors(spec: Any) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if spec.nodeName:
+        errors += checks.named(spec.nodeName, names.dns1123_subdomain(spec.nodeName), SPEC["nodeName"])
+    elif spec.nodeName is not None:
+        detail = "must be either unset or set to a non-empty string"
+        errors.append(field.invalid(SPEC["nodeName"], "", detail))
+    for name in ("allNodes", "perDeviceNodeSelection"):
+        if getattr(spec, name) is False:
+            errors.append(field.invalid(SPEC[name], False, "must be either unset or set to true"))
     given = [name for name in _PLACES if getattr(spec, name)]
-    if len(given) == 1:
-        if spec.nodeName:
-            return checks.named(spec.nodeName, names.dns1123_subdomain(spec.nodeName), SPEC["nodeName"])
-        return []
     detail = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
     if not given:
-        return [field.required(SPEC, detail)]
-    shown = ", ".join(f"`{name}`" for name in given)
-    return [field.invalid(SPEC, f"{{{shown}}}", detail + ", but multiple fields are set")]
+        errors.append(field.required(SPEC, detail))
+    elif len(given) > 1:
+        shown = ", ".join(f"`{name}`" for name in given)
+        errors.append(field.invalid(SPEC, f"{{{shown}}}", detail + ", but multiple fields are set"))
+    return errors
+
+
+def _device_place_errors(device: Any, each: bool, path: Path) -> list[FieldError]:
+    """Where one device is: said of each by itself only where the slice says so."""
+    if not each:
+        if all(getattr(device, name) is None for name in _DEVICE_PLACES):
+            return []
+        detail = (
+            "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to "
+            "true in the ResourceSlice spec"
+        )
+        return [field.invalid(path, None, detail)]
+    errors: list[FieldError] = []
+    if device.nodeName:
+        errors += checks.named(device.nodeName, names.dns1123_subdomain(device.nodeName), path["nodeName"])
+    elif device.nodeName is not None:
+        errors.append(field.invalid(path["nodeName"], "", "must not be empty"))
+    if device.allNodes is False:
+        errors.append(field.invalid(path["allNodes"], False, "must be either unset or set to true"))
+    given = [name for name in _DEVICE_PLACES if getattr(device, name)]
+    detail = (
+        "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when "
+        "`perDeviceNodeSelection` is set to true in the ResourceSlice spec"
+    )
+    if not given:
+        errors.append(field.required(path, detail))
+    elif len(given) > 1:
+        shown = ", ".join(f"`{name}`" for name in given)
+        errors.append(field.invalid(path, f"{{{shown}}}", detail))
+    return errors
+
+
+def _binding_errors(device: Any, path: Path) -> list[FieldError]:
+    """Conditions that binding waits for, and those that say that it failed: both or none."""
+    wanted, failed = device.bindingConditions, device.bindingFailureConditions
+    errors: list[FieldError] = []
+    for name, conditions in (("bindingConditions", wanted), ("bindingFailureConditions", failed)):
+        for position, one in enumerate(conditions):
+            errors += checks.named(one, names.qualified_name(one), path[name][position])
+    for name, conditions in (("bindingConditions", wanted), ("bindingFailureConditions", failed)):
+        for position, one in enumerate(conditions):
+            if one in conditions[:position]:
+                errors.append(field.duplicate(path[name][position], one))
+            if name == "bindingFailureConditions" and one in wanted:
+                detail = "bindingFailureConditions must not overlap with bindingConditions"
+                errors.append(field.invalid(path[name][position], one, detail))
+    if failed and not wanted:
+        detail = "bindingConditions are required to use bindingFailureConditions"
+        errors.append(field.invalid(path["bindingConditions"], None, detail))
+    if wanted and not failed:
+        detail = "bindingFailureConditions are required to use bindingConditions"
+        errors.append(field.invalid(path["bindingFailureConditions"], None, detail))
+    return errors
 
 
 def _pool_name_errors(name: str, path: Path) -> list[FieldError]:
@@ -101,7 +163,7 @@ def _pool_name_errors(name: str, path: Path) -> list[FieldError]:
     return errors
 
 
-def _devices_errors(devices: Sequence[Any], path: Path) -> list[FieldError]:
+def _devices_errors(devices: Sequence[Any], path: Path, each: bool) -> list[FieldError]:
     errors: list[FieldError] = []
     seen: set[str] = set()
     for position, device in enumerate(devices):
@@ -117,6 +179,8 @@ def _devices_errors(devices: Sequence[Any], path: Path) -> list[FieldError]:
             errors += capacity_errors(capacity, at["capacity"].key(name), shared=shared)
         for index, taint in enumerate(device.taints):
             errors += _taint_errors(taint, at["taints"][index])
+        errors += _device_place_errors(device, each, at)
+        errors += _binding_errors(device, at)
     return errors
 
 

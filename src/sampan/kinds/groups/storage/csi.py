@@ -8,7 +8,7 @@ import msgspec
 
 from sampan.kinds.core.cells import NONE, UNSET
 from sampan.kinds.groups import checks
-from sampan.kinds.groups.cells import column
+from sampan.kinds.groups.cells import NAME_AND_CREATED_AT, column
 from sampan.kinds.groups.checks import SPEC
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Kind
 from sampan.machinery import field, meta, names
@@ -160,10 +160,6 @@ def _tokens(obj: Any) -> str:
     return ",".join(token.audience for token in obj.spec.tokenRequests) or UNSET
 
 
-def _capacity(obj: Any) -> str:
-    return UNSET if obj.capacity is None else str(obj.capacity)
-
-
 def driver_warnings(driver: Any, old: Any) -> list[str]:
     """Of tokens that may end up in logs, where the driver is new."""
     spec = driver.spec
@@ -226,9 +222,5 @@ CAPACITY: Final = Kind(
     validate=validate_capacity,
     validate_update=validate_capacity_update,
     name_errors=names.dns1123_subdomain,
-    columns=(
-        NAME,
-        column("StorageClassName", lambda c: c.storageClassName),
-        column("Capacity", _capacity),
-    ),
+    columns=NAME_AND_CREATED_AT,
 )
