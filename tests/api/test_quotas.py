@@ -230,3 +230,32 @@ async def test_devices_are_counted_by_their_class(api: Api) -> None:
     assert (await _used(api))[implicit] == "2"
     (await api.delete(f"{claims}/every")).ok()
     assert (await _used(api))[devices] == "5"
+
+
+@served
+async def test_claims_count_for_every_attributes_class_that_they_are_between(api: Api) -> None:
+    for name in ("gold", "silver"):
+        chosen = {"scopeName": "VolumeAttributesClass", "operator": "In", "values": [name]}
+        scopes = {"matchExpressions": [chosen]}
+        await _quota(api, name, hard={"persistentvolumeclaims": "1"}, scopeSelector=scopes)
+
+    async def used() -> tuple[str | None, str | None]:
+        gold, silver = await _used(api, "gold"), await _used(api, "silver")
+        return gold.get("persistentvolumeclaims"), silver.get("persistentvolumeclaims")
+
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "volumeAttributesClassName": "gold",
+        "volumeName": "v",
+    }
+    (await api.post(claims, {"metadata": {"name": "mine"}, "spec": spec})).ok(201)
+    status = {"status": {"phase": "Bound", "currentVolumeAttributesClassName": "gold"}}
+    (await api.patch(f"{claims}/mine/status", status)).ok()
+    assert (await used())[0] == "1"
+    (await api.patch(f"{claims}/mine", {"spec": {"volumeAttributesClassName": "silver"}})).ok()
+    assert await used() == ("1", "1")
+    status = {"status": {"currentVolumeAttributesClassName": "silver"}}
+    (await api.patch(f"{claims}/mine/status", status)).ok()
+    assert await used() == ("0", "1")

@@ -172,9 +172,23 @@ def in_scope(kind: Kind, obj: Any, spec: Any) -> bool:
     if kind.resource == "pods":
         return all(_pod_in(obj.spec, *each) for each in asked)
     if kind.resource == "persistentvolumeclaims":
-        name = obj.spec.volumeAttributesClassName
-        return all(scope == "VolumeAttributesClass" and _meets(name, op, vs) for scope, op, vs in asked)
+        names: list[str | None] = [*attributes_classes(obj)] or [None]
+        return all(
+            scope == "VolumeAttributesClass" and any(_meets(name, op, vs) for name in names)
+            for scope, op, vs in asked
+        )
     return False
+
+
+def attributes_classes(claim: Any) -> set[str]:
+    """The VolumeAttributesClasses that the claim has, wants, or is on the way to."""
+    changing = claim.status.modifyVolumeStatus
+    names = (
+        claim.spec.volumeAttributesClassName,
+        claim.status.currentVolumeAttributesClassName,
+        changing.targetVolumeAttributesClassName if changing is not None else None,
+    )
+    return {name for name in names if name}
 
 
 def _pod_in(spec: Any, scope: str, operator: str, values: tuple[str, ...]) -> bool:
