@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from sampan.base.clock import SimulatedClock
-from sampan.node.drivers import health
+from sampan.node.config import AgentConfig
+from sampan.node.drivers import checkpoint, health
 from sampan.node.drivers.claimplan import Device, Prepared
 from sampan.node.drivers.deviceplan import Held
 from sampan.node.drivers.health import (
@@ -25,13 +26,14 @@ from sampan.node.drivers.health import (
     report,
 )
 from sampan.node.drivers.healthwatch import RETRY_S, HealthWatch
+from sampan.node.drivers.node import Drivers
 from sampan.node.drivers.server import Server
 from sampan.node.machine import new_state, step
 from sampan.node.messages import Observed
 from sampan.node.model import NodeFacts, Volumes
 from sampan.schema import api, codec
 from tests.fakes.drivers import HealthReports
-from tests.unit.node.fakes import container, make_pod, pod_path
+from tests.unit.node.fakes import FakeApi, container, make_pod, pod_path
 from tests.unit.node.test_claims import DRIVER, Bench, _quick, run
 from tests.unit.node.test_deviceplugins import RESOURCE, asking, plugged
 
@@ -93,6 +95,7 @@ def test_the_status_shows_how_devices_of_claims_are(tmp_path: Path, version: str
 
 def test_a_driver_that_reports_nothing_leaves_it_unknown(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
+        await bench.until(lambda: bench.driver.registrar.told == [(True, "")])
         bench.claim("mine", "web")
         bench.pod()
         await bench.until(lambda: bench.phase() == "Running")
@@ -104,6 +107,7 @@ def test_a_driver_that_reports_nothing_leaves_it_unknown(tmp_path: Path) -> None
 def test_what_is_known_outlives_the_agent(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         plugin = await plugged(bench)
+        await bench.until(lambda: bench.driver.registrar.told == [(True, "")])
         bench.claim("mine", "web")
         bench.driver.reports.say(gpu_one={"health": 2, "message": "dusty", **LONG})
         both = container(resources={"claims": [{"name": "gpu"}], "limits": {RESOURCE: "1"}})
@@ -127,6 +131,41 @@ def test_what_is_known_outlives_the_agent(tmp_path: Path) -> None:
         assert shown(bench) == known
 
     run(tmp_path, scenario, health="v1")
+
+
+def test_the_files_tell_what_was_known(tmp_path: Path) -> None:
+    """An agent that begins again reads from files what it told before."""
+    pod = make_pod(
+        containers=[container(resources={"claims": [{"name": "gpu"}], "limits": {RESOURCE: "1"}})],
+        resourceClaims=[{"name": "gpu", "resourceClaimName": "mine"}],
+    )
+    clock = SimulatedClock()
+    (tmp_path / "device-plugins").mkdir()
+    gpu = Prepared(
+        "default", "mine", "mine-uid", ("d",), ("web-uid",), {"d": (Device((), "p", "a", ("v/c=a",)),)}
+    )
+    cam = {"pod": "web-uid", "container": "app", "resource": RESOURCE, "devices": ["a"], "edits": {}}
+    known = Health("p", "a", UNHEALTHY, clock.now(), 60, "dusty")
+    checkpoint.save(tmp_path / "dra_manager_state", (gpu,))
+    checkpoint.save(tmp_path / "dra_health_state", {"d": (known,)})
+    checkpoint.save(tmp_path / "device-plugins" / "kubelet_internal_checkpoint", {"held": [cam]})
+
+    async def scenario() -> None:
+        config = AgentConfig(node_name="node-1", node_ips=("192.0.2.1",), root_dir=str(tmp_path))
+        drivers = Drivers(FakeApi().client, clock, config, lambda: None, lambda pods: None)
+        cameras = {"name": RESOURCE, "resources": [{"resourceID": "a", "health": HEALTHY}]}
+        gpus = {"resourceID": "v/c=a", "health": UNHEALTHY, "message": "dusty"}
+        expected = {"app": [cameras, {"name": "claim:gpu", "resources": [gpus]}]}
+        assert codec.to_builtins(drivers.health(pod)) == expected
+        await clock.advance(60)
+        assert codec.to_builtins(drivers.health(pod)) == {
+            "app": [
+                cameras,
+                {"name": "claim:gpu", "resources": [{"resourceID": "v/c=a", "health": UNKNOWN}]},
+            ]
+        }
+
+    asyncio.run(scenario())
 
 
 def test_what_was_told_of_a_pod_that_is_over_stays() -> None:

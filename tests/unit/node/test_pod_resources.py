@@ -97,6 +97,7 @@ def test_devices_of_plugins(tmp_path: Path) -> None:
 def test_devices_of_claims(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         bench.driver.requests = ("one", "two")
+        await bench.until(lambda: bench.driver.registrar.told == [(True, "")])
         bench.claim("mine", "web")
         bench.pod(request="two")
         await bench.until(lambda: bench.phase() == "Running" and socket_of(bench).exists())
