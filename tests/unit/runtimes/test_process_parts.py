@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.node.runtimes.process import addresses, mounts, wire
+from sampan.node.runtimes.process import addresses, mounts, records, wire
 from sampan.node.runtimes.process.crilog import MAX_LINE_BYTES, LineCutter
 from sampan.node.runtimes.process.runtime import ProcessRuntime
 from sampan.node.runtimes.process.wire import Decoder, Hello
@@ -114,6 +114,24 @@ def test_an_exit_is_told_that_came_before_anybody_watched(
         await runtime.close()
 
     asyncio.run(main())
+
+
+def test_two_processes_may_write_a_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, write = tmp_path / records.EXITED, Path.write_text
+
+    def write_before_the_other(path: Path, text: str) -> int:
+        monkeypatch.undo()
+        count = write(path, text)
+        child = os.fork()
+        if child == 0:
+            records.write_json(file, "of the other")
+            os._exit(0)
+        os.waitpid(child, 0)
+        return count
+
+    monkeypatch.setattr(Path, "write_text", write_before_the_other)
+    records.write_json(file, "ours")
+    assert records.read_json(file) == "ours"
 
 
 def test_without_mounts_a_variable_names_the_hosts_directory(tmp_path: Path) -> None:

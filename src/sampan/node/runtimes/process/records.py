@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +63,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace the file as a whole: a reader sees the old or the new value."""
-    temporary = path.with_name(path.name + ".new")
+    """Replace the file as a whole: a reader sees the old or the new value. Another process may do so too."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     temporary.write_text(json.dumps(value))
     temporary.replace(path)
