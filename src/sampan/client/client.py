@@ -69,7 +69,13 @@ class Client:
     @property
     def changes_in_place(self) -> bool:
         """Whether `change` and `change_all` do something: the server is in this process."""
-        return self._in_process is not None and self._in_process.changes_in_place
+        return self._in_place is not None
+
+    @property
+    def _in_place(self) -> InProcess | None:
+        """The server, where it is in this process and need not be shown what is sent."""
+        direct = self._in_process
+        return direct if direct is not None and direct.changes_in_place else None
 
     async def get(self, kind: type[T] | Resource[T], name: str, namespace: str = "") -> T:
         resource = resource_of(kind)
@@ -153,8 +159,8 @@ class Client:
 
         False where it is not, and nothing was done. Nothing is read back either, so it costs half of a patch.
         """
-        direct = self._in_process
-        if direct is None or not direct.changes_in_place:
+        direct = self._in_place
+        if direct is None:
             return False
         reply = await direct.change(resource_of(kind).path(namespace, name, subresource), make)
         if reply.status >= 300:
@@ -172,8 +178,8 @@ class Client:
 
         None where the server is not in this process, and nothing was done; else what went wrong with each.
         """
-        direct = self._in_process
-        if direct is None or not direct.changes_in_place:
+        direct = self._in_place
+        if direct is None:
             return None
         if not wanted:
             return []
@@ -228,8 +234,8 @@ class Client:
 
         None where the server is not in this process, and nothing was done; else what went wrong with each.
         """
-        direct = self._in_process
-        if direct is None or not direct.changes_in_place:
+        direct = self._in_place
+        if direct is None:
             return None
         if not wanted:
             return []

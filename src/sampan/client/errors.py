@@ -86,6 +86,11 @@ def is_conflict(error: BaseException) -> bool:
     return isinstance(error, ApiError) and error.code == 409 and error.reason != "AlreadyExists"
 
 
+def is_lost(error: BaseException | None) -> bool:
+    """What was meant is there no more: it is gone, or another, or others have changed it since."""
+    return error is not None and (is_not_found(error) or is_conflict(error))
+
+
 def is_gone(error: BaseException) -> bool:
     """The resourceVersion asked for is too old to be served: list again."""
     return isinstance(error, ApiError) and (error.code == 410 or error.reason == "Expired")

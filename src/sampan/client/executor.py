@@ -27,13 +27,7 @@ from sampan.client.effects import (
     Update,
     UpdateStatus,
 )
-from sampan.client.errors import (
-    ApiError,
-    is_already_exists,
-    is_conflict,
-    is_namespace_terminating,
-    is_not_found,
-)
+from sampan.client.errors import ApiError, is_already_exists, is_lost, is_namespace_terminating, is_not_found
 from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
 from sampan.client.resources import Resource, resource_of
@@ -224,7 +218,7 @@ class Executor:
                         resource, meta.name, effect.namespace, uid=meta.uid, propagation=effect.propagation
                     )
                 except ApiError as error:
-                    if not (is_not_found(error) or is_conflict(error)):
+                    if not is_lost(error):
                         raise
 
         await asyncio.gather(*(remove() for _ in range(AT_ONCE_MOST)))

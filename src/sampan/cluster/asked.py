@@ -79,10 +79,7 @@ def settle(layout: Layout, wanted: Wanted) -> Settings:
     if settings != known:
         if settings.nodes < known.nodes:
             end(layout, known)  # a crash may have left the pods of a node that shall be no more
-        try:
-            config.save(layout, settings)
-        except OSError as problem:
-            raise unwritable(layout, problem) from problem
+        _save(layout, settings)
     return settings
 
 
@@ -127,11 +124,15 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
     _check(settings)
     preflight.demand(runtime)
     demand_port(settings.port)
+    _save(layout, settings)
+    return settings
+
+
+def _save(layout: Layout, settings: Settings) -> None:
     try:
         config.save(layout, settings)
     except OSError as problem:
         raise unwritable(layout, problem) from problem
-    return settings
 
 
 def _refuse_foreign(layout: Layout) -> None:

@@ -72,23 +72,18 @@ class Settings(msgspec.Struct, frozen=True):
 def controllers(settings: Settings | None = None) -> tuple[Controller, ...]:
     """Every controller of what the server has, ready for a `Manager`."""
     settings = settings or Settings()
-    chosen = _all(settings)
-    if settings.kubernetes_version == NEWEST:
-        return chosen
     # No controller begins before all caches are filled: one of a kind that is not served never is.
-    published = load(settings.kubernetes_version).by_gvk
-    return tuple(one for one in chosen if all(_gvk(kind) in published for kind in one.kinds))
-
-
-def _gvk(kind: Any) -> GroupVersionKind:
-    resource = resource_of(kind)
-    return GroupVersionKind(resource.group, resource.api_version.rpartition("/")[2], resource.kind)
+    return tuple(one for one in _all(settings) if all(_has(settings, kind) for kind in one.kinds))
 
 
 def _has(settings: Settings, kind: Any) -> bool:
     """Whether the server has the kind."""
     version = settings.kubernetes_version
-    return version == NEWEST or _gvk(kind) in load(version).by_gvk
+    if version == NEWEST:
+        return True
+    resource = resource_of(kind)
+    gvk = GroupVersionKind(resource.group, resource.api_version.rpartition("/")[2], resource.kind)
+    return gvk in load(version).by_gvk
 
 
 def _all(settings: Settings) -> tuple[Controller, ...]:

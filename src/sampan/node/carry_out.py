@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from sampan.base.clock import Clock
 from sampan.client.client import Client
-from sampan.client.errors import ApiError, is_conflict, is_not_found
+from sampan.client.errors import ApiError, is_lost
 from sampan.node.config import SANDBOXES_LEAST, AgentConfig
 from sampan.node.dns import Resolver, parse_resolv_conf, pod_resolver
 from sampan.node.drivers.edits import edited
@@ -389,7 +389,7 @@ class CarryOut:
                 api.Pod, meta.name or "", meta.namespace or "", uid=meta.uid or "", grace_s=0
             )
         except ApiError as error:
-            if not (is_not_found(error) or is_conflict(error)):
+            if not is_lost(error):
                 raise
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from sampan.node import outcomes, rundown, runup
+from sampan.node.admission import FINISHED
 from sampan.node.messages import (
     DevicesSeen,
     Done,
@@ -37,7 +38,7 @@ from sampan.node.model import (
 )
 from sampan.node.names import key_of
 from sampan.node.observe import learn_listing, learn_pod
-from sampan.node.pod_status import TERMINAL, pod_status
+from sampan.node.pod_status import pod_status
 from sampan.node.turn import Turn
 from sampan.schema import api
 
@@ -144,7 +145,7 @@ def _start(turn: Turn) -> None:
     status = turn.state.pod.status
     if turn.state.start_time is None:
         turn.change(start_time=status.startTime or turn.now)
-    if status.phase in TERMINAL:
+    if status.phase in FINISHED:
         turn.change(reported=status)
         if not turn.state.devices:  # given back, and still told of
             statuses = (c for c in status.containerStatuses if c.allocatedResourcesStatus)

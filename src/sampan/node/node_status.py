@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sampan.base.clock import Clock
 from sampan.base.waiting import first_done
 from sampan.client.client import STRATEGIC, Client
-from sampan.client.errors import ApiError, is_already_exists, is_conflict, is_not_found
+from sampan.client.errors import ApiError, is_already_exists, is_lost, is_not_found
 from sampan.machinery.quantity import quantity
 from sampan.node.config import AgentConfig
 from sampan.node.node_info import MachineInfo
@@ -264,7 +264,7 @@ async def renew_lease(
                 return held
             return await client.update(new_lease(node_name, owner_uid, duration_s, clock.now(), held))
         except ApiError as error:
-            if not (is_conflict(error) or is_not_found(error)):
+            if not is_lost(error):
                 raise
     # Most nodes that hold none are new: made first, and only read where it turns out to be there.
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sampan.base.clock import kube_time
+from sampan.node.admission import FINISHED
 from sampan.node.conditions import conditions
 from sampan.node.image_volumes import resolved
 from sampan.node.model import (
@@ -21,8 +22,6 @@ from sampan.node.restarts import init_done, restart_due, will_run_again
 from sampan.node.runtimes.runtime import State
 from sampan.node.turn import has_exited, is_running, spec_of
 from sampan.schema import api
-
-TERMINAL = ("Succeeded", "Failed")
 
 
 def pod_status(state: PodState, now: datetime) -> api.PodStatus:
@@ -74,7 +73,7 @@ def _phase_and_reason(state: PodState) -> tuple[str, str, str]:
     if state.rejected is not None:
         return "Failed", state.rejected.reason, state.rejected.message
     before = state.reported
-    if before is not None and before.phase in TERMINAL:
+    if before is not None and before.phase in FINISHED:
         return before.phase or "", before.reason or "", before.message or ""
     ending = state.ending
     if ending is not None and ending.kind is EndKind.FAILED:
@@ -168,7 +167,7 @@ def _states(
     current = record.current
     last = _terminated_state(state.node, record.previous)
     if current is None:
-        if phase in TERMINAL and state.observed and _never_ran(state, record):
+        if phase in FINISHED and state.observed and _never_ran(state, record):
             lost = api.ContainerStateTerminated(
                 exitCode=LOST_EXIT_CODE, reason=LOST_REASON, message=LOST_MESSAGE
             )

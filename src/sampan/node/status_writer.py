@@ -15,7 +15,7 @@ import msgspec
 from sampan.base.clock import Clock
 from sampan.base.waiting import first_done
 from sampan.client.client import STRATEGIC, Client
-from sampan.client.errors import ApiError, is_conflict, is_not_found
+from sampan.client.errors import ApiError, is_lost, is_not_found
 from sampan.machinery.patch.ordering import merge_order
 from sampan.node.names import PodKey
 from sampan.schema import api, codec
@@ -220,7 +220,7 @@ class StatusWriter:
 
     def _settle(self, entry: _Pending, error: Exception | None) -> None:
         sent, entry.sent = entry.sent, None
-        lost = isinstance(error, ApiError) and (is_not_found(error) or is_conflict(error))
+        lost = is_lost(error)
         if error is None:
             self.written += 1
         if error is not None and not lost:
@@ -246,7 +246,7 @@ class StatusWriter:
                 await self._patch(entry, status)
                 failures = 0
             except ApiError as error:
-                if is_not_found(error) or is_conflict(error) or await self._is_gone(entry, error):
+                if is_lost(error) or await self._is_gone(entry, error):
                     break  # the pod is gone, or its name belongs to another one
                 failures = await self._retry_later(entry, status, failures, error)
             except (ConnectionError, TimeoutError) as error:

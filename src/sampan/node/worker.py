@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from sampan.client.errors import ApiError, is_conflict, is_not_found
+from sampan.client.errors import ApiError, is_lost
 from sampan.node import shortcut
 from sampan.node.carry_out import CarryOut
 from sampan.node.eager import begin
@@ -216,8 +216,7 @@ class PodWorker:
     def _let_go(self, error: Exception | None) -> None:
         """The pod's object was deleted, or was not."""
         key = FinishDeletion().key
-        gone = isinstance(error, ApiError) and (is_not_found(error) or is_conflict(error))
-        if error is not None and not gone:
+        if error is not None and not is_lost(error):
             self.handle(Failed(key, "", str(error) or type(error).__name__))
         elif not self._busy and shortcut.is_left(self.state):
             self.state = shortcut.let_go(self.state)

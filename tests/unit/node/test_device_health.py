@@ -10,21 +10,12 @@ from typing import Any
 import pytest
 
 from sampan.base.clock import SimulatedClock
+from sampan.kinds.core.allocated_validation import HEALTHY, UNHEALTHY, UNKNOWN
 from sampan.node.config import AgentConfig
 from sampan.node.drivers import checkpoint, health
 from sampan.node.drivers.claimplan import Device, Prepared
 from sampan.node.drivers.deviceplan import Held
-from sampan.node.drivers.health import (
-    HEALTHY,
-    UNHEALTHY,
-    UNKNOWN,
-    Health,
-    claim_statuses,
-    learned,
-    next_end,
-    plugin_statuses,
-    report,
-)
+from sampan.node.drivers.health import Health, claim_statuses, learned, next_end, plugin_statuses, report
 from sampan.node.drivers.healthwatch import RETRY_S, HealthWatch
 from sampan.node.drivers.node import Drivers
 from sampan.node.drivers.server import Server

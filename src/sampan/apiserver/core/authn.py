@@ -158,7 +158,7 @@ class Authenticator:
             "nbf": int(now.timestamp()),
             "iss": self._keys.issuer,
             "jti": self._ids.uid(),
-            "sub": f"system:serviceaccount:{namespace}:{name}",
+            "sub": users.account_name(namespace, name),
             "kubernetes.io": private,
         }
         import jwt  # late: it brings all of cryptography

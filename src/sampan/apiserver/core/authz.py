@@ -13,7 +13,7 @@ import msgspec
 from sampan.apiserver.core import nodeauthz, roles
 from sampan.apiserver.core.nodeauthz import NodeGraph
 from sampan.apiserver.core.resource import Resource
-from sampan.apiserver.core.users import MASTERS, User
+from sampan.apiserver.core.users import MASTERS, User, account_name
 
 CACHED_DECISIONS: Final = 16384
 
@@ -188,7 +188,7 @@ def _shown(subject: Any, namespace: str) -> tuple[str, str]:
     if subject.kind != "ServiceAccount":
         return subject.name, f'{subject.kind} "{subject.name}"'
     where = subject.namespace or namespace
-    return f"system:serviceaccount:{where}:{subject.name}", f'ServiceAccount "{subject.name}/{where}"'
+    return account_name(where, subject.name), f'ServiceAccount "{subject.name}/{where}"'
 
 
 def _subjects(subjects: Sequence[Any], namespace: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -197,7 +197,7 @@ def _subjects(subjects: Sequence[Any], namespace: str) -> tuple[frozenset[str], 
         if subject.kind == "Group":
             groups.add(subject.name)
         elif subject.kind == "ServiceAccount":
-            names.add(f"system:serviceaccount:{subject.namespace or namespace}:{subject.name}")
+            names.add(account_name(subject.namespace or namespace, subject.name))
         else:
             names.add(subject.name)
     return frozenset(names), frozenset(groups)

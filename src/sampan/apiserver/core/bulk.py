@@ -58,8 +58,7 @@ class Bulk:
         if user is None or len(together) < len(requests):
             answers = await asyncio.gather(*map(self._handle, requests))
             return [answer if answer.status >= 300 else None for answer in answers]
-        alone = self._audits()
-        return await self._together.carry_out(user, agent, together, self._handle, alone=alone)
+        return await self._together.carry_out(user, agent, together, self._handle, alone=self._audits())
 
     def _change(self, request: Request) -> Wanted | None:
         """What is to be changed; None where that is not for this server to say in short."""
@@ -67,7 +66,7 @@ class Bulk:
         if target is None or request.change is None:
             return None
         resource = self._resources.find(target.group, target.version, target.plural)
-        if resource is None or (self._aggregator.routes and self._aggregator.find(request.path) is not None):
+        if resource is None or self._aggregator.find(request.path) is not None:
             return None
         if target.subresource and "patch" not in resource.subresources.get(target.subresource, ()):
             return None
@@ -77,6 +76,5 @@ class Bulk:
     async def delete(self, user: User, agent: str, wanted: Sequence[tuple[str, str]]) -> list[Answer]:
         """Many deletions without grace, by path and uid: None for each that is made, else the refusal."""
         together = [deletions.wanted(self._resources, user, agent, path, uid) for path, uid in wanted]
-        aggregated = self._aggregator.routes and any(self._aggregator.find(path) for path, _ in wanted)
-        alone = self._audits() or bool(aggregated)
+        alone = self._audits() or any(self._aggregator.find(path) is not None for path, _ in wanted)
         return await self._together.carry_out(user, agent, together, self._handle, alone=alone)

@@ -9,13 +9,12 @@ from urllib.parse import unquote
 from sampan.apiserver.core import users
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
 from sampan.apiserver.core.status import StatusError, bad_request
-from sampan.apiserver.core.users import User
+from sampan.apiserver.core.users import ACCOUNT, User
 
 _USER: Final = "impersonate-user"
 _GROUP: Final = "impersonate-group"
 _UID: Final = "impersonate-uid"
 _EXTRA: Final = "impersonate-extra-"
-_ACCOUNT: Final = "system:serviceaccount:"
 _AUTHENTICATION: Final = "authentication.k8s.io"
 
 
@@ -53,8 +52,8 @@ def _asked(
 
 def _account(name: str) -> tuple[str, str]:
     """Namespace and name of a service account; two empty texts for other users."""
-    parts = name.removeprefix(_ACCOUNT).split(":")
-    return (parts[0], parts[1]) if name.startswith(_ACCOUNT) and len(parts) == 2 else ("", "")
+    parts = name.removeprefix(ACCOUNT).split(":")
+    return (parts[0], parts[1]) if name.startswith(ACCOUNT) and len(parts) == 2 else ("", "")
 
 
 def _with_implied(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:

@@ -157,6 +157,8 @@ class ApiServer:
         quotas = Quotas(self.resources)
         writer = Writer(store, self.cache, chain, ids, quotas)
         self._writer = writer
+        self._ids = ids
+        self._admission = chain
         self._own = OwnWrites(self.resources, writer, clock)
         trusted = list(authentication.objects(settings.client_ca, settings.front_proxy_ca))
         self._trust = Trust(self._own, self.resources.of(api.ConfigMap), trusted, clock)
@@ -168,33 +170,11 @@ class ApiServer:
         writes = Writes(self._own.create, self._own.update, self._own.delete)
         self._flow_upkeep = Upkeep(schemas, levels, writes)
         self.aggregator = Aggregator(self.resources, clock, self._store_api_service)
-        self._beginnings = Beginnings(
-            store=store,
-            cache=self.cache,
-            resources=self.resources,
-            ids=ids,
-            own=self._own,
-            trust=self._trust,
-            aggregator=self.aggregator,
-            flow_upkeep=self._flow_upkeep,
-        )
         self.metrics = Metrics(clock.now())
         writer.timed = self.metrics.commits.observe
         # Set by whoever wants requests written down, before the start.
         self.audit: Auditor | None = None
-        repeats = Repeats(self.resources, chain)
-        self._verbs = Verbs(
-            clock=clock,
-            gate=self._gate,
-            admission=chain,
-            bodies=bodies,
-            reader=Reader(store, self.cache, clock),
-            watches=self._watches,
-            modifier=Modifier(writer, bodies, Stamps(self.resources, chain, quotas, ids), repeats),
-            subresources=Subresources(writer, bodies, self.resources, self.authenticator, chain),
-            reviews=Reviews(self.authenticator, self.authorizer),
-            tunnels=NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods),
-        )
+        self._verbs = self._make_verbs(bodies, writer, quotas)
         self.bulk = Bulk(
             Together(writer, chain, quotas, self._gate, self.flow, self.metrics, clock),
             self.resources,
@@ -216,6 +196,22 @@ class ApiServer:
         self._tasks: list[asyncio.Task[None]] = []
         self.ready = False
 
+    def _make_verbs(self, bodies: Bodies, writer: Writer, quotas: Quotas) -> Verbs:
+        settings, chain, ids = self.settings, self._admission, self._ids
+        stamps, repeats = Stamps(self.resources, chain, quotas, ids), Repeats(self.resources, chain)
+        return Verbs(
+            clock=self.clock,
+            gate=self._gate,
+            admission=chain,
+            bodies=bodies,
+            reader=Reader(self.store, self.cache, self.clock),
+            watches=self._watches,
+            modifier=Modifier(writer, bodies, stamps, repeats),
+            subresources=Subresources(writer, bodies, self.resources, self.authenticator, chain),
+            reviews=Reviews(self.authenticator, self.authorizer),
+            tunnels=NodeTunnels(self.resources, settings.kubelet_ca, loopback_pods=settings.loopback_pods),
+        )
+
     def _find(self, group: str, plural: str) -> Resource:
         found = self.resources.find(group, "v1", plural)
         assert found is not None
@@ -229,9 +225,7 @@ class ApiServer:
         self.cache.on_reload.append(self._graph.forget)
         await self.cache.start()
         self._follower.reload()
-        at = self.settings
-        own = bootstrap.own(at.service_ip, at.address, at.port, at.service_cidr)
-        await self._beginnings.make(own, self.clock.now().replace(microsecond=0))
+        await self._make_first_objects()
         # Not before: no webhook may keep a server from starting.
         self._dynamic.forget()
         self._type_checks.changed.set()
@@ -250,6 +244,21 @@ class ApiServer:
             asyncio.create_task(self._trust.run(), name="trust of extension servers"),
         ]
         self.ready = True
+
+    async def _make_first_objects(self) -> None:
+        at = self.settings
+        beginnings = Beginnings(
+            store=self.store,
+            cache=self.cache,
+            resources=self.resources,
+            ids=self._ids,
+            own=self._own,
+            trust=self._trust,
+            aggregator=self.aggregator,
+            flow_upkeep=self._flow_upkeep,
+        )
+        own = bootstrap.own(at.service_ip, at.address, at.port, at.service_cidr)
+        await beginnings.make(own, self.clock.now().replace(microsecond=0))
 
     async def close(self) -> None:
         """Stop answering; the store stays the caller's."""

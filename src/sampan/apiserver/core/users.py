@@ -9,6 +9,8 @@ import msgspec
 MASTERS: Final = "system:masters"
 AUTHENTICATED: Final = "system:authenticated"
 UNAUTHENTICATED: Final = "system:unauthenticated"
+# What names of service accounts begin with.
+ACCOUNT: Final = "system:serviceaccount:"
 
 
 class User(msgspec.Struct, frozen=True):
@@ -25,10 +27,16 @@ class User(msgspec.Struct, frozen=True):
 
 # What a token says beside who it stands for.
 _ABOUT: Final = "authentication.kubernetes.io/"
+NODE_NAME: Final = f"{_ABOUT}node-name"
 ANONYMOUS: Final = User("system:anonymous", (UNAUTHENTICATED,))
 # Stands for a client certificate that says nothing: the request needs other credentials.
 REFUSED: Final = User("")
 ADMIN: Final = User("kubernetes-admin", (MASTERS, AUTHENTICATED))
+
+
+def account_name(namespace: str, name: str) -> str:
+    """The name of the user that a service account is."""
+    return f"{ACCOUNT}{namespace}:{name}"
 
 
 def service_account(
@@ -52,4 +60,4 @@ def service_account(
             if bound[1]:
                 extra[f"{_ABOUT}{kind}-uid"] = (bound[1],)
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
-    return User(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)
+    return User(account_name(namespace, name), groups, uid, extra)

@@ -10,8 +10,11 @@ from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
 
 CLAIM: Final = "claim:"
-_STATES: Final = frozenset({"Healthy", "Unhealthy", "Unknown"})
-_MOST_MESSAGE_BYTES: Final = 1024
+HEALTHY: Final = "Healthy"
+UNHEALTHY: Final = "Unhealthy"
+UNKNOWN: Final = "Unknown"
+MOST_MESSAGE_BYTES: Final = 1024
+_STATES: Final = frozenset({HEALTHY, UNHEALTHY, UNKNOWN})
 _NO_CLAIM: Final = (
     "must match one of the container's resource claims as 'claim:<claimName>/<requestName>' when "
     "container.resources.claims[*].request is set or 'claim:<claimName>' when it is empty"
@@ -39,6 +42,11 @@ def validate_allocated_resources(pod: api.Pod, path: Path) -> list[FieldError]:
     return errors
 
 
+def title(used: api.CoreResourceClaim) -> str:
+    """How the status calls the devices of a claim, or of one request of it, that a container uses."""
+    return f"{CLAIM}{used.name}/{used.request}" if used.request else f"{CLAIM}{used.name}"
+
+
 def _validate(
     resources: Sequence[api.ResourceStatus], spec: api.Container | None, status: api.PodStatus, path: Path
 ) -> list[FieldError]:
@@ -57,11 +65,10 @@ def _is_asked_for(name: str, spec: api.Container, status: api.PodStatus) -> bool
     resources = spec.resources or api.ResourceRequirements()
     if not name.startswith(CLAIM):
         return name in resources.requests
-    wanted = name.removeprefix(CLAIM)
-    if any(wanted == (f"{c.name}/{c.request}" if c.request else c.name) for c in resources.claims):
+    if any(name == title(used) for used in resources.claims):
         return True
     extended = status.extendedResourceClaimStatus
-    claim, _, request = wanted.partition("/")
+    claim, _, request = name.removeprefix(CLAIM).partition("/")
     if extended is None or not request or claim != extended.resourceClaimName:
         return False
     for mapping in extended.requestMappings:
@@ -81,8 +88,8 @@ def _validate_devices(devices: Sequence[api.ResourceHealth], path: Path) -> list
             errors.append(field.not_supported(here["health"], device.health or "", _STATES))
         if device.message == "":
             errors.append(field.required(here["message"], "must be non-empty if specified"))
-        elif device.message is not None and len(device.message.encode()) > _MOST_MESSAGE_BYTES:
-            errors.append(field.too_long(here["message"], _MOST_MESSAGE_BYTES))
+        elif device.message is not None and len(device.message.encode()) > MOST_MESSAGE_BYTES:
+            errors.append(field.too_long(here["message"], MOST_MESSAGE_BYTES))
         if device.resourceID in seen:
             errors.append(field.duplicate(here["resourceID"], device.resourceID))
         seen.add(device.resourceID)

@@ -18,12 +18,13 @@ import msgspec
 from msgspec.structs import replace
 
 from sampan.base.clock import Clock
+from sampan.kinds.core.allocated_validation import HEALTHY
 from sampan.kinds.core.resources import is_extended
 from sampan.node.drivers import cdifiles, checkpoint
 from sampan.node.drivers.cdi import CdiError, File, edits_of
 from sampan.node.drivers.deviceplan import Held, TooFew, Wanted, amounts, choice, chosen, wanted
 from sampan.node.drivers.edits import NONE, Edits, merged
-from sampan.node.drivers.health import HEALTHY, plugin_statuses
+from sampan.node.drivers.health import plugin_statuses
 from sampan.node.drivers.registry import RegistrationError
 from sampan.node.drivers.server import Refusal, Server, surely
 from sampan.node.drivers.sockets import DriverClient, real_path

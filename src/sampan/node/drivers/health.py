@@ -8,18 +8,15 @@ from typing import Final
 
 import msgspec
 
+from sampan.kinds.core.allocated_validation import HEALTHY, MOST_MESSAGE_BYTES, UNHEALTHY, UNKNOWN, title
 from sampan.node.drivers.claimplan import Device, Prepared, claim_names, devices_of
 from sampan.node.drivers.deviceplan import Held
 from sampan.schema import api
 
-HEALTHY: Final = "Healthy"
-UNHEALTHY: Final = "Unhealthy"
-UNKNOWN: Final = "Unknown"
 # How long a report holds where the driver does not say so, as with kubelet.
 DEFAULT_TIMEOUT_S: Final = 30
 # Devices of one driver whose health is kept; of further ones nothing is known.
 MOST_DEVICES: Final = 16384
-MOST_MESSAGE_BYTES: Final = 1024
 
 DeviceKey = tuple[str, str]  # pool and name
 
@@ -128,13 +125,13 @@ def claim_statuses(
             claim = by_name.get(names.get(used.name, ""))
             if claim is None:
                 continue
-            title = f"claim:{used.name}" + (f"/{used.request}" if used.request else "")
+            name = title(used)
             states: dict[str, api.ResourceHealth] = {}
             for driver, device in devices_of(claim, used.request or ""):
                 state = _state(driver, device, known, now)
                 states.setdefault(state.resourceID, state)
             if states:
-                mine[title] = api.ResourceStatus(name=title, resources=list(states.values()))
+                mine[name] = api.ResourceStatus(name=name, resources=list(states.values()))
         if mine:
             found[container.name] = tuple(mine.values())
     return found

@@ -15,18 +15,9 @@ from typing import Any, Final
 
 from sampan.base.clock import Clock
 from sampan.base.waiting import first_done
+from sampan.kinds.core.allocated_validation import HEALTHY, UNHEALTHY, UNKNOWN
 from sampan.node.drivers import checkpoint
-from sampan.node.drivers.health import (
-    HEALTHY,
-    UNHEALTHY,
-    UNKNOWN,
-    DeviceKey,
-    Health,
-    Known,
-    learned,
-    next_end,
-    report,
-)
+from sampan.node.drivers.health import DeviceKey, Health, Known, learned, next_end, report
 from sampan.node.drivers.sockets import DriverClient
 from sampan.node.runtimes.cri.client import Unimplemented
 from sampan.node.runtimes.runtime import RuntimeFailure

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from sampan.node.admission import FINISHED
 from sampan.node.drivers.claimplan import Prepared, claim_names, devices_of
 from sampan.node.drivers.deviceplan import Held
 from sampan.schema import api
-
-_OVER: Final = frozenset({"Succeeded", "Failed"})
 
 Nodes = Mapping[str, Sequence[int]]  # the NUMA nodes of devices, by id
 
 
 def listed_pods(pods: Iterable[api.Pod]) -> list[api.Pod]:
     """The pods that use anything: not those that are over, nor what is left of pods that the API forgot."""
-    return [pod for pod in pods if pod.spec.nodeName and pod.status.phase not in _OVER]
+    return [pod for pod in pods if pod.spec.nodeName and pod.status.phase not in FINISHED]
 
 
 def pod_fields(pod: api.Pod, held: Iterable[Held], prepared: Iterable[Prepared]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Final
 from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.client.effects import Ref
-from sampan.client.errors import ApiError, is_conflict, is_not_found
+from sampan.client.errors import ApiError, is_lost
 from sampan.client.informer import Informer
 from sampan.client.queue import WorkQueue
 from sampan.kinds import localpath
@@ -101,7 +101,7 @@ class LocalPathKeeper:
         try:
             await self._client.patch(api.PersistentVolume, meta.name or "", "", {"metadata": patch})
         except ApiError as error:
-            if not (is_not_found(error) or is_conflict(error)):
+            if not is_lost(error):
                 raise
 
     def _tell(self, volume: api.PersistentVolume | None, why: str) -> None:

@@ -12,15 +12,13 @@ from typing import Any, Final
 from sampan.apiserver.core import status
 from sampan.apiserver.core.authz import Access, Authorizer, refusal
 from sampan.apiserver.core.context import Attributes
-from sampan.apiserver.core.users import User
+from sampan.apiserver.core.users import ACCOUNT, NODE_NAME, User
 from sampan.machinery import field
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
 
 _GROUP: Final = "resource.k8s.io"
 _PATH: Final = Path("status")
-_NODE_NAME: Final = "authentication.kubernetes.io/node-name"
-_ACCOUNT: Final = "system:serviceaccount:"
 
 
 class ClaimRights:
@@ -118,4 +116,4 @@ def node_of(allocation: api.AllocationResult) -> str:
 
 def runs_on(user: User, node: str) -> bool:
     """Whether the user is a service account whose token says that its pod is on the node."""
-    return bool(node) and user.name.startswith(_ACCOUNT) and tuple(user.extra.get(_NODE_NAME, ())) == (node,)
+    return bool(node) and user.name.startswith(ACCOUNT) and tuple(user.extra.get(NODE_NAME, ())) == (node,)

@@ -85,7 +85,7 @@ class Aggregator:
 
     def find(self, path: str) -> Route | None:
         """The route of a path below /apis/GROUP/VERSION."""
-        if not path.startswith("/apis/"):
+        if not self.routes or not path.startswith("/apis/"):
             return None
         parts = path.split("/", 4)
         return self.routes.get((parts[2], parts[3])) if len(parts) > 3 else None

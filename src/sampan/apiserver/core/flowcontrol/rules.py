@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core.users import User
+from sampan.apiserver.core.users import User, account_name
 
 BY_USER: Final = "ByUser"
 BY_NAMESPACE: Final = "ByNamespace"
@@ -118,7 +118,7 @@ def _rules(given: Any) -> _Rules:
             if account.name == _EVERY:
                 namespaces.add(account.namespace)
             else:
-                users.add(f"system:serviceaccount:{account.namespace}:{account.name}")
+                users.add(account_name(account.namespace, account.name))
     rules = [
         _Rule(
             frozenset(rule.verbs),
