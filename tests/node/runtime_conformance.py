@@ -463,6 +463,8 @@ class CommandConformance:
             container = await pod.start(*subject.forever)
             session = await pod.runtime.exec(container, ("/bin/sh",), tty=True, stdin=True)
             await session.resize(101, 37)
+            # Sizes and input come by ways of their own. What is typed is shown too: it must not say the size.
+            await session.write(b"while [ \"$(stty size)\" != '37 1''01' ]; do sleep 0.05; done\n")
             await session.write(b"stty size; test -t 1 && echo term''inal; exit 4\n")
             async with asyncio.timeout(DEADLINE_S):
                 printed = (await collect(session))[1]
@@ -513,7 +515,8 @@ class CommandConformance:
             container = await pod.start(
                 "/bin/sh",
                 "-c",
-                "read go; stty size; printf 'name? '; read name; exit 8",
+                "read go; while [ \"$(stty size)\" != '20 90' ]; do sleep 0.05; done; stty size; "
+                "printf 'name? '; read name; exit 8",
                 stdin=True,
                 tty=True,
             )
