@@ -12,6 +12,8 @@ from sampan.apiserver.core.users import ADMIN, User
 from sampan.apiserver.direct import DirectTransport
 from sampan.client.errors import ApiError
 from sampan.client.transport import Bind
+from sampan.schema import api as types
+from sampan.store.items import splice
 from tests.api.server import PODS, STRATEGIC, Api, pod, served, user
 from tests.api.test_admission_policies import match, validating
 
@@ -195,3 +197,66 @@ async def test_a_store_that_is_gone_leaves_no_answer_out(api: Api) -> None:
     await api.pod("b")
     await api.store.close()
     assert [told[0] for told in _told(await _together(api, _bind("a"), _bind("b"))) if told] == [503, 503]
+
+
+def _of_one_body(name: str, **metadata: Any) -> dict[str, Any]:
+    made = pod(name, automountServiceAccountToken=False, containers=[{"name": "c", "image": "i"}])
+    made["metadata"] |= metadata
+    return made
+
+
+@served
+async def test_pods_of_one_body_are_stored_as_single_bindings_store_them(api: Api) -> None:
+    await api.account()
+    waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no"}
+    bodies = [
+        _of_one_body("a"),
+        _of_one_body("b"),
+        _of_one_body("c", labels={"app": "web"}, annotations={"note": 'a "},"spec":{" in it'}),
+        _of_one_body("d", generateName="d-", finalizers=["example.com/hold"]),
+        _of_one_body("e"),
+        _of_one_body("f"),
+        _of_one_body("g"),
+        _of_one_body("h", ownerReferences=[{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]),
+    ]
+    for prefix in ("one", "all"):
+        for body in bodies:
+            name = f"{prefix}-{body['metadata']['name']}"
+            body = {**body, "metadata": {**body["metadata"], "name": name}}
+            (await api.post(PODS, body)).ok(201)
+            if name.endswith(("-e", "-f", "-g")):
+                change = {"status": {"conditions": [waiting], "nominatedNodeName": "n9"}}
+                (await api.patch(f"{PODS}/{name}/status", change, STRATEGIC)).ok()
+    names = [body["metadata"]["name"] for body in bodies]
+    for number, name in enumerate(names):
+        assert await _by_request(api, _bind(f"one-{name}", f"n{number}")) is None
+    wanted = [_bind(f"all-{name}", f"n{number}") for number, name in enumerate(names)]
+    assert await _together(api, *wanted[:5]) == [None] * 5
+    assert await _together(api, *wanted[5:]) == [None] * 3
+    pods = api.server.resources.of(types.Pod)
+    for name in names:
+        expected = (await api.get(f"{PODS}/one-{name}")).ok()
+        made = (await api.get(f"{PODS}/all-{name}")).ok()
+        for each in (expected, made):
+            assert each["status"]["conditions"][0].pop("lastTransitionTime")
+        assert _alike(made) == _alike(expected)
+        item = pods.cache.get("default", f"all-{name}")
+        assert item is not None
+        assert splice(pods.encode(pods.decode_stored(item.data)), item.revision) == item.data
+    counted = [api.server.bulk._together._bound._stamps]
+    assert any(stamp is not None for stamp in counted[0].values())
+
+
+@served
+async def test_a_pod_of_a_known_body_that_cannot_be_bound_is_refused_all_the_same(api: Api) -> None:
+    await api.account()
+    for name in ("a", "b", "c", "d", "leaving", "meant"):
+        (await api.post(PODS, _of_one_body(name, finalizers=["example.com/wait"]))).ok(201)
+    assert await _together(api, *(_bind(name) for name in "abc")) == [None] * 3
+    (await api.delete(f"{PODS}/leaving", gracePeriodSeconds="0")).ok()
+    wanted = [_bind("a", "n2"), _bind("leaving"), _bind("meant", uid="another"), _bind("d", "n7")]
+    told = _told(await _together(api, *wanted))
+    assert told[3] is None
+    assert told[:3] == _told([await _by_request(api, each) for each in wanted[:3]])
+    assert (await api.get(f"{PODS}/d")).ok()["spec"]["nodeName"] == "n7"
+    assert "nodeName" not in (await api.get(f"{PODS}/meant")).ok()["spec"]

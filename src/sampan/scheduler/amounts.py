@@ -29,9 +29,7 @@ class ByAmounts:
     def free(self, row: int, others: Iterable[PodInfo], leaving: Iterable[PodInfo] = ()) -> list[int]:
         """What is free on the row of each amount, once the `others` have come and the `leaving` have gone."""
         table = self._world.table
-        left = [
-            table.allocatable(name).item(row) - table.requested(name).item(row) for name, _ in self._asked
-        ]
+        left = [table.offers(name, row) - table.takes(name, row) for name, _ in self._asked]
         for pod in others:
             self._add(left, pod, -1)
         for pod in leaving:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from sampan.base.clock import Clock, kube_time
@@ -20,6 +20,10 @@ from sampan.schema import api
 _log = logging.getLogger(__name__)
 
 
+# Is told what went wrong with a binding, or None.
+Answered = Callable[[Exception | None], None]
+
+
 class Binder:
     """Posts bindings; where the transport can, those of one turn of the event loop together.
 
@@ -31,34 +35,48 @@ class Binder:
         transport = getattr(client, "transport", None)
         self._transport = transport if isinstance(transport, BindsTogether) else None
         self._start = start
-        self._waiting: list[tuple[Bind, asyncio.Future[Exception | None]]] = []
+        self._waiting: list[tuple[Bind, Answered]] = []
+
+    def send(self, key: Key, uid: str, node: str, answered: Answered) -> None:
+        """Bind the pod, and tell `answered` what went wrong, if anything."""
+        if self._transport is None:
+            self._start(self._alone(key, uid, node, answered))
+            return
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._send, self._transport)
+        self._waiting.append((Bind(*key, uid, node), answered))
 
     async def post(self, key: Key, uid: str, node: str) -> Exception | None:
         """Bind the pod; gives what went wrong, if anything."""
         if self._transport is None:
             return await post_binding(self._client, key, uid, node)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Exception | None] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._send, self._transport)
-        self._waiting.append((Bind(*key, uid, node), done))
+        done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+        def answered(problem: Exception | None) -> None:
+            if not done.done():
+                done.set_result(problem)
+
+        self.send(key, uid, node, answered)
         return await done
+
+    async def _alone(self, key: Key, uid: str, node: str, answered: Answered) -> None:
+        answered(await post_binding(self._client, key, uid, node))
 
     def _send(self, transport: BindsTogether) -> None:
         batch, self._waiting = self._waiting, []
         self._start(self._carry(transport, batch))
 
-    async def _carry(
-        self, transport: BindsTogether, batch: list[tuple[Bind, asyncio.Future[Exception | None]]]
-    ) -> None:
-        answers: list[Exception | None]
+    async def _carry(self, transport: BindsTogether, batch: list[tuple[Bind, Answered]]) -> None:
+        answers: Sequence[Exception | None]
         try:
             answers = await transport.bind_all([bind for bind, _ in batch])
         except Exception as problem:  # whatever it is, the room must not stay taken for good
             answers = [problem] * len(batch)
-        for (_, done), answer in zip(batch, answers, strict=True):
-            if not done.done():
-                done.set_result(answer)
+        for (bind, answered), answer in zip(batch, answers, strict=True):
+            try:
+                answered(answer)
+            except Exception:  # the others must have theirs
+                _log.exception("the answer to the binding of %s/%s is lost", bind.namespace, bind.name)
 
 
 async def post_binding(client: Client, key: Key, uid: str, node: str) -> Exception | None:

@@ -39,6 +39,14 @@ class Columns:
             made[row] = amount
         return made
 
+    def at(self, resource: str, row: int) -> int:
+        """How much one row has of a resource."""
+        found = self._arrays.get(resource)
+        if found is not None:
+            return int(found.item(row))
+        pairs = self._pairs.get(resource)
+        return pairs.get(row, 0) if pairs is not None else 0
+
     def few(self, resource: str) -> Mapping[int, int] | None:
         """The rows that have some of a resource, with how much; None where it is an array."""
         return None if resource in self._arrays else self._pairs.get(resource, {})

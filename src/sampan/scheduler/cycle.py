@@ -30,6 +30,7 @@ NO_NODES: Final = "no nodes available to schedule pods"
 MOST_KEPT_CELLS: Final = 4_000_000
 # However small a share is wanted, this many nodes are scored (as upstream).
 LEAST_SCORED: Final = 100
+_NO_ROWS: Final = np.array([], dtype=np.intp)
 # Picks one of rows that are equally good.
 Choose = Callable[[RowIndex], int]
 
@@ -358,13 +359,15 @@ class Engine:
         return rows, wide
 
     def _among(self, pod: PodInfo, rows: RowIndex | None, wide: Any) -> RowIndex:
-        none = np.array([], dtype=np.intp)
         if isinstance(wide, Rejected) or rows is None or not len(rows):
-            return none
+            return _NO_ROWS
         states = [*self._known_states(pod), *wide]
         if len(rows) == 1:
-            row = int(rows[0])
-            return rows if all(plugin.passes(state, self.world, row) for plugin, state in states) else none
+            row, world = int(rows[0]), self.world
+            for plugin, state in states:
+                if not plugin.passes(state, world, row):
+                    return _NO_ROWS
+            return rows
         for plugin, state in states:
             verdict = plugin.filter(state, self.world, rows)
             if verdict is not None:

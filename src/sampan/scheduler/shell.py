@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -24,34 +24,27 @@ from sampan.client.errors import ApiError
 from sampan.client.events import Recorder
 from sampan.client.informer import SharedInformers
 from sampan.scheduler import extended
-from sampan.scheduler.binding import Binder, is_bound, preempt
-from sampan.scheduler.claims import Work
+from sampan.scheduler.binding import preempt
 from sampan.scheduler.configuration import Configuration
 from sampan.scheduler.cycle import Decision, Engine, Profile, without
 from sampan.scheduler.deadlines import rank_of
-from sampan.scheduler.devices.ledger import Reserve
-from sampan.scheduler.events import pod_event
 from sampan.scheduler.extenders import Extenders
 from sampan.scheduler.framework import Refused
 from sampan.scheduler.ganging import Ganging, Hands, held_back_word, whole_groups
 from sampan.scheduler.gangs import group_of
-from sampan.scheduler.hooks import HookError, Hooks, Turned
+from sampan.scheduler.placing import Parts, Placing
 from sampan.scheduler.plugins.dynamic_resources import DynamicResources, movable
 from sampan.scheduler.plugins.gang_scheduling import GangScheduling
 from sampan.scheduler.podinfo import PodInfo
-from sampan.scheduler.prebind import PreBind
 from sampan.scheduler.preemption import Outcome, Preemption, Victims
 from sampan.scheduler.queue import FIRST_BACKOFF_S, Queue, Waiting
 from sampan.scheduler.registry import DEFAULT_NAME, default_profile
-from sampan.scheduler.reserving import Reserving, split
-from sampan.scheduler.telling import FAILED, UNSCHEDULABLE, Teller, Word, ref
+from sampan.scheduler.telling import FAILED, Teller, Word, ref
 from sampan.scheduler.watching import KINDS, Watching
 from sampan.scheduler.world import World
 from sampan.schema import api
 
 NAME: Final = DEFAULT_NAME
-# Bindings under way at once; more wait for a place.
-BINDINGS: Final = 64
 # Decisions between two turns of the event loop: keeps watches flowing under a burst.
 DECISIONS_A_TURN: Final = 16
 
@@ -108,23 +101,18 @@ class Scheduler:
             name: Recorder(client, clock, name, delay_s=events_delay_s) for name in self.engines
         }
         self._wake = asyncio.Event()
-        self._room = asyncio.Semaphore(BINDINGS)
         self._ran_before = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching = Watching(informers, self.queue, self.engines, self.world, self._wake.set, self._rank)
         self._pods = self._watching.pods
-        self._binder = Binder(client, self._start)
         self._teller = Teller(client, clock, self._pods.cache, self._recorder)
-        self._prebind = PreBind(client, clock, self.world)
-        self._reserving = Reserving(client, clock, self.world)
-        made = {p.name: Hooks(tuple(p.all_plugins), client, clock, self.world) for p in profiles}
-        self._hooks = {name: hooks for name, hooks in made.items() if hooks}
+        self._placing = Placing(self._parts())
         for kind in (api.PersistentVolumeClaim, api.PersistentVolume):
-            others[kind].on_change(lambda old, new: self._prebind.changed())
+            others[kind].on_change(lambda old, new: self._placing.volumes_changed())
         if api.ResourceClaim in others:
-            others[api.ResourceClaim].on_change(lambda old, new: self._reserving.changed())
-        self._watching.pod_seen = self._pod_seen
-        self._watching.nodes.on_change(lambda old, new: self._prebind.changed())
+            others[api.ResourceClaim].on_change(lambda old, new: self._placing.claims_changed())
+        self._watching.pod_seen = self._placing.pod_seen
+        self._watching.nodes.on_change(lambda old, new: self._placing.volumes_changed())
         self._watching.told = self._teller.forget
         self._watching.held_back = lambda pod, why: self._teller.tell(key_of(pod), held_back_word(pod, why))
         self._ganging = Ganging(self._hands(), client, clock) if pod_groups else None
@@ -143,12 +131,6 @@ class Scheduler:
         """What it decides by."""
         return tuple(engine.profile for engine in self.engines.values())
 
-    def _pod_seen(self) -> None:
-        self._prebind.changed()
-        self._reserving.changed()
-        for hooks in self._hooks.values():
-            hooks.changed()
-
     async def run(self) -> None:
         """Schedule until cancelled; may be run again, and then goes by what the cluster holds by then."""
         for informer in (self._watching.nodes, *self._others.values(), self._pods):
@@ -156,8 +138,9 @@ class Scheduler:
         self._watching.start_over()
         if self._ran_before:
             self._watching.believe(await self._read_pods())
-            await self._reserving.settle()
+            await self._placing.reserving.settle()
         self._ran_before = True
+        self._placing.begin()
         self.world.promises.clear()
         self._teller.clear()
         work = [self._teller.run(), *(recorder.run() for recorder in self._recorders.values())]
@@ -233,17 +216,7 @@ class Scheduler:
         work = self._reserve(waiting, info, engine, decision)
         if work is None:
             return
-        self.world.place(info, decision.node, assumed=True)
-        if work or pod.spec.schedulerName in self._hooks:
-            volumes, devices = split(work)
-            self.world.promises.make(volumes)
-            self.world.devices.promise(devices)
-            task = asyncio.create_task(self._prepare(waiting, info, decision.node, volumes, devices))
-        else:
-            await self._room.acquire()
-            task = asyncio.create_task(self._bind(waiting, info, decision.node))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._placing.place(waiting, info, decision.node, work)
 
     def _reserve(
         self, waiting: Waiting, pod: PodInfo, engine: Engine, decision: Decision
@@ -252,10 +225,7 @@ class Scheduler:
         try:
             return engine.reserve(pod, decision.row)
         except Exception as problem:
-            hooks = self._hooks.get(pod.spec.schedulerName or "")
-            node = self.world.table.nodes[decision.row]
-            if hooks is not None and node is not None:
-                hooks.unreserve(pod, node)
+            self._placing.unreserve(pod, decision.node)
             if not isinstance(problem, Refused):
                 raise
             self.queue.park(waiting, frozenset({problem.plugin}), self._clock.monotonic_s())
@@ -295,7 +265,7 @@ class Scheduler:
         self.queue.park(waiting, decision.refused_by, self._clock.monotonic_s())
         uses_devices = pod.spec.resourceClaims or self.world.devices.extended
         if uses_devices and (claim := movable(pod, self.world)) is not None:
-            self._start(self._reserving.give_back(claim, pod))
+            self._start(self._placing.reserving.give_back(claim, pod))
         told = msgspec.structs.replace(decision, after=outcome.message)
         self._teller.tell(waiting.key, Word(pod.pod, told.message, nominated=nominated))
 
@@ -318,9 +288,7 @@ class Scheduler:
                 self._teller.tell_nomination(other.pod, "")
         self.world.nominate(pod, victims.node)
         for victim in victims.pods:
-            task = asyncio.create_task(self._send_away(victim, pod, victims.node))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._send_away(victim, pod, victims.node))
 
     async def _send_away(self, victim: PodInfo, pod: PodInfo, node: str) -> None:
         name = pod.spec.schedulerName or ""
@@ -360,99 +328,21 @@ class Scheduler:
     def _recorder(self, name: str) -> Recorder:
         return self._recorders.get(name) or next(iter(self._recorders.values()))
 
-    # -- binding -------------------------------------------------------------------------------------
-
-    async def _prepare(
-        self, waiting: Waiting, pod: PodInfo, node: str, work: Sequence[Work], devices: Sequence[Reserve]
-    ) -> None:
-        """Bind the pod once its volumes and claims are; who waits for them takes no place from others."""
-        done = await self._make_ready(waiting, pod, node, work, devices)
-        if done is not None:
-            await self._bind_ready(waiting, pod, node, done)
-
-    async def _make_ready(
-        self, waiting: Waiting, pod: PodInfo, node: str, work: Sequence[Work], devices: Sequence[Reserve]
-    ) -> Sequence[Reserve] | None:
-        """Do what has to be done before the pod is bound. Gives what was reserved; None where it is tried
-        again later."""
-        hooks, there = self._hooks.get(pod.spec.schedulerName or ""), self._node(node)
-        if hooks is None and not work and not devices:
-            return ()
-
-        def is_wanted() -> bool:
-            held = self._pods.cache.get(*waiting.key)
-            return held is not None and held.metadata.uid == waiting.uid and self._watching.is_mine(held)
-
-        if not self.world.nomination(pod.key):
-            self._teller.tell_nomination(pod.pod, node)  # who begins again in between tries this node first
-        timeout_s = self.engines[pod.spec.schedulerName or ""].volumes_timeout_s
-        doing = "waiting on permit for pod"
-        is_started = False
-        try:
-            if hooks is not None:
-                await hooks.permit(pod, there, is_wanted)
-            doing = 'running PreBind plugin "VolumeBinding": binding volumes'
-            if work:
-                await self._prebind.run(work, node, is_wanted, timeout_s)
-            doing = 'running PreBind plugin "DynamicResources"'
-            is_started = True
-            done = await self._reserving.run(devices, pod, is_wanted)
-            if hooks is not None:
-                await self._pre_bind(hooks, pod, there, done)
-        except Exception as problem:
-            turned = problem.plugin if isinstance(problem, Turned) else ""
-            if hooks is not None:
-                hooks.unreserve(pod, there)
-            self._unbound(waiting, problem, turned)
-            text = str(problem) if isinstance(problem, Turned | HookError) else f"{doing}: {problem}"
-            if is_wanted():
-                nominated = "" if not self.world.nomination(pod.key) else None
-                reason = UNSCHEDULABLE if turned else FAILED
-                self._teller.tell(waiting.key, Word(pod.pod, text, reason, nominated=nominated))
-            return None
-        finally:
-            self.world.promises.end(work)
-            if not is_started:  # else `run` has told what became of them
-                for each in devices:
-                    self.world.devices.withdraw(each)
-        return done
-
-    async def _bind_ready(self, waiting: Waiting, pod: PodInfo, node: str, done: Sequence[Reserve]) -> None:
-        hooks, there = self._hooks.get(pod.spec.schedulerName or ""), self._node(node)
-        await self._room.acquire()
-        await self._bind(waiting, pod, node)
-        is_bound = pod.key in self.world.placed
-        if done and not is_bound:
-            await self._reserving.undo(done, pod)
-        if hooks is not None:
-            if is_bound:
-                await hooks.post_bind(pod, there)
-            else:
-                hooks.unreserve(pod, there)
-
-    async def _pre_bind(
-        self, hooks: Hooks, pod: PodInfo, node: api.Node, reserved: Sequence[Reserve]
-    ) -> None:
-        try:
-            await hooks.pre_bind(pod, node)
-        except Exception:
-            await self._reserving.undo(reserved, pod)
-            raise
-
-    async def _give_back(
-        self, waiting: Waiting, pod: PodInfo, node: str, done: Sequence[Reserve], problem: Exception
-    ) -> None:
-        """A pod that was made ready is not bound after all, and is tried again later."""
-        self._unreserve(pod, node)
-        self._unbound(waiting, problem)
-        self._teller.tell(waiting.key, Word(pod.pod, str(problem), FAILED, nominated=""))
-        if done:
-            await self._reserving.undo(done, pod)
-
-    def _unreserve(self, pod: PodInfo, node: str) -> None:
-        hooks = self._hooks.get(pod.spec.schedulerName or "")
-        if hooks is not None:
-            hooks.unreserve(pod, self._node(node))
+    def _parts(self) -> Parts:
+        """What those need who carry a decision out."""
+        return Parts(
+            client=self._client,
+            clock=self._clock,
+            world=self.world,
+            queue=self.queue,
+            engines=self.engines,
+            watching=self._watching,
+            teller=self._teller,
+            extenders=self._extenders,
+            recorder=self._recorder,
+            start=self._start,
+            wake=self._wake.set,
+        )
 
     def _hands(self) -> Hands:
         """What the cycle of pod groups needs of this one."""
@@ -471,52 +361,8 @@ class Scheduler:
             refused=self._refused,
             start=self._start,
             preempt=self._promise,
-            make_ready=self._make_ready,
-            bind_ready=self._bind_ready,
-            give_back=self._give_back,
-            unreserve=self._unreserve,
+            make_ready=self._placing.make_ready,
+            bind_ready=self._placing.bind_ready,
+            give_back=self._placing.give_back,
+            unreserve=self._placing.unreserve,
         )
-
-    def _node(self, name: str) -> api.Node:
-        row = self.world.table.rows.get(name)
-        node = self.world.table.nodes[row] if row is not None else None
-        return node if node is not None else api.Node(metadata=api.ObjectMeta(name=name))
-
-    async def _bind(self, waiting: Waiting, pod: PodInfo, node: str) -> None:
-        key, uid = waiting.key, waiting.uid
-        try:
-            problem = await self._post_binding(pod, node)
-            if problem is not None and not await is_bound(self._client, self._clock, key, uid, node, problem):
-                self._unbound(waiting, problem)
-                return
-        finally:
-            self._room.release()
-        self.queue.remove(key, uid)
-        message = f"Successfully assigned {'/'.join(key)} to {node}"
-        recorder = self._recorder(pod.spec.schedulerName or "")
-        recorder.emit(Emit(ref(pod.pod), "Normal", "Scheduled", message, "Binding"))
-
-    async def _post_binding(self, pod: PodInfo, node: str) -> Exception | None:
-        if self._extenders is not None and (binder := self._extenders.binder(pod)) is not None:
-            return await self._extenders.bind(binder, pod, node)
-        return await self._binder.post(pod.key, pod.uid, node)
-
-    def _unbound(self, waiting: Waiting, problem: Exception, refused_by: str = "") -> None:
-        """Give the room back; the pod is tried after its back-off, or when `refused_by` may think anew."""
-        held = self._pods.cache.get(*waiting.key)
-        placed = self.world.placed.get(waiting.key)
-        seen = held is not None and held.metadata.uid == waiting.uid and bool(held.spec.nodeName)
-        mine = held is not None and self._watching.is_mine(held) and held.metadata.uid == waiting.uid
-        frees = placed is not None and placed.pod.uid == waiting.uid and not seen
-        if frees:
-            self.world.unplace(waiting.key)
-        if mine and refused_by:
-            self.queue.park(waiting, frozenset({refused_by}), self._clock.monotonic_s())
-        if frees and placed is not None:
-            self._watching.happened(pod_event(placed.pod.pod, None))  # others may have the room
-        if mine and not refused_by:
-            _log.warning("binding %s/%s failed and is tried again: %s", *waiting.key, problem)
-            self.queue.retry_later(waiting, self._clock.monotonic_s())
-        elif not mine:
-            self.queue.remove(waiting.key, waiting.uid)
-        self._wake.set()

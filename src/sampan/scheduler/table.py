@@ -102,6 +102,14 @@ class NodeTable:
         """What the pods of each node take."""
         return self._requested.array(resource, self.size)
 
+    def offers(self, resource: str, row: int) -> int:
+        """What one node offers; costs less than to look it up among all."""
+        return self._allocatable.at(resource, row)
+
+    def takes(self, resource: str, row: int) -> int:
+        """What the pods of one node take."""
+        return self._requested.at(resource, row)
+
     def live_rows(self) -> Iterable[int]:
         return self.rows.values()
 

@@ -38,6 +38,12 @@ def respliced(data: bytes, revision: int) -> bytes:
     return b"%b%d%b" % (data[:start], revision, data[data.index(b'"', start) :])
 
 
+def stored(data: bytes) -> bytes:
+    """An object's bytes, or the first of them, with its revision taken out: as `splice` gets them."""
+    start = data.index(_VERSION_FIELD) + len(_VERSION_FIELD)
+    return data[:start] + data[data.index(b'"', start) :]
+
+
 # Sets of labels that are remembered: most objects have those of many others.
 _REMEMBERED_LABELS: Final = 4_096
 

@@ -76,6 +76,7 @@ def wanted(pods: Resource, user: User, agent: str, bind: Bind, now: datetime) ->
         request=partial(_request, user, agent, bind),
         uid=bind.uid,
         code=201,
+        node=bind.node,
     )
 
 

@@ -19,11 +19,13 @@ import msgspec
 
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.quotas import Quotas
+from sampan.apiserver.core.bound import BoundPods
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.deletion import is_finished, mark_deleted
 from sampan.apiserver.core.flowcontrol.control import FlowControl
 from sampan.apiserver.core.gate import Gate
 from sampan.apiserver.core.metrics import Metrics
+from sampan.apiserver.core.nodeauthz import node_of
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource
@@ -53,6 +55,8 @@ class Wanted(msgspec.Struct, frozen=True):
     request: Callable[[], Request]
     uid: str = ""
     code: int = 200
+    # Where the update binds a pod and does nothing else: the node's name.
+    node: str = ""
 
 
 class Together:
@@ -75,6 +79,7 @@ class Together:
         self._flow = flow
         self._metrics = metrics
         self._clock = clock
+        self._bound = BoundPods()
 
     async def carry_out(
         self, user: User, agent: str, wanted: Sequence[Wanted], handle: Handle, *, alone: bool
@@ -158,6 +163,9 @@ class Together:
             or self._quotas.watch(target.namespace, kind)
         ):
             return None
+        seen = self._bound.look(item, wanted.uid) if wanted.node and not node_of(user) else None
+        if seen is not None and (made := self._bound.out(seen, wanted.node, now)) is not None:
+            return [Guard(item.key, item.revision)], [Put(item.key, made)]
         context = Context(
             user=user, target=target, resource=resource, served=resource, now=now, manager=manager
         )
@@ -174,6 +182,8 @@ class Together:
             return None
         if splice(value, item.revision) == item.data:
             return [], []
+        if seen is not None and not context.guards and not context.ops:
+            self._bound.learn(seen, resource, new, value)
         return [Guard(item.key, item.revision), *context.guards], [Put(item.key, value), *context.ops]
 
     async def _erasure(self, context: Context, item: Item, old: Any, uid: str) -> _Write | None:

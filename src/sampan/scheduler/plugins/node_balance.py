@@ -74,9 +74,9 @@ def _evenness_of(world: World, row: int, more: Sequence[tuple[str, int]]) -> int
     """The same for one node: after a placement one row has changed, and arrays of one are slow to make."""
     shares = []
     for resource, amount in more:
-        offered = world.table.allocatable(resource).item(row)
+        offered = world.table.offers(resource, row)
         if offered > 0:
-            shares.append(min((world.table.requested(resource).item(row) + amount) / offered, 1.0))
+            shares.append(min((world.table.takes(resource, row) + amount) / offered, 1.0))
     if len(shares) < 2:
         spread = 0.0
     elif len(more) == 2:

@@ -98,8 +98,8 @@ class NodeResourcesFit(Plugin):
     def passes(self, state: Any, world: World, row: int) -> bool:
         table, by_claim = world.table, world.devices.extended
         for resource, amount in state:
-            offered = table.allocatable(resource).item(row)
-            short = amount > offered - table.requested(resource).item(row)
+            offered = table.offers(resource, row)
+            short = amount > offered - table.takes(resource, row)
             if short and (offered > 0 or resource not in by_claim):
                 return False
         return True
@@ -131,9 +131,9 @@ class NodeResourcesFit(Plugin):
             return super().score_one(state, world, row)
         total = counted = 0
         for resource, amount, weight in state:
-            offered = world.table.allocatable(resource).item(row)
+            offered = world.table.offers(resource, row)
             if offered > 0:
-                used = used_of(world, resource).item(row) + amount
+                used = _used_at(world, resource, row) + amount
                 share = max(offered - used, 0) if kind == LEAST else min(used, offered)
                 total += share * MOST_SCORE // offered * weight
                 counted += weight
@@ -212,6 +212,12 @@ def used_of(world: World, resource: str) -> Numbers:
     if resource == MEMORY:
         return world.table.scored_memory
     return world.table.requested(resource)
+
+
+def _used_at(world: World, resource: str, row: int) -> int:
+    if resource in (CPU, MEMORY):
+        return int(used_of(world, resource).item(row))
+    return world.table.takes(resource, row)
 
 
 def strategy_of(args: Mapping[str, Any]) -> Strategy:
