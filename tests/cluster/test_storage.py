@@ -230,3 +230,37 @@ def test_a_claim_older_than_the_default_class_gets_it_later(cluster: Cluster) ->
     cluster.wait_until(lambda: "ExternalProvisioning" in events(cluster, "data"))
     marked = get(cluster, "data").metadata.annotations
     assert marked["volume.kubernetes.io/storage-provisioner"] == "example.com/disks"
+
+
+def test_a_class_of_attributes_goes_when_the_last_claim_has_let_go_of_it(cluster: Cluster) -> None:
+    client = cluster.client
+    for name in ("gold", "silver"):
+        client.create(
+            api.VolumeAttributesClass(
+                metadata=api.ObjectMeta(name=name), driverName="disks.example.com", parameters={"tier": name}
+            )
+        )
+    made = client.get(api.VolumeAttributesClass, "gold")
+    assert made.metadata.finalizers == ["kubernetes.io/vac-protection"]
+    client.create(claim("data", volumeAttributesClassName="gold"))
+    client.create(claim("more", volumeAttributesClassName="silver"))
+    client.delete(api.VolumeAttributesClass, "gold")
+    client.delete(api.VolumeAttributesClass, "silver")
+    cluster.advance(60)
+    cluster.settle()
+    assert not gone(cluster, api.VolumeAttributesClass, "gold")
+    assert not gone(cluster, api.VolumeAttributesClass, "silver")
+    client.delete(api.PersistentVolumeClaim, "data", "default")
+    cluster.wait_until(lambda: gone(cluster, api.VolumeAttributesClass, "gold"))
+    assert not gone(cluster, api.VolumeAttributesClass, "silver")
+    # A volume that is made of the class holds it as well.
+    disk = volume("disk", "1Gi", volumeAttributesClassName="silver")
+    disk.spec.hostPath = None
+    disk.spec.csi = api.CSIPersistentVolumeSource(driver="disks.example.com", volumeHandle="disk")
+    client.create(disk)
+    client.delete(api.PersistentVolumeClaim, "more", "default")
+    cluster.advance(60)
+    cluster.settle()
+    assert not gone(cluster, api.VolumeAttributesClass, "silver")
+    client.delete(api.PersistentVolume, "disk")
+    cluster.wait_until(lambda: gone(cluster, api.VolumeAttributesClass, "silver"))

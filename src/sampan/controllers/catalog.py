@@ -65,6 +65,10 @@ class Settings(msgspec.Struct, frozen=True):
     # Where nodes get the addresses of their pods from; None: they bring them, or need none.
     node_ranges: nodeipam.Ranges | None = None
     finished_pods_most: int = podgc.FINISHED_MOST
+    # For how long changes are collected before Endpoints, EndpointSlices and mirrored slices are written.
+    endpoints_batch_s: float = 0.0
+    endpointslice_batch_s: float = 0.0
+    mirroring_batch_s: float = 0.0
     # None: Services of type LoadBalancer are left to somebody else.
     load_balancers: loadbalancer.Options | None = msgspec.field(default_factory=loadbalancer.Options)
 
@@ -112,9 +116,9 @@ def _all(settings: Settings) -> tuple[Controller, ...]:
         horizontalpodautoscaler.controller(),
         disruption.CONTROLLER,
         staledisruption.CONTROLLER,
-        slices.CONTROLLER,
-        endpoints.CONTROLLER,
-        mirroring.CONTROLLER,
+        slices.controller(settings.endpointslice_batch_s),
+        endpoints.controller(settings.endpoints_batch_s),
+        mirroring.controller(settings.mirroring_batch_s),
         servicecidr.CONTROLLER,
         addressrepair.SERVICES,
         addressrepair.ADDRESSES,
@@ -125,6 +129,7 @@ def _all(settings: Settings) -> tuple[Controller, ...]:
         expansion.CONTROLLER,
         protection.CLAIMS,
         protection.VOLUMES,
+        protection.CLASSES,
         ephemeral.CONTROLLER,
         attachment.CONTROLLER,
         making.CONTROLLER,

@@ -11,6 +11,7 @@ from sampan.controllers.endpointslice.view import TRIGGER, Backend, port_number
 from sampan.machinery.quantity import quantity
 from sampan.schema import api
 from tests.fakes.bench import NAMESPACE, Bench, key, make_ready
+from tests.fakes.managed import managed
 from tests.fakes.waiting import run
 
 
@@ -48,7 +49,7 @@ def pod(name: str, ip: str, *, port: int = 8080, ready: bool = True, **spec: Any
 
 
 async def settled(bench: Bench) -> None:
-    for controller in (slices.CONTROLLER, endpoints.CONTROLLER):
+    for controller in (slices.controller(), endpoints.controller()):
         assert await bench.settle(controller, key("web")) <= 2
 
 
@@ -217,8 +218,8 @@ def test_endpoints_go_with_their_service() -> None:
         await bench.client.create(by_hand)
         await settled(bench)
         await bench.client.delete(api.Service, "web", NAMESPACE)
-        await bench.settle(endpoints.CONTROLLER, key("web"))
-        await bench.settle(endpoints.CONTROLLER, key("lock"))
+        await bench.settle(endpoints.controller(), key("web"))
+        await bench.settle(endpoints.controller(), key("lock"))
         assert [e.metadata.name for e in await bench.all(api.Endpoints)] == ["lock"]
 
     run(main())
@@ -350,8 +351,8 @@ def own_endpoints(*addresses: str, not_ready: tuple[str, ...] = (), **meta: Any)
 
 
 async def mirrored(bench: Bench) -> dict[str, list[tuple[str, bool | None]]]:
-    await bench.settle(mirroring.CONTROLLER, key("web"))
-    assert (await bench.step(mirroring.CONTROLLER, key("web"))).effects == ()
+    await bench.settle(mirroring.controller(), key("web"))
+    assert (await bench.step(mirroring.controller(), key("web"))).effects == ()
     return {
         one.addressType: [
             (e.addresses[0], e.conditions.ready if e.conditions is not None else None) for e in one.endpoints
@@ -406,3 +407,57 @@ def test_more_addresses_than_are_mirrored_are_told_of() -> None:
     decided = mirroring.plan(mirroring.View(own_endpoints(*addresses)), Bench().now)
     assert len(decided.effects) == 10
     assert "3 addresses were skipped" in decided.notices[0].message
+
+
+@pytest.mark.parametrize("batch_s", [0.0, 5.0], ids=["at once", "together"])
+def test_changes_of_pods_are_looked_at_together(batch_s: float) -> None:
+    """--endpoint-updates-batch-period and --endpointslice-updates-batch-period."""
+
+    async def main() -> None:
+        made = [slices.controller(batch_s), endpoints.controller(batch_s)]
+        async with managed(made) as running:
+            await running.client.create(service())
+            await running.quiet()
+            running.server.requests.clear()
+            for number in range(4):
+                running.server.put(pod(f"p{number}", f"10.1.0.{number + 1}"))
+                await running.clock.advance(1)
+                await running.quiet()
+            await running.clock.advance(10)
+            await running.quiet()
+            writes = Counter(
+                kind
+                for method, path in running.server.requests
+                for kind in ("endpointslices", "endpoints")
+                if method != "GET" and f"/{kind}/" in path
+            )
+            found = (await running.client.list(api.EndpointSlice)).items
+            assert [len(one.endpoints) for one in found] == [4]
+            changes = 1 if batch_s else 4
+            assert writes == {"endpointslices": changes, "endpoints": changes}
+
+    run(main())
+
+
+def test_changes_of_endpoints_are_mirrored_together() -> None:
+    """--mirroring-endpointslice-updates-batch-period."""
+
+    async def main() -> None:
+        async with managed([mirroring.controller(5.0)]) as running:
+            owner = service(selector={})
+            owner.apiVersion, owner.kind = "v1", "Service"
+            running.server.put(owner)
+            for last in range(1, 4):
+                running.server.put(own_endpoints(*(f"10.9.0.{n}" for n in range(1, last + 1))))
+                await running.clock.advance(1)
+                await running.quiet()
+            assert not [m for m, path in running.server.requests if m == "POST" and "endpointslices" in path]
+            await running.clock.advance(5)
+            await running.quiet()
+            (found,) = (await running.client.list(api.EndpointSlice)).items
+            assert len(found.endpoints) == 3
+            asked = [m for m, path in running.server.requests if "endpointslices" in path]
+            writes = [method for method in asked if method not in ("GET", "WATCH")]
+            assert writes == ["POST"]
+
+    run(main())

@@ -397,3 +397,48 @@ def test_volumes_that_are_refused_are_tried_less_and_less_often() -> None:
             assert (await running.client.get(api.PersistentVolumeClaim, "data", NAMESPACE)).spec.volumeName
 
     run(main())
+
+
+def attributes_class(**meta: Any) -> api.VolumeAttributesClass:
+    return api.VolumeAttributesClass(
+        apiVersion="storage.k8s.io/v1",
+        kind="VolumeAttributesClass",
+        metadata=api.ObjectMeta(name="gold", **meta),
+        driverName="disks.example.com",
+        parameters={"iops": "1000"},
+    )
+
+
+NAMERS: dict[str, Any] = {
+    "nobody": None,
+    "another": lambda: claim(volumeAttributesClassName="silver"),
+    "wanted": lambda: claim(volumeAttributesClassName="gold"),
+    "current": lambda: claim(status={"currentVolumeAttributesClassName": "gold"}),
+    "changing": lambda: claim(
+        status={"modifyVolumeStatus": {"status": "InProgress", "targetVolumeAttributesClassName": "gold"}}
+    ),
+    "volume": lambda: volume(volumeAttributesClassName="gold"),
+}
+
+
+@pytest.mark.parametrize("namer", NAMERS)
+def test_a_class_of_attributes_that_a_claim_or_volume_names_stays(namer: str) -> None:
+    async def main() -> None:
+        bench, make = Bench(), NAMERS[namer]
+        bench.server.put(attributes_class())
+        if make is not None:
+            bench.server.put(make())
+        key = Key("", "gold")
+        await bench.settle(protection.CLASSES, key)
+        (made,) = await bench.all(api.VolumeAttributesClass)
+        assert made.metadata.finalizers == ["kubernetes.io/vac-protection"]
+        await bench.client.delete(api.VolumeAttributesClass, "gold")
+        await bench.settle(protection.CLASSES, key)
+        left = await bench.all(api.VolumeAttributesClass)
+        assert bool(left) == (namer in ("wanted", "current", "changing", "volume"))
+        if left:
+            waits = (await bench.step(protection.CLASSES, key)).waiting_for
+            user = "volume disk" if namer == "volume" else "claim default/data"
+            assert waits == f"the {user} to use it no longer"
+
+    run(main())

@@ -76,7 +76,7 @@ def ranged() -> list[Any]:
 CASES: dict[str, tuple[Callable[[], Controller], Hashable, Callable[[], list[Any]]]] = {
     "balanced": (lambda: loadbalancer.controller(balancing.POOL), key("web"), balanced),
     "leaving": (lambda: loadbalancer.controller(balancing.POOL), key("web"), leaving),
-    "mirrored": (lambda: mirroring.CONTROLLER, key("web"), mirrored),
+    "mirrored": (mirroring.controller, key("web"), mirrored),
     "attached": (lambda: attachment.CONTROLLER, "n1", attached),
     "grown": (lambda: expansion.CONTROLLER, key("data"), grown),
     "scratch": (lambda: ephemeral.CONTROLLER, key("web"), scratch),

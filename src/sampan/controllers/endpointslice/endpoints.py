@@ -137,14 +137,19 @@ def _same_name(_caches: Caches, endpoints: Any) -> Iterable[Key]:
     yield Key(endpoints.metadata.namespace or "", endpoints.metadata.name or "")
 
 
-CONTROLLER: Final = Controller(
-    name="endpoint",
-    kind=api.Service,
-    watches=(mapped(api.Pod, views.services_of, views.pod_matters), mapped(api.Endpoints, _same_name)),
-    indexes={
-        api.Pod: {views.WITH_LABEL: views.with_label},
-        api.Service: {views.BY_LABEL: views.by_label},
-    },
-    gather=gather,
-    plan=plan,
-)
+def controller(batch_s: float = 0.0) -> Controller:
+    """With changes of pods looked at together for so many seconds."""
+    return Controller(
+        name="endpoint",
+        kind=api.Service,
+        watches=(
+            mapped(api.Pod, views.services_of, views.pod_matters, delay_s=batch_s),
+            mapped(api.Endpoints, _same_name),
+        ),
+        indexes={
+            api.Pod: {views.WITH_LABEL: views.with_label},
+            api.Service: {views.BY_LABEL: views.by_label},
+        },
+        gather=gather,
+        plan=plan,
+    )

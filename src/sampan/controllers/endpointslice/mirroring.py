@@ -182,14 +182,26 @@ def _by_service(one: api.EndpointSlice) -> Iterable[str]:
         yield f"{one.metadata.namespace}/{labels.get(views.SERVICE_NAME, '')}"
 
 
-CONTROLLER: Final = Controller(
-    name="endpointslicemirroring",
-    kind=api.Endpoints,
-    watches=(
-        mapped(api.Service, _same_name, lambda old, new: bool(old.spec.selector) != bool(new.spec.selector)),
-        mapped(api.EndpointSlice, _service_of),
-    ),
-    indexes={api.EndpointSlice: {_INDEX: _by_service}},
-    gather=gather,
-    plan=plan,
-)
+def _selected(service: api.Service) -> bool:
+    return bool(service.spec.selector)
+
+
+def controller(batch_s: float = 0.0) -> Controller:
+    """With all changes looked at together for so many seconds."""
+    return Controller(
+        name="endpointslicemirroring",
+        kind=api.Endpoints,
+        watches=(
+            mapped(
+                api.Service,
+                _same_name,
+                lambda old, new: _selected(old) != _selected(new),
+                delay_s=batch_s,
+            ),
+            mapped(api.EndpointSlice, _service_of, delay_s=batch_s),
+        ),
+        indexes={api.EndpointSlice: {_INDEX: _by_service}},
+        gather=gather,
+        plan=plan,
+        delay_s=batch_s,
+    )

@@ -220,19 +220,21 @@ def _by_service(one: api.EndpointSlice) -> Iterable[str]:
         yield f"{one.metadata.namespace}/{labels.get(views.SERVICE_NAME, '')}"
 
 
-CONTROLLER: Final = Controller(
-    name="endpointslice",
-    kind=api.Service,
-    watches=(
-        mapped(api.Pod, views.services_of, views.pod_matters),
-        mapped(api.EndpointSlice, _service_of),
-        mapped(api.Node, views.services_on, views.node_matters),
-    ),
-    indexes={
-        api.Pod: {podutil.ON_NODE: podutil.on_node, views.WITH_LABEL: views.with_label},
-        api.EndpointSlice: {_INDEX: _by_service},
-        api.Service: {views.BY_LABEL: views.by_label},
-    },
-    gather=gather,
-    plan=plan,
-)
+def controller(batch_s: float = 0.0) -> Controller:
+    """With changes of pods, and of slices, looked at together for so many seconds."""
+    return Controller(
+        name="endpointslice",
+        kind=api.Service,
+        watches=(
+            mapped(api.Pod, views.services_of, views.pod_matters, delay_s=batch_s),
+            mapped(api.EndpointSlice, _service_of, delay_s=batch_s),
+            mapped(api.Node, views.services_on, views.node_matters),
+        ),
+        indexes={
+            api.Pod: {podutil.ON_NODE: podutil.on_node, views.WITH_LABEL: views.with_label},
+            api.EndpointSlice: {_INDEX: _by_service},
+            api.Service: {views.BY_LABEL: views.by_label},
+        },
+        gather=gather,
+        plan=plan,
+    )

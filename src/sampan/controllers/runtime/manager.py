@@ -142,7 +142,7 @@ class Running:
         ):
             return
         if old is None or new is None or controller.matters(old, new):
-            self.queue.add(Key(*key_of(new if new is not None else old)))
+            self.queue.add_after(Key(*key_of(new if new is not None else old)), controller.delay_s)
 
     def _changed(self, watch: Watch, root: Resource[Any] | None, old: Any | None, new: Any | None) -> None:
         if old is not None:

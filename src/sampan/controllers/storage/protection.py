@@ -1,8 +1,8 @@
-"""Claims that pods use, and volumes that are bound, stay until they are not used any more: two finalizers."""
+"""Claims that pods use, bound volumes, and classes that either name stay as long: three finalizers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,20 +11,22 @@ import msgspec
 from sampan.client.client import Client
 from sampan.client.effects import Patch, Plan
 from sampan.client.resources import ref_of
-from sampan.controllers.runtime.controller import Caches, Controller, Key, mapped
-from sampan.controllers.storage.names import (
+from sampan.controllers.runtime.controller import Caches, Controller, Key, Watch, mapped
+from sampan.controllers.storage.names import USES, claims_of, used_claims, where
+from sampan.kinds.core.persistentvolumeclaim import attributes_classes
+from sampan.kinds.groups.storage.protection import (
+    ATTRIBUTES_PROTECTION,
     CLAIM_PROTECTION,
-    USES,
     VOLUME_PROTECTION,
-    claims_of,
-    used_claims,
-    where,
 )
 from sampan.schema import api
 
+# The index of claims and of volumes by the VolumeAttributesClasses that they name.
+_OF_CLASS: Final = "attributes class"
+
 
 class View(msgspec.Struct, frozen=True):
-    """A claim or volume, the finalizer that protects it, and who uses it ("" for nobody)."""
+    """What is protected, the finalizer that does so, and who uses it ("" for nobody)."""
 
     obj: Any
     finalizer: str
@@ -66,6 +68,22 @@ def gather_volume(caches: Caches, key: Key) -> View | None:
     ref = volume.spec.claimRef
     bound = volume.status.phase == "Bound"
     return View(volume, VOLUME_PROTECTION, f"{ref.namespace}/{ref.name}" if bound and ref is not None else "")
+
+
+def gather_class(caches: Caches, key: Key) -> View | None:
+    one = caches.of(api.VolumeAttributesClass).get(*key)
+    if one is None:
+        return None
+    return View(one, ATTRIBUTES_PROTECTION, _user_of_class(caches, key.name))
+
+
+def _user_of_class(caches: Caches, name: str) -> str:
+    """A volume or claim that names the class: as it is, as it is wanted, or as it is on the way to be."""
+    for volume in caches.of(api.PersistentVolume).by_index(_OF_CLASS, name):
+        return f"the volume {volume.metadata.name}"
+    for claim in caches.of(api.PersistentVolumeClaim).by_index(_OF_CLASS, name):
+        return f"the claim {claim.metadata.namespace}/{claim.metadata.name}"
+    return ""
 
 
 def _may_go(view: View) -> bool:
@@ -111,4 +129,35 @@ CLAIMS: Final = Controller(
 )
 VOLUMES: Final = Controller(
     name="pv-protection", kind=api.PersistentVolume, gather=gather_volume, plan=plan, workers=1
+)
+
+
+def _class_of_volume(volume: api.PersistentVolume) -> tuple[str, ...]:
+    name = volume.spec.volumeAttributesClassName
+    return (name,) if name else ()
+
+
+def _left(of: Callable[[Any], Iterable[str]], kind: type[Any]) -> Watch:
+    """Objects that name other classes than before: one that is being deleted may have waited for that."""
+    return mapped(
+        kind,
+        lambda _caches, obj: [Key("", name) for name in of(obj)],
+        lambda old, new: set(of(old)) != set(of(new)),
+    )
+
+
+CLASSES: Final = Controller(
+    name="volumeattributesclass-protection",
+    kind=api.VolumeAttributesClass,
+    watches=(
+        _left(attributes_classes, api.PersistentVolumeClaim),
+        _left(_class_of_volume, api.PersistentVolume),
+    ),
+    indexes={
+        api.PersistentVolumeClaim: {_OF_CLASS: attributes_classes},
+        api.PersistentVolume: {_OF_CLASS: _class_of_volume},
+    },
+    gather=gather_class,
+    plan=plan,
+    workers=1,
 )

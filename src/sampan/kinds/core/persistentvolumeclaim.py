@@ -36,6 +36,17 @@ def default_claim(claim: api.PersistentVolumeClaim) -> None:
         round_to_milli(amounts)
 
 
+def attributes_classes(claim: api.PersistentVolumeClaim) -> set[str]:
+    """The VolumeAttributesClasses that the claim has, wants, or is on the way to."""
+    changing = claim.status.modifyVolumeStatus
+    names = (
+        claim.spec.volumeAttributesClassName,
+        claim.status.currentVolumeAttributesClassName,
+        changing.targetVolumeAttributesClassName if changing is not None else None,
+    )
+    return {name for name in names if name}
+
+
 def prepare_create(claim: api.PersistentVolumeClaim) -> None:
     """A new claim waits for a volume; `dataSource` and `dataSourceRef` say the same."""
     claim.status = api.PersistentVolumeClaimStatus(phase="Pending")

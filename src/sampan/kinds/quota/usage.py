@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from sampan.kinds.core.persistentvolumeclaim import attributes_classes
 from sampan.kinds.core.qos import qos_class
 from sampan.kinds.core.resources import (
     HUGE_PAGES,
@@ -178,17 +179,6 @@ def in_scope(kind: Kind, obj: Any, spec: Any) -> bool:
             for scope, op, vs in asked
         )
     return False
-
-
-def attributes_classes(claim: Any) -> set[str]:
-    """The VolumeAttributesClasses that the claim has, wants, or is on the way to."""
-    changing = claim.status.modifyVolumeStatus
-    names = (
-        claim.spec.volumeAttributesClassName,
-        claim.status.currentVolumeAttributesClassName,
-        changing.targetVolumeAttributesClassName if changing is not None else None,
-    )
-    return {name for name in names if name}
 
 
 def _pod_in(spec: Any, scope: str, operator: str, values: tuple[str, ...]) -> bool:

@@ -8,13 +8,12 @@ from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Attributes
 from sampan.apiserver.core.resource import Resource, Resources
 from sampan.kinds.groups.storage.classes import default_class, youngest
+from sampan.kinds.groups.storage.protection import PROTECTION
 from sampan.schema import api
 
 _INGRESS_DEFAULT: Final = "ingressclass.kubernetes.io/is-default-class"
 _INGRESS_CLASS: Final = "kubernetes.io/ingress.class"
 _CLAIM_CLASS: Final = "volume.beta.kubernetes.io/storage-class"
-CLAIM_FINALIZER: Final = "kubernetes.io/pvc-protection"
-VOLUME_FINALIZER: Final = "kubernetes.io/pv-protection"
 
 
 class DefaultStorageClass:
@@ -73,16 +72,15 @@ def _perhaps_default(classes: Resource) -> list[Any]:
 
 
 class StorageObjectsInUse:
-    """Puts on claims and volumes the finalizers that keep them while somebody uses them."""
+    """Puts on claims, volumes and classes of attributes the finalizers that keep them while they are used."""
 
-    kinds = frozenset({"PersistentVolumeClaim", "PersistentVolume"})
+    kinds = frozenset(PROTECTION)
     reads: tuple[type[Any], ...] = ()
 
     def mutate(self, attributes: Attributes) -> None:
         if attributes.verb != "create" or attributes.subresource:
             return
-        is_claim = attributes.context.resource.kind.kind == "PersistentVolumeClaim"
-        wanted = CLAIM_FINALIZER if is_claim else VOLUME_FINALIZER
+        wanted = PROTECTION[attributes.context.resource.kind.kind]
         finalizers = attributes.obj.metadata.finalizers
         if wanted not in finalizers:
             finalizers.append(wanted)
