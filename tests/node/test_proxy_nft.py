@@ -480,7 +480,24 @@ def test_increments_leave_the_kernel_as_a_full_write_would(world: World) -> None
     world.run(steps)
 
 
-def _listing(world: World) -> str:
-    shown = _in(world.node, "nft", "-s", "list", "table", "inet", TABLE).stdout
+@pytest.mark.parametrize("meddling", ["flush table", "delete table", "flush map {} nodeports4", ""])
+def test_what_a_firewall_took_away_comes_back(world: World, meddling: str) -> None:
+    async def steps(proxy: ServiceProxy) -> None:
+        world.announce(POD_A, POD_B, type="NodePort", sessionAffinity="ClientIP")
+        await proxy.settled()
+        before = _listing(world)
+        if meddling:
+            words = meddling.split()
+            _in(world.node, "nft", *words[:2], "inet", TABLE, *words[3:])
+            assert _listing(world, check=False) != before
+        proxy.doubt()
+        await proxy.settled()
+        assert _listing(world) == before
+
+    world.run(steps)
+
+
+def _listing(world: World, *, check: bool = True) -> str:
+    shown = _in(world.node, "nft", "-s", "list", "table", "inet", TABLE, check=check).stdout
     # What was added later is listed later: compare as sets of blocks.
     return "\n\n".join(sorted(shown.split("\n\n")))

@@ -39,16 +39,20 @@ class Simulated:
         match command:
             case t.ResetTable():
                 self.__init__()  # type: ignore[misc]
+            case t.AddTable():
+                pass
             case t.AddSet(name, declaration, is_map):
-                assert name not in self.sets
-                self.sets[name] = (declaration, is_map, {})
+                there = self.sets.setdefault(name, (declaration, is_map, {}))
+                assert there[:2] == (declaration, is_map)
+            case t.FlushSet(name, is_map):
+                assert self.sets[name][1] == is_map
+                self.sets[name][2].clear()
             case t.DeleteSet(name, is_map):
                 assert self.sets[name][1] == is_map
                 assert not self._used(f"@{name} ") and not self._used(f"@{name}", at_end=True)
                 del self.sets[name]
             case t.AddChain(name, hook):
-                assert name not in self.chains
-                self.chains[name] = (hook, [])
+                assert self.chains.setdefault(name, (hook, []))[0] == hook
             case t.FlushChain(name):
                 self.chains[name][1].clear()
             case t.DeleteChain(name):
@@ -141,14 +145,57 @@ def test_any_way_through_states_ends_as_a_full_write_of_the_last(states: list[Ru
         known = wanted
 
 
+@settings(max_examples=60, deadline=None)
+@given(services_strategy(), st.data())
+def test_what_somebody_took_away_is_put_back(state: RuleSet, data: st.DataObject) -> None:
+    wanted, kernel = table(state, NAME), Simulated()
+    kernel.run(t.replacement(wanted))
+    for name in data.draw(st.sets(st.sampled_from(sorted(wanted.chains)))):
+        kernel.run((t.FlushChain(name),))
+    for name in data.draw(st.sets(st.sampled_from(sorted(wanted.sets)))):
+        kernel.run((t.FlushSet(name, wanted.sets[name].is_map),))
+    kernel.run(t.refreshment(wanted))
+    assert kernel.table() == wanted
+    nothing = Simulated()
+    nothing.run(t.refreshment(wanted))
+    assert nothing.table() == wanted
+
+
+def test_a_refresh_keeps_the_hooks_and_the_clients_that_the_kernel_remembers() -> None:
+    state = rule_set([service(sessionAffinity="ClientIP")], [endpoint_slice("10.88.0.2", "10.88.0.3")], NODE)
+    steps = t.refreshment(table(state, NAME))
+    assert not any(isinstance(step, t.ResetTable | t.DeleteChain | t.DeleteSet) for step in steps)
+    assert not [step for step in steps if isinstance(step, t.FlushSet) and step.name.startswith("aff-")]
+
+
+@given(services_strategy())
+def test_no_rule_draws_from_an_anonymous_map(state: RuleSet) -> None:
+    # The kernel ends such a map's elements for packets that are in the rule that a transaction replaces.
+    rules = [rule for chain in table(state, NAME).chains.values() for rule in chain.rules]
+    assert rules
+    assert not [rule for rule in rules if "map {" in rule]
+
+
+def test_each_endpoint_is_drawn_with_the_same_chance() -> None:
+    state = rule_set([service()], [endpoint_slice("10.88.0.2", "10.88.0.3", "10.88.0.4")], NODE)
+    rules = table(state, NAME).chains["svc-default/web/tcp/80"].rules
+    # A third of all; half of the rest; whoever is left.
+    assert [rule.partition("meta")[0] for rule in rules] == [
+        "numgen random mod 3 0 ",
+        "numgen random mod 2 0 ",
+        "",
+    ]
+
+
 def test_one_endpoint_more_touches_one_chain() -> None:
     before = rule_set([service()], [endpoint_slice("10.88.0.2")], NODE)
     after = rule_set([service()], [endpoint_slice("10.88.0.2", "10.88.0.3")], NODE)
     steps = t.increment(table(before, NAME), table(after, NAME))
     assert t.script(NAME, steps) == (
         f"flush chain inet {NAME} svc-default/web/tcp/80\n"
-        f"add rule inet {NAME} svc-default/web/tcp/80 meta l4proto tcp dnat ip to numgen random mod 2 map "
-        "{ 0 : 10.88.0.2 . 8080, 1 : 10.88.0.3 . 8080 }\n"
+        f"add rule inet {NAME} svc-default/web/tcp/80 numgen random mod 2 0 "
+        "meta l4proto tcp dnat ip to 10.88.0.2:8080\n"
+        f"add rule inet {NAME} svc-default/web/tcp/80 meta l4proto tcp dnat ip to 10.88.0.3:8080\n"
         f"add element inet {NAME} hairpin4 {{ 10.88.0.3 . 10.88.0.3 : }}\n".replace(" : }", " }")
     )
 

@@ -136,6 +136,8 @@ def test_the_table_is_put_back_now_and_then() -> None:
     async def steps(world: World) -> None:
         await world.clock.advance(RESYNC_S + 1)
         assert [s.startswith("add table") for s in world.kernel.scripts] == [True, True]
+        # The hooks stay where they are: no connection falls between two tables.
+        assert ["delete" in s for s in world.kernel.scripts] == [True, False]
 
     run(steps)
 

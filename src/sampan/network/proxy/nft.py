@@ -8,7 +8,7 @@ netfilter remembers where they go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from sampan.network.proxy import rules as targets
@@ -176,27 +176,34 @@ def _service_chains(service: ServiceRules) -> dict[str, Chain]:
 
 def _balance(service: ServiceRules, endpoints: tuple[Endpoint, ...]) -> Iterator[str]:
     if not service.affinity_s:
-        yield _dnat(service, endpoints)
+        yield from _drawn([_dnat(service, endpoint) for endpoint in endpoints])
         return
     l3 = _L3[service.family]
-    for endpoint in endpoints:
-        yield f"{l3} saddr @{_named('aff', service, endpoint)} goto {_named('ep', service, endpoint)}"
-    choices = ", ".join(f"{i} : goto {_named('ep', service, e)}" for i, e in enumerate(endpoints))
-    yield f"numgen random mod {len(endpoints)} vmap {{ {choices} }}"
+    chains = [_named("ep", service, endpoint) for endpoint in endpoints]
+    for endpoint, chain in zip(endpoints, chains, strict=True):
+        yield f"{l3} saddr @{_named('aff', service, endpoint)} goto {chain}"
+    yield from _drawn([f"goto {chain}" for chain in chains])
 
 
-def _dnat(service: ServiceRules, endpoints: tuple[Endpoint, ...]) -> str:
-    words = f"meta l4proto {service.protocol} dnat {_L3[service.family]} to"
-    if len(endpoints) == 1:
-        ip = endpoints[0].ip if service.family == IPV4 else f"[{endpoints[0].ip}]"
-        return f"{words} {ip}:{endpoints[0].port}"
-    choices = ", ".join(f"{i} : {e.ip} . {e.port}" for i, e in enumerate(endpoints))
-    return f"{words} numgen random mod {len(endpoints)} map {{ {choices} }}"
+def _drawn(statements: Sequence[str]) -> Iterator[str]:
+    """One rule for each statement; a packet gets to each of them with the same chance.
+
+    One rule with an anonymous map would be shorter, and lose connections: when a transaction replaces such a
+    rule, the kernel ends the old map's elements for packets that are still on their way through the old rule.
+    They find nothing there and go on without a translation.
+    """
+    for left, statement in zip(range(len(statements), 0, -1), statements, strict=True):
+        yield f"numgen random mod {left} 0 {statement}" if left > 1 else statement
+
+
+def _dnat(service: ServiceRules, endpoint: Endpoint) -> str:
+    ip = endpoint.ip if service.family == IPV4 else f"[{endpoint.ip}]"
+    return f"meta l4proto {service.protocol} dnat {_L3[service.family]} to {ip}:{endpoint.port}"
 
 
 def _sticky(service: ServiceRules, endpoint: Endpoint) -> Iterator[str]:
     yield f"update @{_named('aff', service, endpoint)} {{ {_L3[service.family]} saddr }}"
-    yield _dnat(service, (endpoint,))
+    yield _dnat(service, endpoint)
 
 
 def _external_local(service: ServiceRules) -> Iterator[str]:

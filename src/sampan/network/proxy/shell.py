@@ -18,7 +18,7 @@ from sampan.network.proxy.health import HealthChecks
 from sampan.network.proxy.kernel import Kernel
 from sampan.network.proxy.nft import table
 from sampan.network.proxy.rules import NodeFacts, RuleSet
-from sampan.network.proxy.table import Table, increment, replacement, script
+from sampan.network.proxy.table import Table, increment, refreshment, replacement, script
 from sampan.schema import api
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class ServiceProxy:
         self._table_name = table_name
         self._checks = HealthChecks(health_host)
         self._in_kernel: Table | None = None
+        self._is_doubtful = False
         self._dirty: set[tuple[str, str]] = set()
         self._changed = asyncio.Event()
         self._settled = asyncio.Condition()
@@ -124,6 +125,11 @@ class ServiceProxy:
         needed = self._begun + 1
         async with self._settled:
             await self._settled.wait_for(lambda: self._carried_out >= needed)
+
+    def doubt(self) -> None:
+        """Write everything again soon: somebody else may have changed the kernel's rules."""
+        self._is_doubtful = True
+        self._changed.set()
 
     async def cleanup(self) -> None:
         """Remove the table and put settings back. Raises SampanError."""
@@ -175,13 +181,15 @@ class ServiceProxy:
         if known is not None:
             try:
                 await self._apply(script(wanted.name, increment(known, wanted)))
-                self._in_kernel = wanted
+                if self._is_doubtful:
+                    await self._apply(script(wanted.name, refreshment(wanted)))
+                self._in_kernel, self._is_doubtful = wanted, False
                 return
             except SampanError as error:
                 # Somebody else changed the table, or an old kernel cannot do it in one transaction.
                 _log.warning("the table %s is written anew: %s", wanted.name, error)
         await self._apply(script(wanted.name, replacement(wanted)))
-        self._in_kernel = wanted
+        self._in_kernel, self._is_doubtful = wanted, False
 
     async def _apply(self, text: str) -> None:
         if text:
@@ -200,9 +208,8 @@ class ServiceProxy:
     async def _resync(self) -> None:
         while True:
             await self._clock.sleep(RESYNC_S)
-            self._in_kernel = None
             self._book.forget_ahead()
-            self._changed.set()
+            self.doubt()
 
     def _pod_changed(self, old: api.Pod | None, new: api.Pod | None) -> None:
         # Most changes of a pod are none of its host ports, and then cost nothing further.

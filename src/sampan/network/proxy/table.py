@@ -45,6 +45,10 @@ class ResetTable(Command, frozen=True):
     """The table exists and is empty, whatever there was."""
 
 
+class AddTable(Command, frozen=True):
+    """The table exists, with what it has."""
+
+
 class AddSet(Command, frozen=True):
     name: str
     declaration: str
@@ -59,6 +63,11 @@ class DeleteSet(Command, frozen=True):
 class AddChain(Command, frozen=True):
     name: str
     hook: str
+
+
+class FlushSet(Command, frozen=True):
+    name: str
+    is_map: bool
 
 
 class FlushChain(Command, frozen=True):
@@ -85,8 +94,21 @@ class DeleteElements(Command, frozen=True):
 
 
 def replacement(table: Table) -> tuple[Command, ...]:
-    """The transaction that leaves exactly `table`, whatever was there under its name before."""
+    """The transaction that leaves exactly `table`, whatever was there under its name before.
+
+    A connection that begins at that very moment may miss both the old and the new base chains.
+    """
     return (ResetTable(), *_changes(Table(table.name), table))
+
+
+def refreshment(table: Table) -> tuple[Command, ...]:
+    """The transaction that puts `table` back where somebody took it away, whole or in part.
+
+    Base chains that are still there stay hooked, so that no connection misses them, and what the kernel keeps
+    in sets on its own survives. What somebody else added under other names stays as well. The kernel refuses
+    all of it where a declaration is another one: then `replacement` helps.
+    """
+    return tuple(_refreshed(table))
 
 
 def increment(old: Table, new: Table) -> tuple[Command, ...]:
@@ -107,6 +129,21 @@ def _redeclared(old: Table, new: Table) -> bool:
     return any(
         name in old.sets and old.sets[name].declaration != item.declaration for name, item in new.sets.items()
     ) or any(name in old.chains and old.chains[name].hook != chain.hook for name, chain in new.chains.items())
+
+
+def _refreshed(table: Table) -> Iterator[Command]:
+    yield AddTable()
+    for name, item in table.sets.items():
+        yield AddSet(name, item.declaration, item.is_map)
+    for name, chain in table.chains.items():
+        yield AddChain(name, chain.hook)
+        yield FlushChain(name)
+    for name, item in table.sets.items():
+        if item.elements:
+            yield FlushSet(name, item.is_map)
+        yield from _elements(name, {}, item.elements)
+    for name, chain in table.chains.items():
+        yield from _refill(name, Chain(), chain)
 
 
 def _changes(old: Table, new: Table) -> Iterator[Command]:
@@ -154,12 +191,16 @@ def _lines(table: str, command: Command) -> tuple[str, ...]:
         case ResetTable():
             # Adding what exists is no error, deleting what does not is one.
             return f"add table {table}", f"delete table {table}", f"add table {table}"
+        case AddTable():
+            return (f"add table {table}",)
         case AddSet(name, declaration, is_map):
             return (f"add {_noun(is_map)} {table} {name} {{ {declaration} }}",)
         case DeleteSet(name, is_map):
             return (f"delete {_noun(is_map)} {table} {name}",)
         case AddChain(name, hook):
             return (f"add chain {table} {name}" + (f" {{ {hook} }}" if hook else ""),)
+        case FlushSet(name, is_map):
+            return (f"flush {_noun(is_map)} {table} {name}",)
         case FlushChain(name):
             return (f"flush chain {table} {name}",)
         case DeleteChain(name):
