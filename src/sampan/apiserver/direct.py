@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
@@ -67,19 +68,26 @@ class DirectTransport:
         return Request(method="PATCH", path=path, headers=headers, change=make, user=self._user)
 
     async def stream(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
+        async with aclosing(self.stream_together(path, query)) as batches:
+            async for lines in batches:
+                for line in lines:
+                    yield line
+
+    async def stream_together(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[list[bytes], None]:
+        """See transport.StreamsTogether."""
         headers = {"accept": "application/json", "user-agent": self._agent}
         request = Request(method="GET", path=path, query=query or {}, headers=headers, user=self._user)
         response = await self._server.handle(request)
         if response.status != 200:
             raise ApiError(_status(response.body, response.status))
         if response.chunks is None:
-            for line in response.body.splitlines():
-                yield line
+            yield response.body.splitlines()
             return
         try:
             async for chunk in response.chunks:
-                for line in chunk.splitlines():
-                    yield line
+                yield chunk.splitlines()
         finally:
             # A watch that nobody reads any more must not go on collecting events.
             closing = getattr(response.chunks, "aclose", None)

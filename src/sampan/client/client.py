@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
 from sampan.client.errors import ApiError, error_from
 from sampan.client.resources import Partial, Resource, resource_of
-from sampan.client.transport import InProcess, Reply, Transport
+from sampan.client.transport import InProcess, Reply, StreamsTogether, Transport
 from sampan.schema import api, codec
 
 __all__ = ["APPLY", "JSON_PATCH", "MERGE", "STRATEGIC", "ApiError", "Client", "Listed", "WatchEvent"]
@@ -273,6 +274,33 @@ class Client:
 
         Raises ApiError for an ERROR event also; `is_gone` of it means that the list must be read again.
         """
+        batches = self.watch_together(
+            kind,
+            namespace,
+            resource_version=resource_version,
+            labels=labels,
+            fields=fields,
+            bookmarks=bookmarks,
+        )
+        async with aclosing(batches):
+            async for events in batches:
+                for event in events:
+                    yield event
+
+    async def watch_together(
+        self,
+        kind: type[T] | Resource[T],
+        namespace: str = "",
+        *,
+        resource_version: str = "",
+        labels: str = "",
+        fields: str = "",
+        bookmarks: bool = True,
+    ) -> AsyncGenerator[Iterator[WatchEvent[T]], None]:
+        """As `watch`, with what came at the same time together, where the transport can tell.
+
+        Iterating raises what `watch` raises, after the events before it.
+        """
         resource = resource_of(kind)
         query = _query(
             watch="true",
@@ -281,11 +309,17 @@ class Client:
             fieldSelector=fields,
             allowWatchBookmarks="true" if bookmarks else "",
         )
-        lines = self.transport.stream(resource.path(namespace), query)
+        path = resource.path(namespace)
+        if isinstance(self.transport, StreamsTogether):
+            async with aclosing(self.transport.stream_together(path, query)) as batches:
+                async for batch in batches:
+                    yield (_event(line, resource) for line in batch if line.strip())
+            return
+        lines = self.transport.stream(path, query)
         try:
             async for line in lines:
                 if line.strip():
-                    yield _event(line, resource)
+                    yield iter((_event(line, resource),))
         finally:
             close = getattr(lines, "aclose", None)
             if close is not None:

@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -180,7 +180,7 @@ class Informer(Generic[T]):
         return [(old, obj)]
 
     async def _watch(self) -> None:
-        events = self._client.watch(
+        batches = self._client.watch_together(
             self.resource,
             self._namespace,
             resource_version=self._position,
@@ -188,13 +188,14 @@ class Informer(Generic[T]):
             fields=self._fields,
         )
         began_s, count = self._clock.monotonic_s(), 0
-        async with aclosing(cast(Any, events)):
-            async for event in events:
-                count += 1
-                self._failures = 0
-                self._take(event)
-                if count % EVENTS_AT_ONCE == 0:
-                    await asyncio.sleep(0)  # a full stream never waits by itself
+        async with aclosing(batches):
+            async for events in batches:
+                for event in events:
+                    count += 1
+                    self._failures = 0
+                    self._take(event)
+                    if count % EVENTS_AT_ONCE == 0:
+                        await asyncio.sleep(0)  # a full stream never waits by itself
         if not count and self._clock.monotonic_s() - began_s < 1.0:
             # A server that ends every watch at once must not be asked in a tight loop.
             self._failures += 1

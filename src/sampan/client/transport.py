@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -70,6 +70,17 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class StreamsTogether(Protocol):
+    """What a Transport may be able to do beside: give lines of a stream that came together at once."""
+
+    def stream_together(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[list[bytes], None]:
+        """As `stream`, with the lines that are there together in one list."""
+        ...
 
 
 class Bind(msgspec.Struct, frozen=True):

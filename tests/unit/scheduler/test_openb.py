@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,12 @@ def openb() -> ModuleType:
 
 @pytest.mark.parametrize(
     ("policy", "least_gpu", "least_cpu"),
-    [("LeastAllocated", 0.88, 0.61), ("MostAllocated", 0.86, 0.59), ("random", 0.85, 0.58)],
+    [
+        ("LeastAllocated", 0.88, 0.61),
+        ("MostAllocated", 0.86, 0.59),
+        ("random", 0.85, 0.58),
+        ("BestFit", 0.86, 0.59),
+    ],
 )
 def test_what_a_policy_gives_away(openb: ModuleType, policy: str, least_gpu: float, least_cpu: float) -> None:
     nodes, lines = openb.trace(shared("corpus/traces"))
@@ -48,3 +54,17 @@ def test_what_a_policy_gives_away(openb: ModuleType, policy: str, least_gpu: flo
     assert not [pod for pod in placed.refused if engine.decide(pod, lambda rows: int(rows[0])).node]
     assert placed.share(openb.GPU) >= least_gpu
     assert placed.share("cpu") >= least_cpu
+
+
+def test_pods_are_drawn_until_they_ask_for_more_gpus_than_there_are(openb: ModuleType) -> None:
+    nodes, lines = openb.trace(shared("corpus/traces"))
+    nodes, lines = nodes[::EACH], lines[::EACH]
+    offered = sum(int(line["gpu"]) * openb.WHOLE for line in nodes)
+    found, full = openb.inflated(lines, offered, 1.3, random.Random(1))
+    asked = [openb.asked_gpus(line) for line in found]
+    assert 1.3 * offered - 8 * openb.WHOLE < sum(asked) <= 1.3 * offered
+    assert sum(asked[: full - 1]) < offered <= sum(asked[:full])
+    names = [line["name"] for line in found]
+    assert len(set(names)) == len(names)
+    assert {line["name"] for line in lines} < set(names)
+    assert found != openb.inflated(lines, offered, 1.3, random.Random(2))[0]

@@ -71,7 +71,7 @@ def wanted(pods: Resource, user: User, agent: str, bind: Bind, now: datetime) ->
     return Wanted(
         resource=pods,
         target=_target(pods.kind, bind.namespace, bind.name),
-        path=_path(bind),
+        method="POST",
         change=binding_of(bind.node, {}, now),
         request=partial(_request, user, agent, bind),
         uid=bind.uid,

@@ -71,7 +71,7 @@ class Bulk:
         if target.subresource and "patch" not in resource.subresources.get(target.subresource, ()):
             return None
         again = partial(msgspec.structs.replace, request)
-        return Wanted(resource, target, request.path, request.change, again)
+        return Wanted(resource, target, request.method, request.change, again)
 
     async def delete(self, user: User, agent: str, wanted: Sequence[tuple[str, str]]) -> list[Answer]:
         """Many deletions without grace, by path and uid: None for each that is made, else the refusal."""

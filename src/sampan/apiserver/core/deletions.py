@@ -25,7 +25,7 @@ def wanted(resources: Resources, user: User, agent: str, path: str, uid: str) ->
     return Wanted(
         resource=resource,
         target=target,
-        path=path,
+        method="DELETE",
         change=None,
         request=partial(_request, user, agent, path, uid),
         uid=uid,

@@ -43,14 +43,15 @@ _Write = tuple[list[Guard], list[Op]]
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """An update of one object. `request` makes the same a request of its own; `code` is how that succeeds.
+    """An update of one object. `request` makes the same a request of its own, by `method`; `code` is how that
+    succeeds.
 
     Without a `change` it is a deletion that grants no grace.
     """
 
     resource: Resource
     target: Target
-    path: str
+    method: str
     change: Change | None
     request: Callable[[], Request]
     uid: str = ""
@@ -115,9 +116,9 @@ class Together:
         """Do those about which nothing is out of the ordinary; gives the places of the others."""
         began_s = perf_counter()
         first = wanted[0]
-        method = first.request().method
+        method = first.method
         try:
-            permit = self._flow.enter(user, first.target, method.lower(), first.path)
+            permit = self._flow.enter(user, first.target, method.lower(), "")
             if permit is not None and permit.ready is not None:
                 await self._flow.wait(permit)
         except StatusError:
@@ -146,7 +147,7 @@ class Together:
             refused = outcome if isinstance(outcome, StatusError) else None
             answers[at] = refused.response() if refused is not None else None
             code = refused.code if refused is not None else wanted[at].code
-            self._metrics.request(method, wanted[at].path, wanted[at].target, code, took_s)
+            self._metrics.request(method, "", wanted[at].target, code, took_s)
         return left
 
     async def _write(self, wanted: Wanted, user: User, now: datetime, manager: str) -> _Write | None:
