@@ -41,7 +41,7 @@ UNCOUNTED = ("/events", "accessreviews")
 TAINTED = "node-3"
 HELD = "example.com/held"
 OF_SERVER = {"apiserver.kubernetes.io/identity": "kube-apiserver"}
-FINISHED_MOST = 6
+FINISHED_MOST = 5
 # Longer than what any controller here waits before it looks at something, over three steps.
 STEP_S = 20
 STEPS_MOST = 60

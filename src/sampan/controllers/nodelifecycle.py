@@ -26,7 +26,6 @@ from sampan.controllers.taints import (
     NOT_READY,
     OF_CONDITIONS,
     UNSCHEDULABLE,
-    condition_status,
     is_ready,
 )
 from sampan.schema import api, codec
@@ -85,7 +84,9 @@ def plan(view: View, now: datetime) -> Plan:
     if not is_ready(node):
         effects += _pods_not_ready(view, now)
     turn_s = _turn_s(view, taints, now)
-    if condition_status(node, "Ready") == "Unknown":
+    if any(
+        condition.type == "Ready" and condition.status == "Unknown" for condition in node.status.conditions
+    ):
         return Plan(tuple(effects), "a sign of life", turn_s)
     # Nothing tells us that nothing happens: look again when the node will have been silent for too long.
     silent_s = max((deadline - now).total_seconds(), 0.0) + 0.1

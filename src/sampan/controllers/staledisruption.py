@@ -35,7 +35,9 @@ def plan(view: View, now: datetime) -> Plan:
     """Take the condition back two minutes after it was set."""
     found = podutil.condition(view.pod, TYPE)
     assert found is not None
-    left_s = ((found.lastTransitionTime or now) + STALE_AFTER - now).total_seconds()
+    # Of one that does not say since when nobody can tell how long it may last: as in Kubernetes, it is over.
+    since = found.lastTransitionTime
+    left_s = (since + STALE_AFTER - now).total_seconds() if since is not None else 0.0
     if left_s > 0:
         return Plan(waiting_for="the pod to be deleted", requeue_after_s=left_s)
     new = msgspec.structs.replace(found, status="False", lastTransitionTime=kube_time(now))

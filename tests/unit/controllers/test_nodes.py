@@ -204,6 +204,23 @@ def test_a_node_falls_silent_its_pods_leave_and_it_recovers() -> None:
     run(main())
 
 
+def test_a_node_that_registers_and_never_says_how_it_is_becomes_unknown() -> None:
+    async def main() -> None:
+        async with managed((LIFECYCLE,)) as cluster:
+            await healthy(cluster.client, "n2")
+            await cluster.client.create(api.Node(metadata=api.ObjectMeta(name="n1")))
+            await live(cluster, 50, "n2")
+            (n1,) = [n for n in cluster.server.of_kind("Node") if n["metadata"]["name"] == "n1"]
+            assert not n1["status"].get("conditions")
+            await live(cluster, 20, "n2")
+            assert _status(cluster, "n1") == "Unknown"
+            (n1,) = [n for n in cluster.server.of_kind("Node") if n["metadata"]["name"] == "n1"]
+            held = {(one["key"], one["effect"]) for one in n1["spec"]["taints"]}
+            assert held == {(taints.UNREACHABLE, "NoSchedule"), (taints.UNREACHABLE, "NoExecute")}
+
+    run(main())
+
+
 def _leaving(cluster: Managed) -> list[dict[str, Any]]:
     return [p for p in cluster.server.of_kind("Pod") if p["metadata"].get("deletionTimestamp")]
 

@@ -37,6 +37,19 @@ def test_an_eviction_that_never_came_is_taken_back() -> None:
     run(main())
 
 
+def test_one_that_does_not_say_since_when_is_taken_back_at_once() -> None:
+    async def main() -> None:
+        bench = Bench()
+        one = pod(bench)
+        one.status.conditions[0].lastTransitionTime = None
+        bench.server.put(one)
+        assert await bench.settle(CONTROLLER, key("p")) == 1
+        (condition,) = (await bench.get(api.Pod, "p")).status.conditions
+        assert condition.status == "False"
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     "given",
     [{"reason": "TerminationByKubelet"}, {"phase": "Failed"}, {"leaving": True}, {"status": "False"}],
