@@ -7,11 +7,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from sampan.scheduler import mends
+from sampan.scheduler import mends, needed
 from sampan.scheduler.cycle import Engine, Profile
 from sampan.scheduler.framework import Rejected
 from sampan.scheduler.gangdryrun import why_group_waits
-from sampan.scheduler.mends import Change
+from sampan.scheduler.needed import Change
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.snapshot import Snapshot, is_finished, world_of
@@ -142,14 +142,14 @@ def _refusals(engine: Engine, info: PodInfo) -> dict[str, list[Refusal]]:
 def held_back(pod: api.Pod, engine: Engine) -> tuple[Change, ...]:
     """What keeps the scheduler from looking at the pod at all."""
     found = [
-        Change(mends.GATE, "", f"remove the scheduling gate {gate.name} from the pod")
+        Change(needed.GATE, "", f"remove the scheduling gate {gate.name} from the pod")
         for gate in pod.spec.schedulingGates
     ]
     wanted = pod.spec.schedulerName
     if wanted and wanted != engine.profile.name:
         found.append(
             Change(
-                mends.SCHEDULER,
+                needed.SCHEDULER,
                 "",
                 f"the pod waits for a scheduler named {wanted!r}: run one, "
                 f"or make the pod anew with schedulerName {engine.profile.name}",
@@ -160,6 +160,6 @@ def held_back(pod: api.Pod, engine: Engine) -> tuple[Change, ...]:
 
 def _ways(answers: list[NodeAnswer], first: tuple[Change, ...]) -> tuple[Way, ...]:
     """The nodes that the fewest and smallest changes would open."""
-    helped = sorted((a for a in answers if a.changes), key=lambda a: (mends.cost(a.changes), a.node))
+    helped = sorted((a for a in answers if a.changes), key=lambda a: (needed.cost(a.changes), a.node))
     ways = tuple(Way(a.node, (*first, *a.changes)) for a in helped[:MOST_SUGGESTED])
     return ways or ((Way("", first),) if first else ())

@@ -5,36 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from sampan.kinds.core.node_selection import required, term_matches
 from sampan.machinery.tolerations import KEEP_AWAY, tolerated
+from sampan.scheduler.needed import LABEL, PORT, RESOURCE, TOLERATION, UNCORDON, Change, amount_text
+from sampan.scheduler.neighbourmends import neighbours, spread
 from sampan.scheduler.podinfo import PodInfo
-from sampan.scheduler.requests import CPU, MEMORY, PODS
+from sampan.scheduler.requests import PODS
+from sampan.scheduler.storagemends import attach_fewer, bind_volumes, free_volumes, give_devices, zones
 from sampan.scheduler.world import World
 from sampan.schema import api
 
-UNCORDON: Final = "uncordon"
-TOLERATION: Final = "toleration"
-LABEL: Final = "label"
-PORT: Final = "port"
-RESOURCE: Final = "resource"
-GATE: Final = "gate"
-SCHEDULER: Final = "scheduler"
-# Where as many changes open two nodes, the one that is done more easily comes first.
-_EASE: Final = (GATE, SCHEDULER, UNCORDON, LABEL, TOLERATION, PORT, RESOURCE)
-_MI: Final = 1024 * 1024
 _CORDONED: Final = "node.kubernetes.io/unschedulable"
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One thing to be done. `size` is how large it is beside what the node has, for resources."""
-
-    kind: str
-    node: str
-    text: str
-    size: float = 0.0
-
 
 Mend = Callable[[World, PodInfo, api.Node], "tuple[Change, ...] | None"]
 
@@ -50,11 +31,6 @@ def changes(world: World, pod: PodInfo, node: str, plugins: Sequence[str]) -> tu
             return None
         found += needed
     return tuple(found)
-
-
-def cost(needed: Sequence[Change]) -> tuple[int, int, float]:
-    """The lower the smaller: how many, of which kind, how much."""
-    return len(needed), max(_EASE.index(c.kind) for c in needed), sum(c.size for c in needed)
 
 
 def _uncordon(_world: World, _pod: PodInfo, node: api.Node) -> tuple[Change, ...]:
@@ -105,20 +81,12 @@ def _more(world: World, pod: PodInfo, node: api.Node) -> tuple[Change, ...]:
         if resource == PODS:
             text = f"room for {short} more pod{'s' if short > 1 else ''} on {name}"
         else:
-            text = f"{_amount(resource, short)} more {resource} on {name}"
+            text = f"{amount_text(resource, short)} more {resource} on {name}"
             if short < amount:
-                left, asked = _amount(resource, amount - short), _amount(resource, amount)
+                left, asked = amount_text(resource, amount - short), amount_text(resource, amount)
                 text += f", or a pod that asks for {left} instead of {asked}"
         found.append(Change(RESOURCE, name, text, short / offered if offered else float(short)))
     return tuple(found)
-
-
-def _amount(resource: str, amount: int) -> str:
-    if resource == CPU:
-        return f"{amount // 1000}" if amount % 1000 == 0 else f"{amount}m"
-    if resource == MEMORY or resource == "ephemeral-storage" or resource.startswith("hugepages-"):
-        return f"{amount // _MI}Mi" if amount % _MI == 0 else f"{amount}"
-    return f"{amount}"
 
 
 def _relabel(_world: World, pod: PodInfo, node: api.Node) -> tuple[Change, ...] | None:
@@ -178,4 +146,11 @@ _MENDS: Final[Mapping[str, Mend]] = {
     "NodePorts": _free_ports,
     "NodeResourcesFit": _more,
     "NodeAffinity": _relabel,
+    "PodTopologySpread": spread,
+    "InterPodAffinity": neighbours,
+    "VolumeBinding": bind_volumes,
+    "VolumeRestrictions": free_volumes,
+    "NodeVolumeLimits": attach_fewer,
+    "VolumeZone": zones,
+    "DynamicResources": give_devices,
 }

@@ -103,23 +103,6 @@ def test_a_placed_pod_is_scored_as_if_it_were_not_there() -> None:
     assert second.score is None
 
 
-def test_neighbours_cannot_be_mended_by_the_node() -> None:
-    anti = {
-        "podAntiAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": [
-                {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"}
-            ]
-        }
-    }
-    there = pod("there", nodeName="a")
-    there.metadata.labels = {"app": "x"}
-    labels = {"kubernetes.io/hostname": "a"}
-    found = of(pod("p", affinity=anti), node("a", labels=labels), placed=(there,))
-    assert found.ways == ()
-    assert [r.plugin for r in found.nodes[0].refusals] == ["InterPodAffinity"]
-    assert "No single node's" in explanation_text(found)
-
-
 def test_no_nodes() -> None:
     assert of(pod("p")).message == "no nodes available to schedule pods"
 

@@ -322,6 +322,29 @@ def _counts(spread: Spread, at: int, world: World) -> Numbers:
     return domain.counts
 
 
+def over_by(pod: PodInfo, world: World, row: int) -> list[tuple[Constraint, int]]:
+    """The pod's own strict constraints that keep it off the row, each with the skew that it would make.
+
+    Where the row's node lacks the label the skew is 0.
+    """
+    plugin = PodTopologySpread()
+    state = plugin.prepare(pod, world)
+    found = []
+    for at, constraint in enumerate(state.constraints if state is not None else ()):
+        assert state is not None
+        place = int(world.table.domains(constraint.key).places[row])
+        if not place:
+            found.append((constraint, 0))
+            continue
+        counts = _counts(state, at, world)
+        here = counts[state.domains[at].present]
+        least = int(here.min()) if len(here) and len(here) >= constraint.min_domains else 0
+        skew = int(counts[place]) + int(constraint.matches_itself) - least
+        if skew > constraint.max_skew:
+            found.append((constraint, skew))
+    return found
+
+
 def made_of(args: Mapping[str, Any]) -> PodTopologySpread:
     """The plugin that PodTopologySpreadArgs describe. Raises ValueError."""
     defaults = spread_defaults(args)

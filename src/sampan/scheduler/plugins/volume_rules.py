@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -154,6 +155,26 @@ class VolumeZone(Plugin):
 
     def wakes(self, pod: PodInfo, event: Event, world: World) -> bool:
         return event.kind != NODE_EVENT or event.does(ADD, UPDATE_LABELS)
+
+
+def wrong_zone(pod: PodInfo, world: World, labels: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
+    """Claims whose volumes are labelled with other zones than a node with these labels has.
+
+    Told are claim, volume, label and value.
+    """
+    found = []
+    if not any(key in labels for key in _ZONES):
+        return []
+    for name, _ in pod.claims:
+        claim = world.cache(api.PersistentVolumeClaim).get(pod.namespace, name)
+        if claim is None or not is_bound(claim):
+            continue
+        volume = world.cache(api.PersistentVolume).get("", claim.spec.volumeName or "")
+        for key, value in (volume.metadata.labels if volume is not None else {}).items():
+            here = {labels.get(key), labels.get(_ZONES.get(key, key))}
+            if key in _ZONES and here.isdisjoint(value.split(_SEPARATOR)):
+                found.append((name, claim.spec.volumeName or "", key, value))
+    return found
 
 
 def _is_taken(pod: PodInfo, name: str, world: World) -> bool:
