@@ -65,6 +65,13 @@ class SchemaNode(Protocol):
     def map_type(self) -> str:
         """GRANULAR, or ATOMIC where an object is replaced as a whole."""
 
+    @property
+    def is_shallow(self) -> bool:
+        """Whether values hold so little that many are alike: worth to look at once, and to remember."""
+
+    def __hash__(self) -> int:
+        """By identity: what is remembered of values is remembered by their node."""
+
 
 class Plain:
     """A value of which no more than its kind is known, and no fields.
@@ -78,6 +85,7 @@ class Plain:
     list_map_keys: tuple[str, ...] = ()
     key_defaults: Mapping[str, Any] = {}
     map_type = GRANULAR
+    is_shallow = False
 
     def __init__(self, kind: str, name: str) -> None:
         self.kind = kind

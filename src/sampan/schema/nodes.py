@@ -32,6 +32,8 @@ _KEY_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "io.k8s.api.core.v1.ContainerPort": {"protocol": "TCP"},
     "io.k8s.api.core.v1.ServicePort": {"protocol": "TCP"},
 }
+# Levels of lists and objects below one that is shallow: a probe's, down to its headers.
+_SHALLOW: Final = 4
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 
 
@@ -150,6 +152,11 @@ class Node:
     def map_type(self) -> str:
         return ATOMIC if self._schema.get("x-kubernetes-map-type") == ATOMIC else GRANULAR
 
+    @cached_property
+    def is_shallow(self) -> bool:
+        # Maps are walked as fast as they are written out.
+        return self.kind in (OBJECT, LIST) and _is_shallow(self._schema, self._definitions, _SHALLOW)
+
 
 class CustomRoot(Node):
     """The root of a custom resource: its schema, with the metadata every object has."""
@@ -185,6 +192,24 @@ def _object_field(field: str, definitions: Definitions) -> SchemaNode | None:
     if field in ("apiVersion", "kind"):
         return _text(definitions.version)
     return None
+
+
+def _is_shallow(schema: Schema, definitions: Definitions, levels: int) -> bool:
+    """Whether all that is declared ends within so many levels."""
+    full = ref_of(schema)
+    if full is not None:
+        schema = {**definitions.schemas[full], **schema}
+    if full in _FREE_FORM or schema.get(_PRESERVE):
+        return False
+    below = [
+        *(schema.get("properties") or {}).values(),
+        schema.get("items"),
+        schema.get("additionalProperties"),
+    ]
+    declared = [each for each in below if isinstance(each, dict)]
+    if not declared:
+        return True
+    return levels > 0 and all(_is_shallow(each, definitions, levels - 1) for each in declared)
 
 
 @lru_cache(maxsize=16)

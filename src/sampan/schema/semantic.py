@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from operator import eq
 from typing import Any, Final
 
 import msgspec
@@ -45,11 +46,15 @@ def _same_parts(one: Any, other: Any) -> bool:
 
 def changes(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     """(attribute, old value, new value) of every field of two structs of one type that is not the same."""
-    optional = _optional(type(old).__name__)
-    for attribute in old.__struct_fields__:
-        was, now = getattr(old, attribute), getattr(new, attribute)
-        if was == now:
+    before, after = msgspec.structs.astuple(old), msgspec.structs.astuple(new)
+    alike = list(map(eq, before, after))
+    if all(alike):
+        return
+    optional, names = _optional(type(old).__name__), old.__struct_fields__
+    for place, is_same in enumerate(alike):
+        if is_same:
             continue
+        attribute, was, now = names[place], before[place], after[place]
         if not was and not now and attribute not in optional and _is_plain(was) and _is_plain(now):
             continue
         if not _same_parts(was, now):

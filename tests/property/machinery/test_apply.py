@@ -154,3 +154,53 @@ def _containers(config: dict[str, Any]) -> Any:
         if item.get("m") == {}:
             empty.setdefault("list", []).append({"k": item["k"], "m": {}})
     return typed.to_field_set(empty, SCHEMA)
+
+
+class AtLength:
+    """A schema none of whose values is remembered: the long way that every short one must agree with."""
+
+    is_shallow = False
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    def child(self, field: str) -> Any:
+        found = self._node.child(field)
+        return None if found is None else AtLength(found)
+
+    def items(self) -> Any:
+        return AtLength(self._node.items())
+
+
+def test_small_values_are_remembered_here() -> None:
+    below = [SCHEMA.child(name) for name in ("list", "set", "atomic")]
+    assert all(node is not None and node.is_shallow for node in below)
+
+
+@given(loose, loose)
+def test_what_is_remembered_gives_what_is_found_at_length(
+    live: dict[str, Any], config: dict[str, Any]
+) -> None:
+    long: Any = AtLength(SCHEMA)
+    assert checks.field_set_of(config, SCHEMA) == checks.field_set_of(config, long)
+    merged = typed.merge(live, config, SCHEMA)
+    assert json.dumps(merged) == json.dumps(typed.merge(live, config, long))
+    assert typed.compare(live, merged, SCHEMA) == typed.compare(live, merged, long)
+
+
+@given(configs, configs, configs)
+def test_applies_give_the_same_at_length(
+    first: dict[str, Any], second: dict[str, Any], third: dict[str, Any]
+) -> None:
+    outcomes = []
+    for schema in (SCHEMA, AtLength(SCHEMA)):
+        live: dict[str, Any] = {}
+        managed: Any = ()
+        for manager, config in (("one", first), ("two", second), ("one", third)):
+            applied = engine.apply(live, config, manager, schema=schema, managed=managed, now=NOW, force=True)
+            live, managed = applied.object, applied.managed
+        outcomes.append((json.dumps(live), managed))
+    assert outcomes[0] == outcomes[1]

@@ -39,6 +39,8 @@ MIRROR: Final = "kubernetes.io/config.mirror"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 
 _KNOWN: Final = known_specs.KnownSpecs()
+# Those of templates, which may hold what a pod may not.
+_KNOWN_IN_TEMPLATES: Final = known_specs.KnownSpecs()
 _SPEC: Final = Path("spec")
 _ANNOTATIONS: Final = Path("metadata.annotations")
 _INT32_MAX: Final = 2**31 - 1
@@ -70,11 +72,7 @@ def validate_pod(pod: api.Pod) -> list[FieldError]:
     )
     shape = known_specs.shape(spec)
     if shape in _KNOWN:
-        if spec.nodeName:
-            errors += [
-                field.invalid(_SPEC["nodeName"], spec.nodeName, message)
-                for message in names.dns1123_subdomain(spec.nodeName)
-            ]
+        errors += _validate_node_name(spec, _SPEC)
     else:
         found = validate_pod_spec(spec, _SPEC, pod)
         if not found:
@@ -103,11 +101,26 @@ def validate_pod_template(template: api.PodTemplateSpec, path: Path) -> list[Fie
         here = path["annotations"]
         errors += validate_annotations(meta.annotations, here)
         errors += _validate_annotations(meta.annotations, template.spec, here)
-    errors += validate_pod_spec(template.spec, path["spec"])
+    shape = known_specs.shape(template.spec)
+    if shape in _KNOWN_IN_TEMPLATES:
+        errors += _validate_node_name(template.spec, path["spec"])
+    else:
+        found = validate_pod_spec(template.spec, path["spec"])
+        if not found:
+            _KNOWN_IN_TEMPLATES.add(shape)
+        errors += found
     if template.spec.ephemeralContainers:
         detail = "ephemeral containers not allowed in pod template"
         errors.append(field.forbidden(path["spec"]["ephemeralContainers"], detail))
     return errors
+
+
+def _validate_node_name(spec: api.PodSpec, path: Path) -> list[FieldError]:
+    """What a spec of a known shape may still have wrong."""
+    if not spec.nodeName:
+        return []
+    messages = names.dns1123_subdomain(spec.nodeName)
+    return [field.invalid(path["nodeName"], spec.nodeName, message) for message in messages]
 
 
 def validate_pod_spec(spec: api.PodSpec, path: Path, pod: api.Pod | None = None) -> list[FieldError]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from sampan.kinds.core import known_specs
 from sampan.kinds.core.pod_update import APP_ARMOR
 from sampan.machinery import names
 from sampan.schema import api
 
+# Where specs of templates without annotations stood, and what was said of them.
+_SAID: Final[known_specs.Remembered[tuple[str, list[str]]]] = known_specs.Remembered()
 _WHOLE: Final = ("memory", "ephemeral-storage")
 _SECCOMP_POD: Final = "seccomp.security.alpha.kubernetes.io/pod"
 _SECCOMP_CONTAINER: Final = "container.seccomp.security.alpha.kubernetes.io/"
@@ -60,7 +63,17 @@ def template_warnings(template: api.PodTemplateSpec, path: str, old: api.PodTemp
     """Of a pod template that stands at `path`: a new one (`old` is None) or one that an update changes."""
     if template == old:
         return []
-    return _warnings(template.metadata, template.spec, path + ".")
+    at = path + "."
+    if template.metadata.annotations:
+        return _warnings(template.metadata, template.spec, at)
+    shape = known_specs.shape(template.spec)
+    if known_specs.names_tokens(shape):
+        shape = None  # warnings quote the names of volumes
+    said = _SAID.get(shape)
+    if said is None or said[0] != at:
+        said = at, _warnings(template.metadata, template.spec, at)
+        _SAID.put(shape, said)
+    return list(said[1])
 
 
 def workload_warnings(obj: Any, old: Any) -> list[str]:

@@ -6,7 +6,10 @@ import pytest
 
 from sampan.kinds.core import known_specs
 from sampan.kinds.core.pod_defaults import default_pod
-from sampan.kinds.core.pod_validation import validate_pod
+from sampan.kinds.core.pod_validation import validate_pod, validate_pod_template
+from sampan.kinds.core.pod_warnings import template_warnings
+from sampan.machinery.field import Path
+from sampan.machinery.quantity import quantity
 from sampan.schema import api
 
 
@@ -34,7 +37,11 @@ def errors(made: api.Pod) -> list[str]:
         (pod("kube-api-access-abcde"), pod("kube-api-access-fghij"), True),
         (pod(node="a"), pod(node="b"), True),
         (pod(name="a"), pod(name="b"), True),
-        (pod(image="web:1"), pod(image="web:2"), False),
+        (pod(image="web:1"), pod(image="web:2"), True),
+        (pod(image="web:1"), pod(image=" web:1"), False),
+        (pod(image="web:1"), pod(image=""), False),
+        # Another pull policy.
+        (pod(image="web:1"), pod(image="web:latest"), False),
         (pod("kube-api-access-abcde"), pod("kube-api-access-ABCDE"), False),
         (pod("kube-api-access-abcde", "kube-api-access-fghij"), pod(*["kube-api-access-abcde"] * 2), False),
     ],
@@ -56,6 +63,8 @@ def test_what_depends_on_the_pod_has_no_shape() -> None:
     ("good", "bad", "wrong"),
     [
         (pod(node="node-1"), pod(node="Node_1"), "spec.nodeName"),
+        (pod(image="web:1"), pod(image=""), "image: Required value"),
+        (pod(image="web:1"), pod(image="web:1 "), "must not have leading or trailing whitespace"),
         (pod("kube-api-access-abcde"), pod(*["kube-api-access-abcde"] * 2), "Duplicate value"),
         (
             pod("kube-api-access-abcde", "kube-api-access-fghij"),
@@ -87,6 +96,63 @@ def test_what_is_wrong_beside_the_spec_is_found_although_the_spec_is_known() -> 
     assert errors(costly) == []
     costly.metadata.annotations = {"controller.kubernetes.io/pod-deletion-cost": "much"}
     assert len(errors(costly)) == 1
+
+
+def template(image: str, node: str | None = None, mount: str = "/0") -> api.PodTemplateSpec:
+    made = pod("data", node=node, image=image)
+    made.spec.containers[0].volumeMounts[0].mountPath = mount
+    return api.PodTemplateSpec(metadata=api.ObjectMeta(labels={"app": "web"}), spec=made.spec)
+
+
+@pytest.mark.parametrize(
+    ("bad", "wrong"),
+    [
+        (template(""), ["template.spec.containers[0].image: Required value"]),
+        (template("web:1", node="Node_1"), ["template.spec.nodeName: Invalid value"]),
+        (
+            template("web:1", mount=""),
+            ["template.spec.containers[0].volumeMounts[0].mountPath: Required value"],
+        ),
+    ],
+)
+def test_a_valid_template_vouches_for_the_next_image_and_for_nothing_invalid(
+    bad: api.PodTemplateSpec, wrong: list[str]
+) -> None:
+    path = Path("template")
+    for image in ("web:1", "web:2", " web"):  # the last is none for a pod
+        assert validate_pod_template(template(image), path) == []
+    found = [str(error) for error in validate_pod_template(bad, path)]
+    assert [error[: len(start)] for error, start in zip(found, wrong, strict=True)] == wrong
+
+
+def test_images_and_nodes_are_left_as_they_were() -> None:
+    made = template("web:1", node="node-1")
+    made.spec.initContainers = [api.Container(name="init", image="init:1")]
+    known_specs.shape(made.spec)
+    assert made.spec.nodeName == "node-1"
+    assert [made.spec.containers[0].image, made.spec.initContainers[0].image] == ["web:1", "init:1"]
+
+
+def test_warnings_of_templates_are_told_each_time() -> None:
+    quiet, loud = template("web:1"), template("web:1")
+    loud.spec.containers[0].resources.limits = {"memory": quantity("0.5")}
+    for _ in range(2):
+        assert template_warnings(quiet, "spec.template", None) == []
+        (warning,) = template_warnings(loud, "spec.template", None)
+        assert warning.startswith("spec.template.spec.containers[0].resources.limits[memory]: fractional")
+        (warning,) = template_warnings(loud, "spec.jobTemplate", None)
+        assert warning.startswith("spec.jobTemplate.spec.containers[0]")
+    quiet.metadata.annotations = {"scheduler.alpha.kubernetes.io/critical-pod": ""}
+    assert len(template_warnings(quiet, "spec.template", None)) == 1
+
+
+def test_warnings_name_the_volume_of_each_template() -> None:
+    for name in ("kube-api-access-abcde", "kube-api-access-fghij"):
+        made = template("web:1")
+        made.spec.volumes = [api.Volume(name=name, projected=api.ProjectedVolumeSource())]
+        assert template_warnings(made, "spec.template", None) == [
+            f'volume "{name}" (Projected) has no sources provided'
+        ]
 
 
 def test_the_first_is_forgotten_where_there_are_too_many() -> None:

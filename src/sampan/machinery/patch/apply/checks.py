@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from sampan.machinery.patch.apply import fieldset, typed
 from sampan.machinery.patch.apply.fieldset import FieldSet, Tree
@@ -30,6 +33,11 @@ _WANTED: Final = {
     NUMBER: "numeric (int or float)",
     BOOLEAN: "boolean",
 }
+
+# Field sets of small values that are remembered, and how long such a value is at most as JSON.
+_REMEMBERED_SETS: Final = 2_048
+_REMEMBERED_BYTES: Final = 512
+_encode: Final = msgspec.json.Encoder().encode
 
 # What most values of these kinds are, and right to be.
 _PLAIN: Final = {STRING: str, NUMBER: int, BOOLEAN: bool}
@@ -65,6 +73,17 @@ def _set_of(value: Json, schema: SchemaNode) -> Tree | None:
     return {} if _fits(value, schema.kind) else None
 
 
+def _set_of_alike(value: Json, schema: SchemaNode) -> Tree | None:
+    """`_set_of` of a value like many others: ports, probes, amounts of one object after the other."""
+    data = _encode(value)
+    return _set_of_small(data, schema) if len(data) <= _REMEMBERED_BYTES else _set_of(value, schema)
+
+
+@lru_cache(maxsize=_REMEMBERED_SETS)
+def _set_of_small(data: bytes, schema: SchemaNode) -> Tree | None:
+    return _set_of(msgspec.json.decode(data), schema)
+
+
 def _set_of_map(value: JsonObject, schema: SchemaNode) -> Tree | None:
     tree: Tree = {}
     for name, item in value.items():
@@ -74,7 +93,7 @@ def _set_of_map(value: JsonObject, schema: SchemaNode) -> Tree | None:
         if type(item) is _PLAIN.get(child.kind):
             tree[f"f:{name}"] = {}
             continue
-        node = _set_of(item, child)
+        node = _set_of_alike(item, child) if child.is_shallow else _set_of(item, child)
         if node is None:
             return None
         tree[f"f:{name}"] = node if not node or schema.is_field(name) else {".": {}, **node}

@@ -6,6 +6,7 @@ which are sets, and what is replaced as a whole.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import is_
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from sampan.machinery.patch.values import ABSENT, Json, JsonObject, equal
 from sampan.machinery.schema_node import ATOMIC, KEYED, LIST, SET, UNKNOWN, SchemaNode
 
 _MEMBER: Final[Tree] = {}
+# Pairs of small values of which is remembered whether one changes the other, and how long both are as JSON.
+_REMEMBERED_PAIRS: Final = 2_048
+_REMEMBERED_BYTES: Final = 1_024
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -228,9 +232,13 @@ def _merge_maps(live: JsonObject, config: JsonObject, schema: SchemaNode) -> Jso
         found = live.get(name, ABSENT)
         if found is not ABSENT:
             if isinstance(item, (dict, list)):
-                if found == item and same(found, item):
+                child = child_of(schema, name)
+                if child.is_shallow:
+                    if _is_held(found, item, child):
+                        continue
+                elif found == item and same(found, item):
                     continue
-                item = _merge(found, item, child_of(schema, name))
+                item = _merge(found, item, child)
             elif item is None or (found == item and (type(item) is str or same(found, item))):
                 continue  # a null sets nothing
             if item is found:
@@ -239,6 +247,20 @@ def _merge_maps(live: JsonObject, config: JsonObject, schema: SchemaNode) -> Jso
             merged = dict(live)
         merged[name] = item
     return merged
+
+
+def _is_held(live: Json, config: Json, schema: SchemaNode) -> bool:
+    """Whether `config` is seen to change nothing of `live`: as in other objects that were alike there."""
+    held, asked = _encode(live), _encode(config)
+    if held == asked:
+        return True
+    return len(held) + len(asked) <= _REMEMBERED_BYTES and _holds(held, asked, schema)
+
+
+@lru_cache(maxsize=_REMEMBERED_PAIRS)
+def _holds(held: bytes, asked: bytes, schema: SchemaNode) -> bool:
+    live = msgspec.json.decode(held)
+    return _merge(live, msgspec.json.decode(asked), schema) is live
 
 
 def _merge_items(live: list[Json], config: list[Json], schema: SchemaNode) -> list[Json]:
