@@ -11,10 +11,12 @@ import pytest
 from sampan.base.clock import SimulatedClock
 from sampan.client.errors import ApiError
 from sampan.scheduler.asking import explain_pod
-from sampan.schema import api
+from sampan.scheduler.unclaimed import PATIENCE_S, REASON
+from sampan.schema import api, codec
 from sampan.testing import Cluster
 from tests.cluster.test_sig_scheduling import asking
 from tests.unit.scheduler.harness import World, end, start, turns
+from tests.unit.scheduler.objects import pod
 from tests.unit.scheduler.test_shell import get, has_a_node, scheduled, waits_because, web
 
 HOST = "kubernetes.io/hostname"
@@ -99,6 +101,54 @@ def test_a_scheduler_that_nobody_runs(sampan_cluster: Cluster) -> None:
     assert scheduled(get(cluster, "odd")) is None
     told = cluster.call(explain_pod(cluster.async_client, "default", "odd"))
     assert "the pod waits for a scheduler named 'nobody'" in told.ways[0].changes[0].text
+    # Nor does it stay without a word.
+    cluster.advance(PATIENCE_S + 1)
+    cluster.wait_until(lambda: _events_about(cluster, "odd"))
+    (event,) = _events_about(cluster, "odd")
+    assert (event.type, event.reason) == ("Warning", REASON)
+    assert event.message == (
+        "nothing has been heard of a scheduler named 'nobody' for 60 s: "
+        "run it, or make the pod anew with schedulerName default-scheduler"
+    )
+    assert scheduled(get(cluster, "odd")) is None
+
+
+def _events_about(cluster: Cluster, name: str) -> list[api.Event]:
+    return [e for e in cluster.client.list(api.Event, "default") if e.involvedObject.name == name]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}},
+        {"status": {"phase": "Succeeded"}},
+        {"status": {"nominatedNodeName": "n1"}},
+        {"spec": {"nodeName": "n1"}},
+        {"spec": {"schedulingGates": [{"name": "later"}]}},
+        None,
+    ],
+)
+def test_of_a_pod_that_another_scheduler_speaks_for_nothing_is_said(change: dict[str, Any] | None) -> None:
+    async def story(told: World) -> None:
+        held = pod("p1", schedulerName="other")
+        told.pods.set("p1", held)
+        told.deliver_everything()
+        await told.clock.advance(PATIENCE_S / 2)
+        whole = codec.to_builtins(held)
+        for part, values in (change or {}).items():
+            whole.setdefault(part, {}).update(values)
+        told.pods.set("p1", codec.from_builtins(whole, api.Pod) if change is not None else None)
+        told.deliver_everything()
+        await told.clock.advance(PATIENCE_S)
+        await turns()
+        assert told.events == []
+        told.pods.set("p1", pod("p1", uid="later", schedulerName="other"))
+        told.deliver_everything()
+        await told.clock.advance(PATIENCE_S + 1)
+        await turns()
+        assert [event.reason for event in told.events] == [REASON]
+
+    played(story, "n1")
 
 
 def played(story: Callable[[World], Any], *nodes: str) -> None:

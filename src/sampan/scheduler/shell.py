@@ -40,6 +40,7 @@ from sampan.scheduler.preemption import Outcome, Preemption, Victims
 from sampan.scheduler.queue import FIRST_BACKOFF_S, Queue, Waiting
 from sampan.scheduler.registry import DEFAULT_NAME, default_profile
 from sampan.scheduler.telling import FAILED, Teller, Word, ref
+from sampan.scheduler.unclaimed import Unclaimed
 from sampan.scheduler.watching import KINDS, Watching
 from sampan.scheduler.world import World
 from sampan.schema import api
@@ -107,6 +108,8 @@ class Scheduler:
         self._pods = self._watching.pods
         self._teller = Teller(client, clock, self._pods.cache, self._recorder)
         self._placing = Placing(self._parts())
+        self._unclaimed = Unclaimed(self._pods.cache, self.engines, clock, self._recorder(""))
+        self._watching.left_alone = self._unclaimed.seen
         for kind in (api.PersistentVolumeClaim, api.PersistentVolume):
             others[kind].on_change(lambda old, new: self._placing.volumes_changed())
         if api.ResourceClaim in others:
@@ -143,7 +146,11 @@ class Scheduler:
         self._placing.begin()
         self.world.promises.clear()
         self._teller.clear()
-        work = [self._teller.run(), *(recorder.run() for recorder in self._recorders.values())]
+        work = [
+            self._teller.run(),
+            self._unclaimed.run(),
+            *(recorder.run() for recorder in self._recorders.values()),
+        ]
         helpers = [asyncio.create_task(each) for each in work]
         try:
             while True:

@@ -68,6 +68,8 @@ class Watching:
         self.budgets_changed: Callable[[], None] = lambda: None
         # A pod of a group waits for something before it may be tried; the text says for what.
         self.held_back: Callable[[api.Pod, str], None] = lambda pod, why: None
+        # A pod that is not for this scheduler, or not now.
+        self.left_alone: Callable[[api.Pod], None] = lambda pod: None
         self._group_words: dict[GroupKey, str] = {}  # what the pods of each group wait for, "" for nothing
         self._queue = queue
         self._engines = engines
@@ -199,6 +201,7 @@ class Watching:
         elif not self.is_mine(new):
             self._queue.remove(key, uid)
             self._drop_nomination(key)
+            self.left_alone(new)
         elif old is None or key not in self._queue or _matters(old, new):
             placed = self._world.placed.get(key)
             if placed is None or placed.pod.uid != uid:  # else its binding is under way, or not seen yet
