@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sampan.client.effects import Create
+from sampan.client.effects import Create, Emit
 from sampan.controllers import replicaset
 from sampan.controllers.deployment import revisions, view
 from sampan.controllers.deployment.plan import CONTROLLER
@@ -317,8 +317,13 @@ def test_a_replicaset_that_cannot_be_made_is_reported() -> None:
 
         cluster.server.intercept = refuse
         await cluster.step(CONTROLLER, key("web"))
-        await cluster.step(CONTROLLER, key("web"))
+        plan = await cluster.step(CONTROLLER, key("web"))
+        told = plan.effects[0]
+        assert isinstance(told, Emit)
+        assert (told.type, told.reason) == ("Warning", "ReplicaSetCreateError")
+        assert told.message.startswith('Failed to create new replica set "web-')
         progressing = await cluster.condition("Progressing")
+        assert progressing.message == told.message
         assert (progressing.status, progressing.reason) == ("False", "ReplicaSetCreateError")
         assert progressing.message is not None
         assert "no more replica sets" in progressing.message

@@ -10,15 +10,17 @@ import pytest
 from sampan.client.effects import Plan
 from sampan.controllers import cronjob, replicaset, replicationcontroller
 from sampan.controllers.daemonset import plan as daemonset
+from sampan.controllers.deployment import plan as deployment
 from sampan.controllers.job import plan as job
 from sampan.controllers.runtime.controller import Controller
 from sampan.controllers.runtime.manager import LEAST_AGAIN_S
 from sampan.controllers.statefulset import plan as statefulset
 from sampan.schema import api
 from tests.fakes.apiserver import Refuse
+from tests.fakes.bench import NAMESPACE, template
 from tests.fakes.managed import Managed, managed
 from tests.fakes.waiting import run
-from tests.unit.controllers.test_crashes import cron, daemon, indexed, replication, stateful
+from tests.unit.controllers.test_crashes import META, cron, daemon, indexed, replication, stateful
 
 # With a back-off of 5 ms that doubles, a minute has room for 14 tries; a plan may try a few things each time.
 WRITES_MOST = 60
@@ -80,6 +82,48 @@ def test_a_plan_that_always_wants_to_look_again_at_once_lets_others_work() -> No
             await running.client.create(replication())
             await running.clock.advance(1)
             assert 1 < len(looks) <= 1 / LEAST_AGAIN_S + 1
+
+    run(main())
+
+
+def rolled() -> Any:
+    spec = api.DeploymentSpec(replicas=1, selector=api.LabelSelector(), template=template())
+    meta = api.ObjectMeta(generation=1, **META)
+    return api.Deployment(apiVersion="apps/v1", kind="Deployment", metadata=meta, spec=spec)
+
+
+def everywhere() -> Any:
+    made = daemon()
+    made.apiVersion, made.kind, made.spec.selector = "apps/v1", "DaemonSet", api.LabelSelector()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("make", "owner", "what"),
+    [
+        (lambda: deployment.CONTROLLER, rolled, "deployment"),
+        (daemonset.controller, everywhere, "daemon set"),
+    ],
+    ids=["deployment", "daemonset"],
+)
+def test_a_selector_of_everything_that_got_past_the_server_is_told_and_left_alone(
+    make: Callable[[], Controller], owner: Callable[[], Any], what: str
+) -> None:
+    async def main() -> None:
+        async with managed([make()]) as running:
+            running.server.put(api.Node(apiVersion="v1", kind="Node", metadata=api.ObjectMeta(name="a")))
+            meta = api.ObjectMeta(name="stray", namespace=NAMESPACE, labels={"app": "web"})
+            running.server.put(api.Pod(apiVersion="v1", kind="Pod", metadata=meta))
+            running.server.put(owner())
+            await running.clock.advance(60)
+            await running.quiet()
+            told = [(one["reason"], one["message"]) for one in running.server.of_kind("Event")]
+            assert told == [
+                ("SelectingAll", f"This {what} is selecting all pods. A non-empty selector is required.")
+            ]
+            assert writes(running) <= 1  # the generation that was seen
+            (stray,) = running.server.of_kind("Pod")
+            assert not stray["metadata"].get("ownerReferences")
 
     run(main())
 

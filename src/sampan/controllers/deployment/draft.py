@@ -29,6 +29,8 @@ class Draft:
         self._before = {_name(one): one for one in replicasets}
         self._now = dict(self._before)
         self.new_name = ""
+        # Why the new one could not be made the last time.
+        self.refusal = ""
 
     @property
     def all(self) -> list[api.ReplicaSet]:

@@ -9,6 +9,7 @@ import msgspec
 
 from sampan.client.cache import controller_of
 from sampan.client.effects import Create, Effect, Emit, Patch, Plan, Ref, UpdateStatus
+from sampan.client.executor import Failure
 from sampan.client.resources import ref_of
 from sampan.controllers.deployment import revisions, scaling
 from sampan.controllers.deployment import status as states
@@ -112,12 +113,13 @@ def _create(
     view: View, draft: Draft, conditions: states.Conditions, collisions: int | None, now: datetime
 ) -> states.Conditions:
     draft.create(revisions.make_new(draft.deployment, draft, collisions))
+    failure = view.failure
+    if failure is not None and isinstance(failure.effect, Create) and not _is_taken(failure):
+        draft.refusal = f'Failed to create new replica set "{draft.new_name}": {failure.error}'
     if deadline_s(draft.deployment) is None:
         return conditions
-    failure = view.failure
-    if failure is not None and isinstance(failure.effect, Create):
-        message = f'Failed to create new replica set "{draft.new_name}": {failure.error}'
-        new = states.condition(states.PROGRESSING, "False", "ReplicaSetCreateError", message, now)
+    if draft.refusal:
+        new = states.condition(states.PROGRESSING, "False", "ReplicaSetCreateError", draft.refusal, now)
     else:
         message = f'Created new replica set "{draft.new_name}"'
         new = states.condition(states.PROGRESSING, "True", "NewReplicaSetCreated", message, now)
@@ -137,8 +139,12 @@ def _collisions(view: View, draft: Draft) -> int | None:
         and isinstance(failure.effect, Create)
         and failure.effect.obj.metadata.name == name
     )
-    exists = refused and failure is not None and getattr(failure.error, "reason", "") == "AlreadyExists"
+    exists = refused and failure is not None and _is_taken(failure)
     return (collisions or 0) + 1 if taken is not None or exists else collisions
+
+
+def _is_taken(failure: Failure) -> bool:
+    return getattr(failure.error, "reason", "") == "AlreadyExists"
 
 
 def _old_pods_run(view: View, draft: Draft) -> bool:
@@ -157,6 +163,8 @@ def _order(view: View, draft: Draft, status: api.DeploymentStatus) -> list[Effec
     statuses = _status_effects(deployment, status)
     failed = view.failure is not None and isinstance(view.failure.effect, Create)
     effects = [*statuses, *effects] if failed else [*effects, *statuses]
+    if draft.refusal:
+        effects.insert(0, Emit(ref_of(deployment), "Warning", "ReplicaSetCreateError", draft.refusal))
     number = revision(draft.new) if draft.new is not None else 0
     if number and revision(deployment) != number:
         # By patch and without a version, since the status before it has made a new version.
