@@ -151,8 +151,15 @@ class Api:
         )
         return await self.server.handle(request)
 
-    async def get(self, path: str, **options: Any) -> Answer:
-        return await self.call("GET", path, **options)
+    async def get(self, path: str, *, owners: bool = False, **options: Any) -> Answer:
+        """An object without its managedFields, as kubectl shows it, but with `owners`."""
+        answer = await self.call("GET", path, **options)
+        if not owners and b'"managedFields":' in answer.body:
+            document = answer.json
+            if isinstance(document.get("metadata"), dict):
+                document["metadata"].pop("managedFields", None)
+                answer.body = msgspec.json.encode(document)
+        return answer
 
     async def post(self, path: str, body: Any, **options: Any) -> Answer:
         return await self.call("POST", path, body, **options)

@@ -21,15 +21,23 @@ _VERSION_FIELD: Final = b'"resourceVersion":"'
 def splice(value: bytes, revision: int) -> bytes:
     """The stored object with its revision put in.
 
-    The first resourceVersion in the bytes is metadata's own: schema.compile writes it before all else.
+    The first resourceVersion in the bytes is metadata's own: schema.compile writes it before all else. What
+    stands there in the store is who has written the object (`Item.owners`).
     """
     at = value.index(_VERSION_FIELD) + len(_VERSION_FIELD)
-    return b"%b%d%b" % (value[:at], revision, value[at:])
+    return b"%b%d%b" % (value[:at], revision, value[value.index(b'"', at) :])
+
+
+# Most objects of a kind have been written by the same: their texts are one.
+@lru_cache(maxsize=4_096)
+def _owners(text: bytes) -> str:
+    return text.decode()
 
 
 def unrevised(value: bytes) -> bytes:
     """The object of a create that was tried and not made: it has no revision."""
-    return value.replace(_VERSION_FIELD + b'",', b"", 1)
+    at = value.index(_VERSION_FIELD)
+    return value[:at] + value[value.index(b'"', at + len(_VERSION_FIELD)) + 2 :]
 
 
 def respliced(data: bytes, revision: int) -> bytes:
@@ -92,14 +100,28 @@ class Fields(Mapping[str, str]):
 class Item:
     """One object at one revision."""
 
-    __slots__ = ("_fields", "_labels", "create_revision", "data", "key", "name", "namespace", "revision")
+    __slots__ = (
+        "_fields",
+        "_labels",
+        "create_revision",
+        "data",
+        "key",
+        "name",
+        "namespace",
+        "owners",
+        "revision",
+    )
 
     def __init__(self, key: str, value: bytes, revision: int, create_revision: int) -> None:
         self.key = key
         self.namespace, self.name = names_of(key)
         self.revision = revision
         self.create_revision = create_revision
-        self.data = splice(value, revision)
+        at = value.index(_VERSION_FIELD) + len(_VERSION_FIELD)
+        end = value.index(b'"', at)
+        self.data = b"%b%d%b" % (value[:at], revision, value[end:])
+        # Who has written it, in short; "" where nobody knows, or the object itself tells.
+        self.owners = _owners(value[at:end]) if end > at else ""
         self._labels: Mapping[str, str] | None = None
         self._fields: Mapping[str, str] | None = None
 
@@ -109,6 +131,7 @@ class Item:
         other.key, other.namespace, other.name = self.key, self.namespace, self.name
         other.revision, other.create_revision = revision, self.create_revision
         other.data = respliced(self.data, revision)
+        other.owners = self.owners
         other._labels, other._fields = self._labels, self._fields
         return other
 

@@ -1,34 +1,19 @@
-"""Server-side apply, and keeping track of who manages which field.
-
-Ownership begins with the first apply to an object: until then nobody asks for it, and writing it down at
-every create would cost more than the create. What was there before is then owned by the manager
-`before-first-apply`, as it is in Kubernetes for objects without managedFields.
-"""
+"""Server-side apply: from the configuration of a request to the change that it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from sampan.apiserver.core import status
+from sampan.apiserver.core import ownership, status
 from sampan.apiserver.core.bodies import Bodies, by_the_cluster
 from sampan.apiserver.core.context import Context
-from sampan.machinery.patch.apply import engine, fieldset, managers
+from sampan.machinery.patch.apply import engine
 from sampan.machinery.patch.apply.conflicts import ApplyConflict
 from sampan.machinery.patch.errors import PatchError, PatchFailed, PatchTooLarge
-from sampan.schema import api, codec
-
-_STATUS_ONLY = fieldset.of((fieldset.field("status"),))
-
-
-@lru_cache(maxsize=512)
-def _empty(struct: Any) -> dict[str, Any]:
-    document: dict[str, Any] = codec.to_builtins(struct())
-    return document
+from sampan.schema import codec
 
 
 def apply_change(
@@ -48,9 +33,9 @@ def apply_change(
 
     def change(stored: Any) -> Any:
         old = resource.from_hub(stored)
-        managed = managers.decode(old.metadata.managedFields)
+        managed = ownership.managed_of(old, context.owners, resource)
         exists = bool(old.metadata.resourceVersion)
-        live = _without_owners(old) if exists else dict(_empty(resource.struct))
+        live = _without_owners(old) if exists else dict(ownership.empty(resource.struct))
         try:
             applied = engine.apply(
                 live,
@@ -61,8 +46,8 @@ def apply_change(
                 now=context.now,
                 force=force,
                 subresource=target.subresource,
-                ignored=_ignored(context),
-                empty=_empty(resource.struct),
+                ignored=ownership.ignored(context),
+                empty=ownership.empty(resource.struct),
             )
         except ApplyConflict as conflict:
             causes = [
@@ -76,38 +61,10 @@ def apply_change(
         known = resource.kind.own_type is None
         data = msgspec.json.encode(applied.object)
         new = bodies.decode_data(data, context, resource, known=known)
-        new.metadata.managedFields = [
-            codec.from_builtins(entry, api.ManagedFieldsEntry) for entry in managers.encode(applied.managed)
-        ]
+        new.metadata.managedFields = ownership.entries_of(applied.managed)
         return resource.to_hub(new)
 
     return change
-
-
-def track(new: Any, old: Any, context: Context, subresource: str, now: datetime) -> None:
-    """Move ownership to the manager of an update that was not an apply. Objects without any keep none."""
-    if not old.metadata.managedFields or context.applies:
-        return
-    entries = new.metadata.managedFields
-    new.metadata.managedFields, old_entries = [], old.metadata.managedFields
-    old.metadata.managedFields = []
-    try:
-        managed = engine.track_update(
-            codec.to_builtins(old),
-            codec.to_builtins(new),
-            context.manager,
-            api_version=context.resource.kind.api_version,
-            schema=context.resource.node,
-            managed=managers.for_update(old_entries, entries, subresource),
-            now=now,
-            subresource=subresource,
-            ignored=_ignored(context),
-        )
-    finally:
-        old.metadata.managedFields = old_entries
-    new.metadata.managedFields = [
-        codec.from_builtins(entry, api.ManagedFieldsEntry) for entry in managers.encode(managed)
-    ]
 
 
 def _without_owners(obj: Any) -> dict[str, Any]:
@@ -132,13 +89,6 @@ def refusal(problem: PatchError) -> status.StatusError:
     if isinstance(problem, PatchTooLarge):
         return status.too_large(str(problem))
     return status.bad_request(str(problem))
-
-
-def _ignored(context: Context) -> fieldset.FieldSet:
-    """What the request cannot change, and so cannot own."""
-    if context.resource.kind.status and not context.target.subresource:
-        return _STATUS_ONLY
-    return fieldset.EMPTY
 
 
 def _check_identity(config: dict[str, Any], context: Context) -> None:

@@ -11,6 +11,7 @@ from sampan.apiserver.core import status
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.request import JSON, Request
 from sampan.apiserver.core.resource import Resource
+from sampan.apiserver.core.users import User
 from sampan.kinds.kind import Kind
 from sampan.machinery.patch import go
 from sampan.schema import goerrors, protobuf
@@ -185,7 +186,12 @@ def by_the_cluster(context: Context) -> bool:
 
     What they could not store they would write again and again. The status of objects is theirs alone.
     """
-    return context.target.subresource == "status" or context.user.name.startswith(_PARTS)
+    return context.target.subresource == "status" or is_part(context.user)
+
+
+def is_part(user: User) -> bool:
+    """Whether a user is a part of this cluster, with a certificate of its own."""
+    return user.name.startswith(_PARTS)
 
 
 def media_of(request: Request) -> str:

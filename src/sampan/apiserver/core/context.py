@@ -16,6 +16,9 @@ from sampan.apiserver.core.users import User
 from sampan.store.backend import Guard, Op
 
 APPLY: Final = "application/apply-patch+yaml"
+# Who manages the fields of what the server itself writes.
+OWN_MANAGER: Final = "kube-apiserver"
+_FLOW_MANAGER: Final = "api-priority-and-fairness-config-producer-v1"
 
 
 def quoted_warning(text: str) -> str:
@@ -43,6 +46,9 @@ class Context(msgspec.Struct, kw_only=True):
     reviewed: bool = False
     # The request is a server-side apply.
     applies: bool = False
+    # Who has written the object, in short, as it is kept beside it (machinery.patch.apply.writers); "" where
+    # its managedFields say so, or nobody knows.
+    owners: str = ""
     # What has to be committed together with the object: allocations and the like.
     guards: list[Guard] = msgspec.field(default_factory=list)
     ops: list[Op] = msgspec.field(default_factory=list)
@@ -84,6 +90,11 @@ def context(request: Request, user: User, target: Target, resource: Resource, no
         fence=fence_of(request.query),
         audit=request.audit,
     )
+
+
+def own_manager(group: str) -> str:
+    """Who manages objects of this API group that the server itself makes."""
+    return _FLOW_MANAGER if group == "flowcontrol.apiserver.k8s.io" else OWN_MANAGER
 
 
 def is_apply(request: Request) -> bool:

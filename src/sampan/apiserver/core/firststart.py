@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sampan.apiserver.core import bootstrap
+from sampan.apiserver.core import bootstrap, serverset
 from sampan.apiserver.core.aggregation import plans
+from sampan.apiserver.core.context import own_manager
 from sampan.apiserver.core.flowcontrol import defaults, upkeep
 from sampan.base.ids import Ids
 from sampan.kinds import registry
+from sampan.machinery.patch.apply import writers
 from sampan.schema import api, codec
 from sampan.store.backend import Conflict, Guard, Put, Store
 
@@ -72,10 +74,12 @@ def _template(obj: Any) -> tuple[str, bytes]:
     kind, metadata = registry.by_type(type(obj)), obj.metadata
     metadata.uid, metadata.creationTimestamp = _UID, _TIME
     metadata.generation = 1 if kind.generation else None
+    lacks = serverset.lacking(kind.kind, obj)
     kind.default(obj)
     kind.prepare_create(obj)
     obj = _with_status(obj)
-    obj.kind, obj.apiVersion, obj.metadata.resourceVersion = kind.kind, kind.api_version, ""
+    owners = writers.created(own_manager(kind.group), kind.api_version, lacks)
+    obj.kind, obj.apiVersion, obj.metadata.resourceVersion = kind.kind, kind.api_version, owners
     return registry.storage_key(kind, metadata.namespace or "", metadata.name), codec.encode(obj)
 
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, Final
 
 from sampan.apiserver.core import bootstrap, users
-from sampan.apiserver.core.context import Context
+from sampan.apiserver.core.context import Context, own_manager
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.resource import Resource, Resources
 from sampan.apiserver.core.status import StatusError
@@ -35,6 +35,7 @@ class OwnWrites:
             resource=resource,
             served=resource,
             now=self._clock.now().replace(microsecond=0),
+            manager=own_manager(kind.group),
         )
 
     async def create_missing(self, obj: Any) -> None:
@@ -58,6 +59,7 @@ class OwnWrites:
     async def update(self, resource: Resource, obj: Any, subresource: str) -> None:
         """Store an object as it is now, unless somebody changes it: then there is another turn."""
         made = self.context(resource, "update", obj.metadata.name, obj.metadata.namespace or "")
+        made.applies = True  # what the server says of the state of its own objects, nobody owns
         with contextlib.suppress(StatusError):
             await self._writer.update(made, lambda _old: codec.copy(obj), subresource=subresource)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sampan.apiserver.core import formats
 from sampan.apiserver.core import list_options as options
 from sampan.apiserver.core.formats import Form, Tables
+from sampan.apiserver.core.ownership import Telling
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource
@@ -34,19 +35,29 @@ class Reader:
         self._store = store
         self._cache = cache
         self._clock = clock
+        self._telling = Telling()
 
     def tables(self, request: Request, resource: Resource) -> Tables:
         """How this request wants its tables."""
         return Tables(resource, self._now, request.query.get("includeObject", ""))
 
-    def get(self, request: Request, target: Target, resource: Resource) -> Response:
-        """One object. Raises 404, 406."""
+    def get(self, request: Request, target: Target, resource: Resource, *, told: bool = True) -> Response:
+        """One object, with its managedFields where they are to be `told`. Raises 404, 406."""
         item = resource.cache.get(target.namespace, target.name)
         if request.query:
             self._check_revision(request)
         if item is None:
             raise not_found(resource.kind, target.name)
-        return self._one(request, resource, item, resource.present(item.data))
+        data = resource.present(item.data)
+        if told and item.owners:
+            data = self._with_owners(request, resource, item, data)
+        return self._one(request, resource, item, data)
+
+    def _with_owners(self, request: Request, resource: Resource, item: Item, data: bytes) -> bytes:
+        """The object with who owns its fields, where the form asked for shows that."""
+        if formats.negotiate(request.accept) is Form.TABLE:
+            return data
+        return self._telling.shown(item, resource, data)
 
     def _check_revision(self, request: Request) -> None:
         """A client that has seen more than this server may ask again in a moment. Raises 400, 504."""
@@ -60,6 +71,8 @@ class Reader:
         if item is None:
             raise not_found(resource.kind, target.name)
         (data,) = await resource.presented((item.data,))
+        if item.owners:
+            data = self._with_owners(request, resource, item, data)
         return self._one(request, resource, item, data)
 
     def _one(self, request: Request, resource: Resource, item: Item, data: bytes) -> Response:

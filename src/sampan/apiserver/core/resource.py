@@ -114,9 +114,9 @@ class Resource:
         """`decode_stored` for those who may wait."""
         return self.decode_stored(data)
 
-    async def dump(self, obj: Any) -> bytes:
+    async def dump(self, obj: Any, owners: str = "") -> bytes:
         """`encode` for those who may wait."""
-        return self.encode(obj)
+        return self.encode(obj, owners)
 
     async def presented(self, datas: Sequence[bytes]) -> list[bytes]:
         """`present` for those who may wait."""
@@ -150,11 +150,11 @@ class Resource:
             self._renderings[plain] = made
         return made
 
-    def encode(self, obj: Any) -> bytes:
-        """The bytes to store: type meta set, resourceVersion there and empty."""
+    def encode(self, obj: Any, owners: str = "") -> bytes:
+        """The bytes to store: type meta set, and `owners` in short where the resourceVersion comes."""
         obj.kind = self.kind.kind
         obj.apiVersion = self.kind.api_version
-        obj.metadata.resourceVersion = ""
+        obj.metadata.resourceVersion = owners
         return codec.encode(obj)
 
     def fields(self, item: Item) -> Mapping[str, str]:

@@ -40,6 +40,7 @@ class Key(msgspec.Struct, frozen=True):
 
     user: str
     groups: tuple[str, ...]
+    manager: str
     namespace: str
     field_validation: str
     body: bytes
@@ -93,7 +94,7 @@ class Stamps:
         user, namespace = context.user, context.target.namespace
         if self._quotas.watch(namespace, self._pods.kind):
             return None
-        return Key(user.name, user.groups, namespace, context.field_validation, body)
+        return Key(user.name, user.groups, context.manager, namespace, context.field_validation, body)
 
     def find(self, key: Key) -> Stamp | None:
         """What is stamped out for this key, as long as nothing has changed of what admission reads."""
@@ -119,21 +120,21 @@ class Stamps:
                 del stamps[next(iter(stamps))]
             stamps[key] = None
         else:
-            stamps[key] = _cut(self._pods, pod, self._ids)
+            stamps[key] = _cut(self._pods, pod, context.owners, self._ids)
 
     def _present(self) -> tuple[int, ...]:
         """When each kind that admission reads was last changed."""
         return tuple([cache.changed for cache in self._read])
 
 
-def _cut(pods: Resource, pod: api.Pod, ids: Ids) -> Stamp | None:
+def _cut(pods: Resource, pod: api.Pod, owners: str, ids: Ids) -> Stamp | None:
     """A stamp from a pod with a generated name; None where something else in it holds name or uid."""
     metadata = pod.metadata
     was = metadata.name, metadata.uid, metadata.creationTimestamp
     marks = f"name-{ids.suffix(32)}", ids.uid(), _NEVER
     metadata.name, metadata.uid, metadata.creationTimestamp = marks
     try:
-        data = pods.encode(pod)
+        data = pods.encode(pod, owners)
     finally:
         metadata.name, metadata.uid, metadata.creationTimestamp = was
     name, uid, _ = was

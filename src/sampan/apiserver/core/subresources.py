@@ -13,7 +13,7 @@ from sampan.apiserver.core.admission.dynamic.subject import Foreign
 from sampan.apiserver.core.authn import Authenticator
 from sampan.apiserver.core.bindings import binding_of
 from sampan.apiserver.core.bodies import SCHEME, Bodies
-from sampan.apiserver.core.context import Attributes, Context
+from sampan.apiserver.core.context import OWN_MANAGER, Attributes, Context
 from sampan.apiserver.core.modify import propagation_of, take_dry_run
 from sampan.apiserver.core.nodeauthz import node_of
 from sampan.apiserver.core.patches import MERGE_PATCH, STRATEGIC, edit_of, media_of
@@ -170,7 +170,7 @@ class Subresources:
             check_meant(resource.kind, pod, preconditions.uid or "", preconditions.resourceVersion or "")
         if pod.metadata.deletionTimestamp is None:
             await self._writer.update(
-                self._beside(context, resource, target.name),
+                self._beside(context, resource, target.name, owned=False),
                 lambda current: evictions.announce(current, context.now),
                 subresource="status",
             )
@@ -209,11 +209,18 @@ class Subresources:
         )
 
     @staticmethod
-    def _beside(context: Context, resource: Resource, name: str) -> Context:
-        """The context of another write that the request leads to."""
+    def _beside(context: Context, resource: Resource, name: str, *, owned: bool = True) -> Context:
+        """The context of another write that the request leads to; `owned` where its fields have a manager."""
         target = msgspec.structs.replace(context.target, plural=resource.kind.plural, name=name)
         return msgspec.structs.replace(
-            context, resource=resource, served=resource, target=target, guards=[], ops=[]
+            context,
+            resource=resource,
+            served=resource,
+            target=target,
+            guards=[],
+            ops=[],
+            manager=OWN_MANAGER,
+            applies=not owned,
         )
 
     # -- service accounts, namespaces ----------------------------------------------------------------

@@ -173,15 +173,16 @@ class Together:
         old = resource.decode_stored(item.data)
         if wanted.change is None:
             return await self._erasure(context, item, old, wanted.uid)
+        context.owners = item.owners
         edit = Edit(context=context, change=wanted.change, subresource=target.subresource, uid=wanted.uid)
         try:
             new = await edited(edit, old, self._admission)
-            value = resource.encode(new)
+            value = resource.encode(new, context.owners)
         except Exception:  # a request has the words for it
             return None
         if is_finished(new) or context.warnings:
             return None
-        if splice(value, item.revision) == item.data:
+        if splice(value, item.revision) == item.data and bool(context.owners) == bool(item.owners):
             return [], []
         if seen is not None and not context.guards and not context.ops:
             self._bound.learn(seen, resource, new, value)

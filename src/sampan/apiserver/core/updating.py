@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import applying, status
+from sampan.apiserver.core import ownership, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.kinds.kind import Kind
@@ -82,7 +82,7 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
         kind.default(new)
     if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old, kind):
         new.metadata.generation = (old.metadata.generation or 0) + 1
-    applying.track(new, old, context, subresource or context.target.subresource, context.now)
+    ownership.track(new, old, context, subresource or context.target.subresource, context.now)
     errors = meta.validate_object_meta_update(
         new.metadata, old.metadata, qualified_finalizers=kind.qualified_finalizers
     )

@@ -8,7 +8,7 @@ import msgspec
 
 from sampan.apiserver.core import formats, status
 from sampan.apiserver.core.admission.chain import Chain
-from sampan.apiserver.core.bodies import Bodies
+from sampan.apiserver.core.bodies import Bodies, is_part
 from sampan.apiserver.core.context import Context, context
 from sampan.apiserver.core.gate import Gate
 from sampan.apiserver.core.list_options import selection
@@ -61,7 +61,7 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
         if verb == "get":
             if resource.asks:
                 return await self.reader.get_asked(request, target, resource)
-            return self.reader.get(request, target, resource)
+            return self.reader.get(request, target, resource, told=not is_part(user))
         if verb == "watch":
             return self.watches.watch(request, target, resource)
         if verb == "list":
@@ -129,7 +129,7 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
         if verb == "get":
             if resource.asks:
                 return await self.reader.get_asked(request, target, resource)
-            return self.reader.get(request, target, resource)
+            return self.reader.get(request, target, resource, told=not is_part(user))
         if verb == "update":
             return await self.modifier.update(request, made, tables)
         return await self.modifier.patch(request, made, tables)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import fencing, status
+from sampan.apiserver.core import fencing, ownership, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.quotas import CHANGING, Quotas
 from sampan.apiserver.core.context import Attributes, Context
@@ -145,7 +145,9 @@ class Writer:
         metadata.deletionGracePeriodSeconds = None
         metadata.selfLink = None
         metadata.generation = 1 if kind.generation else metadata.generation or None
+        lacks = ownership.lacking(obj, context)
         kind.default(obj)
+        ownership.begin(obj, context, lacks)
         attributes = Attributes("create", "", metadata.namespace or "", context, obj, None)
         if await self._admission.mutate(attributes):
             kind.default(obj)
@@ -172,7 +174,7 @@ class Writer:
     async def _insert(self, context: Context, resource: Resource, obj: Any) -> Written | None:
         """Commit a new object; None where its name is taken."""
         key = resource.key(obj.metadata.namespace or "", obj.metadata.name)
-        value = await resource.dump(obj)
+        value = await resource.dump(obj, context.owners)
         if context.dry_run:
             if self._quotas is not None and self._charges(context, obj):
                 self._quotas.charge(context, obj.metadata.namespace, key, None, obj)
@@ -256,10 +258,12 @@ class Writer:
         taken: list[Edit] = []
         last: bytes | None = None
         before = old = await resource.load(item.data)
+        owners = item.owners
         for edit in batch:
+            edit.context.owners = owners
             try:
                 new = await edited(edit, old, self._admission)
-                value = await resource.dump(new)
+                value = await resource.dump(new, edit.context.owners)
             except StatusError as refused:
                 outcomes[edit] = refused
                 continue
@@ -271,9 +275,10 @@ class Writer:
                 outcomes[edit] = Written(splice(value, item.revision), item.revision)
                 continue
             taken.append(edit)
-            if last is None and splice(value, item.revision) == item.data:
+            cleared = bool(item.owners) and not edit.context.owners
+            if last is None and not cleared and splice(value, item.revision) == item.data:
                 continue
-            last, old = value, new
+            last, old, owners = value, new, edit.context.owners
             if is_finished(new):
                 break
             # No client knows this revision: who insists on one was not the first.
@@ -337,7 +342,7 @@ class Writer:
         finished = is_finished(new)
         # What goes at once is told of as it was, but for what has grace: a pod says when it went.
         shows_mark = not finished or context.resource.kind.grace_period_s is not None
-        value = await context.resource.dump(new if shows_mark else old)
+        value = await context.resource.dump(new if shows_mark else old, item.owners)
         if context.dry_run:
             return Written(splice(value, item.revision), item.revision, finished)
         if finished:

@@ -80,7 +80,7 @@ async def run(layout: Layout, settings: Settings, name: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _client(layout: Layout, settings: Settings, name: str) -> AsyncIterator[Client]:
-    client = client_of(layout, settings, name)
+    client = client_of(layout, settings, name, agent="kube-proxy" if name == "kube-proxy" else "kubelet")
     try:
         yield client
     finally:

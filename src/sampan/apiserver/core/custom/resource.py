@@ -133,20 +133,20 @@ class CustomResource(Resource):
 
     # -- objects of this version, to be stored -----------------------------------------------------------
 
-    def encode(self, obj: Any) -> bytes:
-        value = super().encode(obj)
+    def encode(self, obj: Any, owners: str = "") -> bytes:
+        value = super().encode(obj, owners)
         if self._storage == self.api_version:
             return value
         kept = codec.decode(value, CustomObject)
         kept.apiVersion = self._storage
         return self._pruned(kept)
 
-    async def dump(self, obj: Any) -> bytes:
+    async def dump(self, obj: Any, owners: str = "") -> bytes:
         if self._webhook is None or self._storage == self.api_version:
-            return self.encode(obj)
+            return self.encode(obj, owners)
         asked = codec.decode(super().encode(obj), CustomObject)
         (kept,) = await self._webhook.convert([asked], self._storage)
-        kept.metadata.resourceVersion = ""
+        kept.metadata.resourceVersion = owners
         return self._pruned(kept)
 
     def _pruned(self, kept: CustomObject) -> bytes:

@@ -193,14 +193,29 @@ class _Comparer:
 
     def _whole(self, value: Json, schema: SchemaNode, path: tuple[str, ...], into: Tree) -> None:
         """A value that came or went, with every path in it, containers too."""
-        fieldset.insert(into, path)
-        if isinstance(value, dict) and not is_atomic(value, schema):
+        node = into
+        for element in path[:-1]:
+            node = node.setdefault(element, {})
+        node[path[-1]] = _whole_node(value, schema)
+
+
+def _whole_node(value: Json, schema: SchemaNode) -> Tree:
+    """The node of a value with every path in it, containers too."""
+    tree: Tree = {}
+    if isinstance(value, dict):
+        if value and not is_atomic(value, schema):
+            tree = {".": _MEMBER}
             for name, item in value.items():
-                self._whole(item, child_of(schema, name), (*path, f"f:{name}"), into)
-        elif isinstance(value, list) and not is_atomic(value, schema):
+                granular = isinstance(item, (dict, list)) and item
+                tree[f"f:{name}"] = _whole_node(item, child_of(schema, name)) if granular else {}
+    elif isinstance(value, list) and value and not is_atomic(value, schema):
+        by_element = indexed(value, schema)
+        if by_element:
             items = schema.items()
-            for element, item in (indexed(value, schema) or {}).items():
-                self._whole(item, items, (*path, element), into)
+            tree = {".": _MEMBER}
+            for element, item in by_element.items():
+                tree[element] = _whole_node(item, items)
+    return tree
 
 
 def same(old: Json, new: Json) -> bool:
