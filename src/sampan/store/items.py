@@ -46,10 +46,10 @@ def respliced(data: bytes, revision: int) -> bytes:
     return b"%b%d%b" % (data[:start], revision, data[data.index(b'"', start) :])
 
 
-def stored(data: bytes) -> bytes:
-    """An object's bytes, or the first of them, with its revision taken out: as `splice` gets them."""
+def stored(data: bytes, owners: str = "") -> bytes:
+    """An object's bytes, or the first of them, with `owners` for the revision: as `splice` gets them."""
     start = data.index(_VERSION_FIELD) + len(_VERSION_FIELD)
-    return data[:start] + data[data.index(b'"', start) :]
+    return b"%b%b%b" % (data[:start], owners.encode(), data[data.index(b'"', start) :])
 
 
 # Sets of labels that are remembered: most objects have those of many others.

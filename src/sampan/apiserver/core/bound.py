@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core.resource import Resource
+from sampan.machinery.patch.apply import writers
 from sampan.schema import api
 from sampan.store.items import Item, stored
 
@@ -80,7 +81,7 @@ class BoundPods:
         metadata = _head.decode(head + b"}}").metadata
         if metadata.deletionTimestamp or metadata.managedFields or (uid and uid != metadata.uid):
             return None
-        return Seen(stored(head) + mark, Body(metadata.generation, rest))
+        return Seen(stored(head, writers.bound(item.owners)) + mark, Body(metadata.generation, rest))
 
     def out(self, seen: Seen, node: str, now: datetime) -> bytes | None:
         """The pod as it is stored once it is bound; None where that is not known."""

@@ -78,7 +78,8 @@ def track(new: Any, old: Any, context: Context, subresource: str, now: datetime)
         else:
             new.metadata.managedFields = old.metadata.managedFields
         return
-    if not context.owners:
+    if subresource == writers.BINDING or not context.owners:
+        context.owners = writers.bound(context.owners)
         return
     given: Sequence[Any] = new.metadata.managedFields
     if given and (subresource or given == entries_of(managed_of(old, context.owners, context.resource))):

@@ -92,6 +92,12 @@ def updated(text: str, manager: str, api_version: str, subresource: str, time: s
 
 
 @lru_cache(maxsize=_REMEMBERED)
+def bound(text: str) -> str:
+    """The text after a binding, whoever made it; "" stays that."""
+    return (updated(text, "", "", BINDING, "") or text) if text else ""
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def parse(text: str) -> tuple[Writer, ...]:
     """The writers of a text that `created` or `updated` made."""
     made = [[unquote(part) for part in each.split(",")] for each in text.split(";") if each]
