@@ -3,13 +3,14 @@ tells it."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
 from sampan.machinery.patch.apply import writers
-from tests.api.server import CONFIG_MAPS, JSON_PATCH, PODS, STRATEGIC, Api, config_map, served
+from tests.api.server import CONFIG_MAPS, JSON_PATCH, PODS, STRATEGIC, Api, config_map, run, served
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 NODE = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
@@ -295,3 +296,120 @@ def test_what_cannot_be_said_in_short() -> None:
     assert writers.updated(made, "two", "v1", "", "t") is None
     assert writers.updated(made, "one", "v2", "", "t") is None
     assert writers.updated(made, "one", "v1", "scale", "t") is None
+
+
+def scale(replicas: int, **metadata: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {"name": "d", **metadata},
+        "spec": {"replicas": replicas},
+    }
+
+
+_TEMPLATED = {"selector": {"app": "x"}, "template": DEPLOYMENT["spec"]["template"]}
+
+
+@pytest.mark.parametrize(
+    ("collection", "spec"),
+    [
+        (DEPLOYMENTS, DEPLOYMENT["spec"]),
+        ("/apis/apps/v1/namespaces/default/replicasets", DEPLOYMENT["spec"]),
+        ("/apis/apps/v1/namespaces/default/statefulsets", DEPLOYMENT["spec"]),
+        ("/api/v1/namespaces/default/replicationcontrollers", {"replicas": 2, **_TEMPLATED}),
+    ],
+)
+def test_a_scale_can_be_applied(collection: str, spec: dict[str, Any]) -> None:
+    async def work(api: Api) -> None:
+        path = f"{collection}/d"
+        (await api.post(collection, {"metadata": {"name": "d"}, "spec": spec}, **by("one"))).ok(201)
+        assert await conflicts(api, f"{path}/scale", scale(5)) == [
+            ('conflict with "one" using autoscaling/v1', ".spec.replicas")
+        ]
+        same = (await api.apply(f"{path}/scale", scale(2), "applier")).ok()
+        assert (same["kind"], same["spec"], "managedFields" in same["metadata"]) == (
+            "Scale",
+            {"replicas": 2},
+            False,
+        )
+        found = await owners(api, path)
+        assert "f:replicas" in found[("one", "Update", "")]["f:spec"]
+        forced = await api.apply(f"{path}/scale", scale(6), "applier", force="true")
+        assert forced.ok()["spec"] == {"replicas": 6}
+        found = await owners(api, path)
+        assert found[("applier", "Apply", "scale")] == {"f:spec": {"f:replicas": {}}}
+        assert "f:replicas" not in found[("one", "Update", "")]["f:spec"]
+        (await api.apply(f"{path}/scale", scale(7), "applier")).ok()
+        refused = await api.apply(f"{path}/scale", scale(8), "other")
+        assert refused.refused(409, "Conflict") == (
+            'Apply failed with 1 conflict: conflict with "applier" with subresource "scale": .spec.replicas'
+        )
+        assert (await api.get(path)).ok()["spec"]["replicas"] == 7
+        # Who no longer says how many leaves none, and owns nothing.
+        left = (await api.apply(f"{path}/scale", {**scale(0), "spec": {}}, "applier")).ok()
+        assert left["spec"] == {}
+        assert ("applier", "Apply", "scale") not in await owners(api, path)
+
+    asyncio.run(run(work))
+
+
+@served
+async def test_a_main_apply_conflicts_with_who_applied_a_scale(api: Api) -> None:
+    path = f"{DEPLOYMENTS}/d"
+    config = {"apiVersion": "apps/v1", "kind": "Deployment", **DEPLOYMENT}
+    (await api.apply(path, config, "main")).ok(201)
+    refused = await api.apply(f"{path}/scale", scale(3), "scaler")
+    assert refused.refused(409, "Conflict") == (
+        'Apply failed with 1 conflict: conflict with "main": .spec.replicas'
+    )
+    (await api.apply(f"{path}/scale", scale(3), "scaler", force="true")).ok()
+    again = await api.apply(path, config, "main")
+    assert again.refused(409, "Conflict") == (
+        'Apply failed with 1 conflict: conflict with "scaler" with subresource "scale": .spec.replicas'
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "query", "code", "reason", "message"),
+    [
+        (
+            {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}},
+            {},
+            400,
+            "BadRequest",
+            "invalid object type: apps/v1, Kind=Deployment",
+        ),
+        (
+            scale(1, name="q"),
+            {},
+            400,
+            "BadRequest",
+            "the name of the object (q) does not match the name on the URL (d)",
+        ),
+        (
+            scale(-1),
+            {"force": "true"},
+            422,
+            "Invalid",
+            'Scale.autoscaling "d" is invalid: spec.replicas: Invalid value: -1: must be greater than or '
+            "equal to 0",
+        ),
+        (
+            scale(3, resourceVersion="1"),
+            {"force": "true"},
+            409,
+            "Conflict",
+            'Operation cannot be fulfilled on deployments.apps "d": the object has been modified; please '
+            "apply your changes to the latest version and try again",
+        ),
+    ],
+)
+def test_scales_that_cannot_be_applied(
+    config: dict[str, Any], query: dict[str, str], code: int, reason: str, message: str
+) -> None:
+    async def work(api: Api) -> None:
+        (await api.post(DEPLOYMENTS, DEPLOYMENT, **by("one"))).ok(201)
+        answer = await api.apply(f"{DEPLOYMENTS}/d/scale", config, "applier", **query)
+        assert answer.refused(code, reason) == message
+
+    asyncio.run(run(work))

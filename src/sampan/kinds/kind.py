@@ -51,6 +51,8 @@ class Scale(msgspec.Struct, frozen=True):
     set_replicas: Callable[[Any, int], None]
     status_replicas: Callable[[Any], int]
     selector: Callable[[Any], str]
+    # Where the replicas stand in the object.
+    path: tuple[str, ...] = ("spec", "replicas")
 
 
 class SubresourceUpdate(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ def apply_change(
 ) -> Callable[[Any], Any]:
     """The change that applying `config` makes to an object. Raises 409 on conflicts, 400 for a bad one."""
     resource, target = context.served, context.target
-    _check_identity(config, context)
+    kind = context.served.kind
+    check_identity(config, kind.api_version, kind.kind, target.name)
     if resource.newer is not None and not by_the_cluster(context):
         try:
             engine.check_config(config, resource.served_node)
@@ -49,12 +50,6 @@ def apply_change(
                 ignored=ownership.ignored(context),
                 empty=ownership.empty(resource.struct),
             )
-        except ApplyConflict as conflict:
-            causes = [
-                {"reason": "FieldManagerConflict", "message": c.message, "field": c.field}
-                for c in conflict.conflicts
-            ]
-            raise status.StatusError(409, "Conflict", str(conflict), {"causes": causes}) from None
         except PatchError as problem:
             raise refusal(problem) from None
         # The configuration was held against the type before, and the live object came from it.
@@ -79,11 +74,17 @@ def _without_owners(obj: Any) -> dict[str, Any]:
 
 
 def refusal(problem: PatchError) -> status.StatusError:
-    """A patch that cannot be carried out, as a Status.
+    """A patch that cannot be carried out, as a Status: 409 where it conflicts with other managers.
 
     Where kube-apiserver answers 500 to a configuration that does not fit its type, the fault is the client's
     all the same, so it gets a 400.
     """
+    if isinstance(problem, ApplyConflict):
+        causes = [
+            {"reason": "FieldManagerConflict", "message": each.message, "field": each.field}
+            for each in problem.conflicts
+        ]
+        return status.StatusError(409, "Conflict", str(problem), {"causes": causes})
     if isinstance(problem, PatchFailed):
         return status.unfit_patch()
     if isinstance(problem, PatchTooLarge):
@@ -91,15 +92,15 @@ def refusal(problem: PatchError) -> status.StatusError:
     return status.bad_request(str(problem))
 
 
-def _check_identity(config: dict[str, Any], context: Context) -> None:
-    kind = context.served.kind
+def check_identity(config: dict[str, Any], api_version: str, kind: str, name: str) -> None:
+    """Refuse a configuration of another kind or object. Raises 400."""
     version, named = config.get("apiVersion") or "", config.get("kind") or ""
-    if (version, named) != (kind.api_version, kind.kind):
+    if (version, named) != (api_version, kind):
         shown = version if "/" in str(version) else f"/{version}"
         raise status.bad_request(f"invalid object type: {shown}, Kind={named}")
     metadata = config.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    if name is not None and name != context.target.name:
+    given = metadata.get("name") if isinstance(metadata, dict) else None
+    if given is not None and given != name:
         raise status.bad_request(
-            f"the name of the object ({name}) does not match the name on the URL ({context.target.name})"
+            f"the name of the object ({given}) does not match the name on the URL ({name})"
         )

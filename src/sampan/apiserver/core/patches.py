@@ -120,6 +120,11 @@ def _tell_of_repeats(request: Request, context: Context) -> None:
 
 
 def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
+    return apply_change(config_of(request, context), context, request.flag("force"), bodies)
+
+
+def config_of(request: Request, context: Context) -> dict[str, Any]:
+    """The configuration in the body of an apply. Raises 400."""
     try:
         from sampan.schema.yaml import yaml_to_json  # late: few clients send it
 
@@ -134,4 +139,4 @@ def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
     if not isinstance(config, dict):
         why = f"error unmarshaling JSON: while decoding JSON: {merge_patch.not_an_object(config)}"
         raise status.bad_request(f"error decoding patch: {why}")
-    return apply_change(config, context, request.flag("force"), bodies)
+    return config

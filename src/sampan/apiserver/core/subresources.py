@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from sampan.apiserver.core import evictions, formats, status
+from sampan.apiserver.core import evictions, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.subject import Foreign
 from sampan.apiserver.core.authn import Authenticator
@@ -16,12 +15,11 @@ from sampan.apiserver.core.bodies import SCHEME, Bodies
 from sampan.apiserver.core.context import OWN_MANAGER, Attributes, Context
 from sampan.apiserver.core.modify import propagation_of, take_dry_run
 from sampan.apiserver.core.nodeauthz import node_of
-from sampan.apiserver.core.patches import MERGE_PATCH, STRATEGIC, edit_of, media_of
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resource, Resources
+from sampan.apiserver.core.scales import Scales
 from sampan.apiserver.core.updating import check_meant
 from sampan.apiserver.core.write import Writer
-from sampan.kinds.kind import Scale
 from sampan.machinery import field, selectors
 from sampan.machinery.field import Path
 from sampan.schema import api, codec
@@ -44,10 +42,6 @@ _CONNECTIONS: Final = {"exec": "Exec", "attach": "Attach", "portforward": "PortF
 _FLAGS: Final = frozenset({"stdin", "stdout", "stderr", "tty"})
 
 
-# A Scale has no lists, so that a strategic merge is a plain one.
-MERGE_PATCH_OF: Final = {STRATEGIC: MERGE_PATCH}
-
-
 class Subresources:
     """Answers for (plural, subresource) pairs that need more than the generic verbs."""
 
@@ -64,55 +58,16 @@ class Subresources:
         self._bodies = bodies
         self._resources = resources
         self._authenticator = authenticator
+        self._scales = Scales(writer, bodies, admission, self._scale_reviewed)
 
     # -- scale ---------------------------------------------------------------------------------------
 
     async def scale(self, request: Request, context: Context) -> Response:
         """GET, PUT and PATCH of autoscaling/v1 Scale."""
-        resource, target = context.resource, context.target
-        scale = resource.kind.scale
-        assert scale is not None
-        item = resource.cache.get(target.namespace, target.name)
-        if item is None:
-            raise status.not_found(resource.kind, target.name)
-        if target.verb == "get":
-            return _shown(request, context, _scale_of(scale, await resource.load(item.data)))
-        edit = self._scale_edit(request, target.verb)
-        if self._admission.active:
-            # Shown what the request makes of the object as it is now; what they make of that is the request.
-            before = _scale_of(scale, await resource.load(item.data))
-            asked = await self._reviewed(context, "update", edit(codec.copy(before)), before)
-            edit = lambda _current: asked  # noqa: E731
+        return await self._scales.answer(request, context)
 
-        def change(current: Any) -> Any:
-            old = codec.copy(current)
-            wanted = edit(_scale_of(scale, old))
-            replicas = wanted.spec.replicas or 0
-            if replicas < 0:
-                error = field.invalid(
-                    Path("spec")["replicas"], replicas, "must be greater than or equal to 0"
-                )
-                raise status.invalid(resource.kind, target.name, [error])
-            scale.set_replicas(old, replicas)
-            old.metadata.resourceVersion = wanted.metadata.resourceVersion
-            return old
-
-        written = await self._writer.update(context, change)
-        return _shown(request, context, _scale_of(scale, await resource.load(written.data)))
-
-    def _scale_edit(self, request: Request, verb: str) -> Callable[[api.Scale], api.Scale]:
-        if verb != "patch":
-            wanted = self._decode(self._bodies.json(request), api.Scale)
-            return lambda _current: wanted
-        edit = edit_of(request, MERGE_PATCH_OF.get(media_of(request), media_of(request)), None)
-
-        def change(current: api.Scale) -> api.Scale:
-            current.metadata.resourceVersion = None  # insisted on only where the patch names it
-            document = edit(codec.to_builtins(current))
-            scale: api.Scale = self._decode(msgspec.json.encode(document), api.Scale)
-            return scale
-
-        return change
+    async def _scale_reviewed(self, context: Context, asked: api.Scale, before: api.Scale) -> api.Scale:
+        return await self._reviewed(context, "update", asked, before)
 
     # -- pods ----------------------------------------------------------------------------------------
 
@@ -378,27 +333,3 @@ def _invalid_token_request(name: str, error: field.FieldError) -> status.StatusE
     cause = {"reason": error.type, "message": error.body(), "field": error.field}
     details |= {"group": "authentication.k8s.io", "kind": "TokenRequest", "causes": [cause]}
     return status.StatusError(422, "Invalid", message, details)
-
-
-def _shown(request: Request, context: Context, made: api.Scale) -> Response:
-    """A Scale in the form asked for."""
-    form, body = formats.negotiate(request.accept), codec.encode(made)
-    tables = formats.Tables(formats.Scales(), lambda: context.now, request.query.get("includeObject", ""))
-    return formats.one(form, body, tables, int(made.metadata.resourceVersion or 0))
-
-
-def _scale_of(scale: Scale, obj: Any) -> api.Scale:
-    metadata = obj.metadata
-    return api.Scale(
-        kind="Scale",
-        apiVersion="autoscaling/v1",
-        metadata=api.ObjectMeta(
-            name=metadata.name,
-            namespace=metadata.namespace,
-            uid=metadata.uid,
-            resourceVersion=metadata.resourceVersion,
-            creationTimestamp=metadata.creationTimestamp,
-        ),
-        spec=api.ScaleSpec(replicas=scale.get_replicas(obj)),
-        status=api.ScaleStatus(replicas=scale.status_replicas(obj), selector=scale.selector(obj)),
-    )

@@ -33,6 +33,7 @@ def scale(at: ScaleAt) -> Scale:
         set_replicas=set_replicas,
         status_replicas=_number(status),
         selector=lambda obj: found if isinstance(found := _find(obj, selector), str) else "",
+        path=spec,
     )
 
 
