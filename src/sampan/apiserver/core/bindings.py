@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core import status
+from sampan.apiserver.core.admission.topology import Places
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resource
@@ -30,15 +31,22 @@ def refused(name: str, why: str) -> status.StatusError:
     return status.StatusError(409, "Conflict", message, {"name": name, "kind": "pods/binding"})
 
 
-def binding_of(node: str, annotations: Mapping[str, str], now: datetime) -> Change:
-    """The change that binds a pod to a node. Raises 409 where the pod cannot be bound."""
+def binding_of(node: str, annotations: Mapping[str, str], labels: Mapping[str, str], now: datetime) -> Change:
+    """The change that binds a pod to a node, and gives it these annotations and labels.
+
+    Raises 409 where the pod cannot be bound.
+    """
 
     def change(current: api.Pod) -> api.Pod:
         # Shares with the old pod what a binding does not touch.
         replace = msgspec.structs.replace
         pod = replace(
             current,
-            metadata=replace(current.metadata, annotations=dict(current.metadata.annotations)),
+            metadata=replace(
+                current.metadata,
+                annotations=dict(current.metadata.annotations),
+                labels={**current.metadata.labels, **labels},
+            ),
             spec=replace(current.spec),
             status=replace(current.status),
         )
@@ -66,17 +74,18 @@ def binding_of(node: str, annotations: Mapping[str, str], now: datetime) -> Chan
     return change
 
 
-def wanted(pods: Resource, user: User, agent: str, bind: Bind, now: datetime) -> Wanted:
+def wanted(pods: Resource, places: Places, user: User, agent: str, bind: Bind, now: datetime) -> Wanted:
     """The update that such a binding is."""
+    labels = places.of(bind.node)
     return Wanted(
         resource=pods,
         target=_target(pods.kind, bind.namespace, bind.name),
         method="POST",
-        change=binding_of(bind.node, {}, now),
+        change=binding_of(bind.node, {}, labels, now),
         request=partial(_request, user, agent, bind),
         uid=bind.uid,
         code=201,
-        node=bind.node,
+        node="" if labels else bind.node,
     )
 
 

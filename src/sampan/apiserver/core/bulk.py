@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 
 from sampan.apiserver.core import bindings, deletions, paths
+from sampan.apiserver.core.admission.topology import Places
 from sampan.apiserver.core.aggregation.aggregator import Aggregator
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.resource import Resources
@@ -36,6 +37,7 @@ class Bulk:
     ) -> None:
         self._together = together
         self._resources = resources
+        self._places = Places(resources.of(api.Node))
         self._aggregator = aggregator
         self._clock = clock
         self._handle = handle
@@ -45,7 +47,7 @@ class Bulk:
         """Many bindings of one scheduler in this process: None for each that is made, else the refusal."""
         pods, now = self._resources.of(api.Pod), self._clock.now().replace(microsecond=0)
         alone = self._audits() or any(not bind.node for bind in wanted)
-        together = [bindings.wanted(pods, user, agent, bind, now) for bind in wanted]
+        together = [bindings.wanted(pods, self._places, user, agent, bind, now) for bind in wanted]
         return await self._together.carry_out(user, agent, together, self._handle, alone=alone)
 
     async def change(self, requests: Sequence[Request]) -> list[Answer]:

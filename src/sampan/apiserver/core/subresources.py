@@ -9,6 +9,7 @@ import msgspec
 from sampan.apiserver.core import evictions, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.dynamic.subject import Foreign
+from sampan.apiserver.core.admission.topology import Places
 from sampan.apiserver.core.authn import Authenticator
 from sampan.apiserver.core.bindings import binding_of
 from sampan.apiserver.core.bodies import SCHEME, Bodies
@@ -95,7 +96,9 @@ class Subresources:
         if not node:
             raise status.bad_request("target.name: Required value")
 
-        change = binding_of(node, binding.metadata.annotations, context.now)
+        places = Places(self._resources.of(api.Node))
+        labels = {**binding.metadata.labels, **places.of(node)} if places.are_told else {}
+        change = binding_of(node, binding.metadata.annotations, labels, context.now)
         await self._writer.update(context, change, subresource="binding", uid=binding.metadata.uid or "")
         return status.success(code=201)
 

@@ -56,7 +56,7 @@ class Wanted(msgspec.Struct, frozen=True):
     request: Callable[[], Request]
     uid: str = ""
     code: int = 200
-    # Where the update binds a pod and does nothing else: the node's name.
+    # Where the update binds a pod and does nothing else, not even give it labels: the node's name.
     node: str = ""
 
 

@@ -22,6 +22,7 @@ from sampan.apiserver.core.admission.storage import (
     DefaultStorageClass,
     StorageObjectsInUse,
 )
+from sampan.apiserver.core.admission.topology import TopologyLabels
 from sampan.apiserver.core.authz import Authorizer
 from sampan.apiserver.core.resource import Resources
 from sampan.base.ids import Ids
@@ -38,6 +39,7 @@ def plugins(resources: Resources, authorizer: Authorizer, ids: Ids) -> tuple[Plu
         PodSecurity(resources),
         Priority(resources),
         DefaultTolerations(),
+        TopologyLabels(resources),
         DefaultStorageClass(resources),
         StorageObjectsInUse(),
         ClaimResize(resources),
