@@ -54,6 +54,17 @@ def yaml_to_json(data: bytes) -> bytes:
     return msgspec.json.encode(load(data))
 
 
+def yaml_to_value(data: bytes) -> tuple[bytes, Any]:
+    """The first document of `data` as JSON, and its value. Raises ValueError as the two steps would."""
+    if data.lstrip()[:1] in (b"{", b"["):
+        try:
+            return data, msgspec.json.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            pass  # what is wrong with it, or that it is YAML, is found out below
+    made = yaml_to_json(data)
+    return made, msgspec.json.decode(made)
+
+
 def load(data: bytes) -> Any:
     """The first document of `data` as plain values. Raises ValueError."""
     return load_with_repeats(data)[0]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from sampan.schema.yaml import load, yaml_to_json
+from sampan.schema.yaml import load, yaml_to_json, yaml_to_value
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,24 @@ def test_json_is_given_back_as_it_is() -> None:
     body = b'{ "a":\t1e3 }'
     assert yaml_to_json(body) is body
     assert json.loads(yaml_to_json(b"{a: b}")) == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a": 1e3}', b"{a: b}", b"a: [1, 2]", b"5", b"null", b"", b'{"a": "\\ud800"}', b"{", b'{"a": "\xff"}'],
+)
+def test_what_is_decoded_at_once_is_what_is_decoded_afterwards(body: bytes) -> None:
+    def outcome(read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except ValueError as problem:
+            return type(problem), str(problem)
+
+    def in_two_steps() -> Any:
+        data = yaml_to_json(body)
+        return data, msgspec.json.decode(data)
+
+    assert outcome(lambda: yaml_to_value(body)) == outcome(in_two_steps)
 
 
 def bomb(levels: int) -> bytes:

@@ -126,10 +126,9 @@ def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
 def config_of(request: Request, context: Context) -> dict[str, Any]:
     """The configuration in the body of an apply. Raises 400."""
     try:
-        from sampan.schema.yaml import yaml_to_json  # late: few clients send it
+        from sampan.schema.yaml import yaml_to_value  # late: few clients send it
 
-        data = yaml_to_json(request.body)
-        config = msgspec.json.decode(data)
+        data, config = yaml_to_value(request.body)
     except ValueError as problem:
         raise status.bad_request(f"error decoding patch: error converting YAML to JSON: {problem}") from None
     if context.field_validation != "Ignore" and (data is not request.body or may_repeat_keys(data, config)):

@@ -71,6 +71,8 @@ def apply(
         subresource,
     )
     last = next((entry for entry in managed if entry.key == mine.key), None)
+    if last is not None and last.fields == mine.fields:
+        mine = msgspec.structs.replace(mine, fields=last.fields)  # what is one is compared, and written, once
     others = tuple(entry for entry in managed if entry.key != mine.key)
     merged = _pruned(typed.merge(live, config, schema), last, mine, others, schema)
     difference = _without(typed.compare(live, merged, schema), ignored)
@@ -184,7 +186,7 @@ def _check_conflicts(others: Managed, difference: typed.Comparison, allowed: Cal
 
 def _left_to(others: Managed, difference: typed.Comparison) -> Managed:
     """What the others keep of what they own."""
-    if difference.same:
+    if difference.same or not others:
         return others
     lost = difference.added | difference.modified | difference.removed
     left = [msgspec.structs.replace(entry, fields=entry.fields - lost) for entry in others]

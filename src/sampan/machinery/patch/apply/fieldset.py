@@ -32,17 +32,19 @@ _INDEX: Final = re.compile(r"i:-?[0-9]+")
 class FieldSet:
     """A set of field paths. Immutable: every operation gives a new set."""
 
-    __slots__ = ("tree",)
+    __slots__ = ("in_order", "tree")
 
     def __init__(self, tree: Tree | None = None) -> None:
         """`tree` must be in normal form, as `parse` and the operations make it."""
         self.tree: Tree = tree if tree is not None else {}
+        # The same as it is written, once somebody has asked for that: see `ordered`.
+        self.in_order: Tree | None = None
 
     def __bool__(self) -> bool:
         return bool(self.tree)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, FieldSet) and self.tree == other.tree
+        return self is other or (isinstance(other, FieldSet) and self.tree == other.tree)
 
     def __hash__(self) -> int:
         return hash(tuple(sorted(self.paths())))
@@ -122,8 +124,12 @@ def _parse(data: bytes) -> FieldSet:
 
 def ordered(fields: FieldSet) -> Tree:
     """The tree with its elements in the order in which kube-apiserver writes them. Not to be changed."""
-    data = _json.encode(fields.tree)
-    return _ordered(data) if len(data) <= _REMEMBERED_SET_BYTES else _in_order(fields.tree)
+    made = fields.in_order
+    if made is None:
+        data = _json.encode(fields.tree)
+        made = _ordered(data) if len(data) <= _REMEMBERED_SET_BYTES else _in_order(fields.tree)
+        fields.in_order = made
+    return made
 
 
 @lru_cache(maxsize=_REMEMBERED_SETS)

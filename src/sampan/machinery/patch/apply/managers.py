@@ -113,9 +113,13 @@ def manager_name(field_manager: str, user_agent: str) -> str:
     return name.encode()[:MAX_MANAGER_LENGTH].decode(errors="ignore") or "unknown"
 
 
-@lru_cache(maxsize=_REMEMBERED_TIMES)
 def stamp(now: datetime) -> str:
     """`now` as entries write it."""
+    return _stamp(now.replace(microsecond=0))
+
+
+@lru_cache(maxsize=_REMEMBERED_TIMES)
+def _stamp(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
