@@ -2,7 +2,8 @@
 
 `recorded_defaults.json` has a place, an object, and the fields that a create adds to or changes in it, by
 their paths. `recorded_refusals.json` has for some objects a place, the object, and cases: the one field that
-is set to a value (or taken out, where there is no value), and all errors in their order.
+is set to a value (or taken out, where there is no value), and all errors in their order. So does
+`recorded_acceptance.json`, where some cases have no errors: they are accepted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.api.server import Api, served
 _HERE: Final = Path(__file__).parent
 DEFAULTS: Final[list[Any]] = json.loads((_HERE / "recorded_defaults.json").read_text())
 REFUSALS: Final[dict[str, Any]] = json.loads((_HERE / "recorded_refusals.json").read_text())
+ACCEPTANCE: Final[dict[str, Any]] = json.loads((_HERE / "recorded_acceptance.json").read_text())
 SETTING: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("/api/v1/namespaces", {"metadata": {"name": "t"}}),
     ("/api/v1/namespaces", {"metadata": {"name": "t2"}}),
@@ -100,3 +102,18 @@ async def test_refusals(api: Api, name: str) -> None:
         answer.refused(422, "Invalid")
         causes = answer.json["details"]["causes"]
         assert [f"{cause['field']}: {cause['message']}" for cause in causes] == errors, (name, change)
+
+
+@pytest.mark.parametrize("name", ACCEPTANCE)
+@served
+async def test_acceptance(api: Api, name: str) -> None:
+    await prepare(api)
+    place, body, cases = ACCEPTANCE[name]
+    wrong = []
+    for change, errors in cases:
+        answer = await api.post(place, changed(body, *change), dryRun="All")
+        causes = answer.json.get("details", {}).get("causes", [])
+        found = [f"{cause['field']}: {cause['message']}" for cause in causes]
+        if (answer.code, found) != ((422, errors) if errors else (201, [])):
+            wrong.append((change, errors, answer.code, found))
+    assert not wrong

@@ -83,6 +83,18 @@ def _no_prepare_update(_new: Any, _old: Any) -> None:
     return None
 
 
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version asks of objects that are stored in another one; see the same names in Kind.
+
+    The functions take structs of the version that is stored.
+    """
+
+    name_errors: Callable[[str], list[str]] | None = None
+    validate: Callable[[Any], list[FieldError]] = _no_errors
+    validate_create: Callable[[Any], list[FieldError]] = _no_errors
+    validate_update: Callable[[Any, Any], list[FieldError]] = _no_update_errors
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """An API kind in the version it is stored in.
 
@@ -137,6 +149,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     also_served: tuple[str, ...] = ()
     # The name under which objects are stored, where this is a further version of that kind.
     stored_as: GroupVersionKind | None = None
+    # What this further version asks of objects, where that is not what the stored version does.
+    rules: Rules | None = None
     # Subresources beside status and scale, for discovery: ("pods/log", "Pod", ("get",)) …
     subresources: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     # An object that the verbs never store: reviews, bindings, evictions.

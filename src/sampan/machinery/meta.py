@@ -192,6 +192,12 @@ def validate_managed_fields(entries: Sequence[Any], path: Path) -> list[FieldErr
     return errors
 
 
+def drop_unreadable_managers(meta: Any) -> None:
+    """Forget, in place, who manages a new object where the client's word on it cannot be read."""
+    if any(entry.operation not in ("Apply", "Update") for entry in meta.managedFields):
+        meta.managedFields = []
+
+
 def validate_field_manager(manager: str, path: Path) -> list[FieldError]:
     """A manager's name has at most 128 bytes, all printable."""
     errors: list[FieldError] = []
@@ -229,6 +235,9 @@ def _validate_label_requirement(expression: Any, path: Path) -> list[FieldError]
     else:
         errors.append(field.invalid(path["operator"], expression.operator, "not a valid selector operator"))
     errors += [field.invalid(path["key"], expression.key, m) for m in names.qualified_name(expression.key)]
+    for position, value in enumerate(expression.values):
+        messages = names.label_value(value)
+        errors += [field.invalid(path["values"].index(position), value, message) for message in messages]
     return errors
 
 

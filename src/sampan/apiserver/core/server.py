@@ -71,6 +71,7 @@ from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
 from sampan.base.ids import Ids
 from sampan.kinds import registry
+from sampan.kinds.groups.gates import served_together
 from sampan.kinds.kind import Kind
 from sampan.schema import api
 from sampan.schema.definitions import NEWEST
@@ -126,7 +127,7 @@ class ApiServer:
         self.clock = clock
         self.settings = settings
         self.cache = WatchCache(store)
-        self.resources = Resources(kinds, self.cache, settings.version)
+        self.resources = Resources(served_together(kinds), self.cache, settings.version)
         self._webhooks = WebhookClient()
         webhook_services = WebhookServices(self.resources)
 

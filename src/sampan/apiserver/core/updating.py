@@ -92,9 +92,10 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
         errors += kind.validate_status_update(new, old)
     else:
         whole: list[field.FieldError] = []
-        changed = kind.validate_update(new, old) if not subresource else []
+        rules = context.served.kind.rules or kind
+        changed = rules.validate_update(new, old) if not subresource else []
         if subresource != "binding" and not (changed and kind.told_alone == "change"):
-            whole = kind.validate(new)  # a binding sets the node of a pod that was valid, and nothing else
+            whole = rules.validate(new)  # a binding sets the node of a pod that was valid, and nothing else
         errors += whole
         if not (whole and kind.told_alone == "whole"):
             errors += changed

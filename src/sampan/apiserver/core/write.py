@@ -153,14 +153,17 @@ class Writer:
             kind.default(obj)
         # After admission, as in kube-apiserver: a pod's class goes by the amounts that a LimitRange gave it.
         kind.prepare_create(obj)
+        if metadata.managedFields:
+            meta.drop_unreadable_managers(metadata)
+        rules = context.served.kind.rules or kind
         errors = meta.validate_object_meta(
             metadata,
             kind.namespaced,
-            kind.name_errors,
+            rules.name_errors,
             qualified_finalizers=bool(metadata.finalizers) and kind.qualified_finalizers,
         )
-        errors += kind.validate(obj)
-        errors += kind.validate_create(obj)
+        errors += rules.validate(obj)
+        errors += rules.validate_create(obj)
         if errors:
             raise status.invalid(kind, metadata.name or "", errors)
         if kind.warnings is not None:

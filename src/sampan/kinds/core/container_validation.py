@@ -237,7 +237,7 @@ def _validate_resize_policy(
         if policy.restartPolicy not in _RESIZE_POLICIES:
             errors += validate_choice(policy.restartPolicy, _RESIZE_POLICIES, path)
         if restart_policy == "Never" and policy.restartPolicy != "NotRequired":
-            detail = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            detail = "must be 'NotRequired' when pod `restartPolicy` is 'Never'"
             errors.append(field.invalid(path, policy.restartPolicy, detail))
     return errors
 

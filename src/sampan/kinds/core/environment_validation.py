@@ -70,13 +70,15 @@ def _validate_source(
             errors += _validate_key(reference, path[name])
     if source.fileKeyRef is not None:
         count += 1
-        errors += _validate_file_key(source.fileKeyRef, volumes, path["fileKeyRef"])
+        errors += _validate_file_key(source.fileKeyRef, path["fileKeyRef"])
     if count == 0:
         errors.append(field.invalid(path, "", _NO_SOURCE))
     elif variable.value:
         errors.append(field.invalid(path, "", "may not be specified when `value` is not empty"))
     elif count > 1:
         errors.append(field.invalid(path, "", _SEVERAL))
+    if source.fileKeyRef is not None:
+        errors += _validate_file_volume(source.fileKeyRef.volumeName, volumes, path["fileKeyRef"])
     return errors
 
 
@@ -90,9 +92,7 @@ def _validate_key(
     return errors + [field.invalid(path["key"], key, message) for message in names.config_map_key(key)]
 
 
-def _validate_file_key(
-    reference: api.FileKeySelector, volumes: Mapping[str, api.Volume], path: Path
-) -> list[FieldError]:
+def _validate_file_key(reference: api.FileKeySelector, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
     if not reference.key:
         errors.append(field.required(path["key"]))
@@ -105,12 +105,17 @@ def _validate_file_key(
         errors += validate_not_reserved(reference.path, path["path"])
     if not reference.volumeName:
         errors.append(field.required(path["volumeName"]))
-    elif reference.volumeName not in volumes:
-        errors.append(field.not_found(path["volumeName"], reference.volumeName))
-    elif volumes[reference.volumeName].emptyDir is None:
-        detail = "referenced volume must be of type emptyDir"
-        errors.append(field.invalid(path["volumeName"], reference.volumeName, detail))
     return errors
+
+
+def _validate_file_volume(name: str, volumes: Mapping[str, api.Volume], path: Path) -> list[FieldError]:
+    # Found wrong after all else of the variable.
+    if name not in volumes:
+        return [field.not_found(path["volumeName"], name)]
+    if volumes[name].emptyDir is None:
+        detail = "referenced volume must be of type emptyDir"
+        return [field.invalid(path["volumeName"], name, detail)]
+    return []
 
 
 def validate_env_from(sources: Iterable[api.EnvFromSource], path: Path) -> list[FieldError]:

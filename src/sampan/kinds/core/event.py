@@ -25,23 +25,28 @@ def default_event(event: api.Event) -> None:
 
 def validate_event(event: api.Event) -> list[FieldError]:
     """An event stands beside its object; one with an eventTime says who reports what."""
+    return event_errors(event, "reportingComponent")
+
+
+def event_errors(event: api.Event, reporter: str) -> list[FieldError]:
+    """What holds for events of every version; `reporter` is the version's name for who reports."""
     namespace = event.metadata.namespace or ""
     about = (event.involvedObject.namespace if event.involvedObject else None) or ""
-    errors: list[FieldError] = []
-    allowed = (about,) if about else ("", "default")
-    if namespace not in allowed:
-        path = Path("involvedObject.namespace")
-        errors.append(field.invalid(path, about, "does not match event.namespace"))
     if event.eventTime:
-        errors += _validate_new_event(event)
-    return errors
+        # Newer events may stand apart from their object, but for objects of no namespace.
+        beside = bool(about) or namespace in ("default", "kube-system")
+        return ([] if beside else [_apart(about)]) + _validate_new_event(event, Path(reporter))
+    beside = namespace == about if about else namespace in ("", "default")
+    return [] if beside else [_apart(about)]
 
 
-def _validate_new_event(event: api.Event) -> list[FieldError]:
-    errors: list[FieldError] = []
-    controller, path = event.reportingComponent or "", Path("reportingComponent")
-    if not controller:
-        errors.append(field.required(path))
+def _apart(about: str) -> FieldError:
+    return field.invalid(Path("involvedObject.namespace"), about, "does not match event.namespace")
+
+
+def _validate_new_event(event: api.Event, path: Path) -> list[FieldError]:
+    controller = event.reportingComponent or ""
+    errors = [] if controller else [field.required(path)]
     errors += [field.invalid(path, controller, message) for message in names.qualified_name(controller)]
     for name in ("reportingInstance", "action", "reason"):
         value = getattr(event, name) or ""
@@ -106,8 +111,7 @@ KIND: Final = Kind(
     plural="events",
     short=("ev",),
     default=default_event,
-    validate=validate_event,
-    name_errors=names.dns1123_subdomain,
+    validate=validate_event,  # and any name that a path can hold, as it always was
     field_selectors={
         "involvedObject.kind": lambda event: _about("kind", event),
         "involvedObject.namespace": lambda event: _about("namespace", event),

@@ -71,9 +71,6 @@ def _validate_sub_path(
             detail = "subPathExpr and subPath are mutually exclusive"
             errors.append(field.invalid(here["subPathExpr"], mount.subPathExpr, detail))
         errors += validate_descending(mount.subPathExpr, path["subPathExpr"])
-        if volume is not None and volume.image is not None:
-            detail = "not allowed in image volume sources"
-            errors.append(field.invalid(here["subPathExpr"], mount.subPathExpr, detail))
     return errors
 
 

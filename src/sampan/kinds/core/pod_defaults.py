@@ -112,6 +112,9 @@ def default_container(container: AnyContainer) -> None:
     for probe in (container.livenessProbe, container.readinessProbe, container.startupProbe):
         if probe is not None:
             _default_probe(probe)
+    for mount in container.volumeMounts:
+        if mount.bindMountOptions:
+            mount.bindMountOptions = []  # alpha, and off: dropped without a word
     if container.lifecycle is not None and container.lifecycle.stopSignal is not None:
         container.lifecycle.stopSignal = None  # alpha, and off: dropped without a word
         if container.lifecycle == api.Lifecycle():
@@ -155,13 +158,15 @@ def _default_probe(probe: api.Probe) -> None:
     probe.failureThreshold = probe.failureThreshold or 3
     if probe.httpGet is not None:
         _default_http_get(probe.httpGet)
-    if probe.grpc is not None and probe.grpc.service is None:
-        probe.grpc.service = ""
+    if probe.grpc is not None:
+        probe.grpc.service = probe.grpc.service or ""
+        probe.grpc.mode = None  # alpha, and off: dropped without a word
 
 
 def _default_http_get(action: api.HTTPGetAction) -> None:
     action.path = action.path or "/"
     action.scheme = action.scheme or "HTTP"
+    action.protocol = None  # alpha, and off: dropped without a word
 
 
 def _default_pod_resources(spec: api.PodSpec, resources: api.ResourceRequirements) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from sampan.kinds.core.addresses import is_dual_stack, validate_ip
 from sampan.kinds.core.allocated_validation import validate_allocated_resources
+from sampan.kinds.core.apparmor import APP_ARMOR
 from sampan.kinds.core.differences import difference
 from sampan.kinds.core.pod_validation import MIRROR
 from sampan.kinds.core.qos import qos_class
@@ -25,7 +26,6 @@ _SPEC: Final = Path("spec")
 _STATUS: Final = Path("status")
 _WHOLE: Final = Path("")
 _INT32_MAX: Final = 2**31 - 1
-APP_ARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 _UPDATABLE: Final = (
     "`spec.containers[*].image`",
     "`spec.initContainers[*].image`",
@@ -117,7 +117,7 @@ def _validate_gates_change(
             _SPEC["schedulingGates"].index(position)["name"],
             f"only deletion is allowed, but found new scheduling gate '{gate.name}'",
         )
-        for position, gate in enumerate(new)
+        for position, gate in {gate.name: (at, gate) for at, gate in enumerate(new)}.values()
         if gate.name not in known
     ]
 
@@ -146,7 +146,7 @@ def validate_pod_status_update(pod: api.Pod, old: api.Pod) -> list[FieldError]:
     for position, condition in enumerate(status.conditions):
         if condition.type in _SYSTEM_CONDITIONS:
             continue
-        here = Path("metadata.conditions").index(position)["Type"]
+        here = _STATUS["conditions"].index(position)["Type"]
         errors += [field.invalid(here, condition.type, m) for m in names.qualified_name(condition.type)]
     if pod.spec.nodeName != old.spec.nodeName:
         errors.append(field.forbidden(_STATUS["nodeName"], "may not be changed directly"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sampan.kinds.core import known_specs
+from sampan.kinds.core import apparmor, known_specs
 from sampan.kinds.core.addresses import validate_ip
 from sampan.kinds.core.choices import validate_choice
 from sampan.kinds.core.container_validation import Surroundings, validate_containers
@@ -60,6 +60,8 @@ _NAMED: Final = (
     ("priorityClassName", names.dns1123_subdomain),
     ("runtimeClassName", names.dns1123_subdomain),
 )
+# Not the same when it is empty as when it is left out.
+_SET_OR_NOT: Final = "runtimeClassName"
 
 
 def validate_pod(pod: api.Pod) -> list[FieldError]:
@@ -88,9 +90,12 @@ def validate_pod(pod: api.Pod) -> list[FieldError]:
 
 def validate_pod_create(pod: api.Pod) -> list[FieldError]:
     """What is wrong only with a new pod."""
+    errors: list[FieldError] = []
+    if pod.metadata.annotations:
+        errors = apparmor.contradictions(pod.metadata.annotations, pod.spec, _SPEC)
     if not pod.spec.ephemeralContainers:
-        return []
-    return [field.forbidden(_SPEC["ephemeralContainers"], "cannot be set on create")]
+        return errors
+    return [*errors, field.forbidden(_SPEC["ephemeralContainers"], "cannot be set on create")]
 
 
 def validate_pod_template(template: api.PodTemplateSpec, path: Path) -> list[FieldError]:
@@ -109,6 +114,8 @@ def validate_pod_template(template: api.PodTemplateSpec, path: Path) -> list[Fie
         if not found:
             _KNOWN_IN_TEMPLATES.add(shape)
         errors += found
+    if meta.annotations:
+        errors += apparmor.contradictions(meta.annotations, template.spec, path["spec"])
     if template.spec.ephemeralContainers:
         detail = "ephemeral containers not allowed in pod template"
         errors.append(field.forbidden(path["spec"]["ephemeralContainers"], detail))
@@ -151,7 +158,7 @@ def validate_pod_spec(spec: api.PodSpec, path: Path, pod: api.Pod | None = None)
         errors += _validate_dns_config(spec, path["dnsConfig"])
     for name, check in _NAMED:
         value = getattr(spec, name)
-        if value:
+        if value or (value is not None and name == _SET_OR_NOT):
             errors += [field.invalid(path[name], value, message) for message in check(value)]
     errors += _validate_rare(spec, path)
     return errors
@@ -236,10 +243,9 @@ def _validate_hostname_override(spec: api.PodSpec, name: str, path: Path) -> lis
     errors = [field.too_long(path, _HOSTNAME_MAX)] if len(name) > _HOSTNAME_MAX else []
     errors += [field.invalid(path, name, message) for message in names.dns1123_subdomain(name)]
     if spec.setHostnameAsFQDN:
-        detail = "may not be specified when `setHostnameAsFQDN` is true"
-        errors.append(field.invalid(path, name, detail))
+        errors.append(field.forbidden(path, "may not be specified when setHostnameAsFQDN is true"))
     if spec.hostNetwork:
-        errors.append(field.invalid(path, name, "may not be specified when `hostNetwork` is true"))
+        errors.append(field.forbidden(path, "may not be specified when hostNetwork is true"))
     return errors
 
 
@@ -323,6 +329,8 @@ def _validate_annotations(annotations: dict[str, str], spec: api.PodSpec, path: 
         errors.append(field.invalid(path.key(MIRROR), mirror, detail))
     if cost is not None and not _is_int32(cost):
         errors.append(field.invalid(path.key(DELETION_COST), cost, "must be a 32bit integer"))
+    if any(key.startswith(apparmor.APP_ARMOR) for key in annotations):
+        errors += apparmor.annotation_errors(annotations, spec, path)
     return errors
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sampan.kinds.core import known_specs
-from sampan.kinds.core.pod_update import APP_ARMOR
+from sampan.kinds.core.apparmor import APP_ARMOR
 from sampan.machinery import names
 from sampan.schema import api
 

@@ -43,7 +43,6 @@ _QUOTA: Final = (
     | {"requests.storage"}
 )
 _STANDARD: Final = _QUOTA | {"storage"}
-_ZERO: Final = Quantity("0")
 
 NameCheck = Callable[[str], tuple[str, ...]]
 
@@ -157,8 +156,8 @@ def validate_pod_resources(spec: api.PodSpec, path: Path) -> list[FieldError]:
                 errors.append(field.not_supported(path[side].key(name), name, _COMPUTE))
     errors += _validate_lists(requirements, resource_name_errors, path)
     for name, total in aggregate_container_requests(spec).items():
-        mine = requirements.requests.get(name, _ZERO)
-        if total.value > mine.value:
+        mine = requirements.requests.get(name)
+        if mine is not None and total.value > mine.value:
             detail = f"must be greater than or equal to aggregate container requests of {total}"
             errors.append(field.invalid(path["requests"].key(name), mine.text, detail))
     return errors + _validate_container_limits(spec, requirements, path)

@@ -79,7 +79,7 @@ def validate_host_namespaces(spec: api.PodSpec, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
     if spec.shareProcessNamespace and spec.hostPID:
         detail = "ShareProcessNamespace and HostPID cannot both be enabled"
-        errors.append(field.invalid(path["securityContext"]["shareProcessNamespace"], True, detail))
+        errors.append(field.invalid(path["shareProcessNamespace"], True, detail))
     if spec.hostUsers is False:
         detail = "when `pod.Spec.HostUsers` is false"
         shared = (("hostNetwork", spec.hostNetwork), ("HostPID", spec.hostPID), ("HostIPC", spec.hostIPC))

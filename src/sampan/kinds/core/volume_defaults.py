@@ -25,6 +25,8 @@ _SOURCE_DEFAULTS: Final = (
     ("hostPath", (("type", ""),)),
 )
 _MODES: Final = ("secret", "configMap", "projected", "downwardAPI")
+# Sources to which an empty string is the same as none.
+_BY_VALUE: Final = frozenset({"iscsi", "rbd", "scaleIO"})
 # What most pods use comes first: the look for a source ends at the first one found.
 _COMMON: Final = ("projected", "configMap", "secret", "emptyDir")
 _SOURCES: Final = (*_COMMON, *(f for f in api.Volume.__struct_fields__ if f not in ("name", *_COMMON)))
@@ -38,13 +40,20 @@ def default_volume(volume: api.Volume) -> None:
     default_source(volume)
     for name in _MODES:
         source = getattr(volume, name)
-        if source is not None and source.defaultMode is None:
-            source.defaultMode = FILE_MODE
+        if source is not None:
+            if source.defaultMode is None:
+                source.defaultMode = FILE_MODE
+            source.defaultUser = None  # as all users of files: alpha, and off
     if volume.downwardAPI is not None:
         _default_downward_files(volume.downwardAPI.items)
     if volume.projected is not None:
         for projection in volume.projected.sources:
             _default_projection(projection)
+    else:
+        _forget_users(volume.configMap)
+        _forget_users(volume.secret)
+    if volume.emptyDir is not None:
+        volume.emptyDir.mode = None  # alpha, and off
     if volume.ephemeral is not None and volume.ephemeral.volumeClaimTemplate is not None:
         default_claim_spec(volume.ephemeral.volumeClaimTemplate.spec)
     if volume.image is not None and not volume.image.pullPolicy:
@@ -58,7 +67,8 @@ def default_source(holder: Any) -> None:
         if source is None:
             continue
         for attribute, value in defaults:
-            if getattr(source, attribute) is None:
+            given = getattr(source, attribute)
+            if given is None or (not given and name in _BY_VALUE):
                 setattr(source, attribute, value)
 
 
@@ -70,14 +80,28 @@ def default_claim_spec(spec: api.PersistentVolumeClaimSpec) -> None:
 
 def _default_projection(projection: api.VolumeProjection) -> None:
     token = projection.serviceAccountToken
-    if token is not None and token.expirationSeconds is None:
-        token.expirationSeconds = TOKEN_EXPIRATION_S
+    if token is not None:
+        if token.expirationSeconds is None:
+            token.expirationSeconds = TOKEN_EXPIRATION_S
+        token.user = None
     if projection.downwardAPI is not None:
         _default_downward_files(projection.downwardAPI.items)
+    _forget_users(projection.configMap)
+    _forget_users(projection.secret)
+    for source in (projection.clusterTrustBundle, projection.podCertificate):
+        if source is not None:
+            source.user = None
+
+
+def _forget_users(source: Any) -> None:
+    if source is not None:
+        for item in source.items:
+            item.user = None
 
 
 def _default_downward_files(files: list[api.DownwardAPIVolumeFile]) -> None:
     for file in files:
+        file.user = None
         if file.fieldRef is not None and not file.fieldRef.apiVersion:
             file.fieldRef.apiVersion = "v1"
         if file.resourceFieldRef is not None and file.resourceFieldRef.divisor is None:

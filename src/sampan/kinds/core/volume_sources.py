@@ -52,7 +52,6 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "persistentVolumeClaim": ("claimName",),
     "photonPersistentDisk": ("pdID",),
     "portworxVolume": ("volumeID",),
-    "quobyte": ("volume",),
     "rbd": ("monitors", "image"),
     "scaleIO": ("gateway", "system", "volumeName"),
     "storageos": ("volumeName",),
@@ -186,13 +185,18 @@ def _flocker(source: api.FlockerVolumeSource, path: Path) -> list[FieldError]:
 
 
 def _quobyte(source: api.QuobyteVolumeSource, path: Path) -> list[FieldError]:
+    errors: list[FieldError] = []
     if not source.registry:
-        return [field.required(path["registry"], _HOST_PORT)]
-    if len(source.tenant or "") >= 65:
+        errors.append(field.required(path["registry"], _HOST_PORT))
+    elif len(source.tenant or "") >= 65:
         detail = "must be a UUID and may not exceed a length of 64 characters"
-        return [field.required(path["tenant"], detail)]
-    pairs = source.registry.split(",")
-    return [field.invalid(path["registry"], source.registry, _HOST_PORT) for pair in pairs if ":" not in pair]
+        errors.append(field.required(path["tenant"], detail))
+    else:
+        pairs = source.registry.split(",")
+        errors += [
+            field.invalid(path["registry"], source.registry, _HOST_PORT) for pair in pairs if ":" not in pair
+        ]
+    return errors if source.volume else [*errors, field.required(path["volume"])]
 
 
 def _secret_ref(source: Any, path: Path) -> list[FieldError]:

@@ -231,6 +231,10 @@ def _validate_trust_bundle(bundle: api.ClusterTrustBundleProjection, path: Path)
     elif bundle.name is not None:
         if not bundle.name:
             errors.append(field.required(path["name"], "must be a valid object name"))
+        errors += [
+            field.invalid(path["name"], bundle.name, f"not a valid clustertrustbundlename: {message}")
+            for message in names.dns1123_subdomain(bundle.name)
+        ]
         if bundle.labelSelector is not None:
             detail = "labelSelector must be unset if name is specified"
             errors.append(field.invalid(path["labelSelector"], bundle.labelSelector, detail))

@@ -54,6 +54,15 @@ def immutables(new: Any, old: Any, path: Path, *fields: str) -> list[FieldError]
     return [field.invalid(path[name], changed[name], IMMUTABLE) for name in fields if name in changed]
 
 
+def printed(value: Any, names_: Collection[str]) -> dict[str, Any]:
+    """A struct of strings as messages show it where the original prints a type of its own.
+
+    Such types have Go's names for their fields, and show all of them.
+    """
+    by_name = {name.lower(): getattr(value, name, None) for name in value.__struct_fields__}
+    return {name: by_name[name.lower()] or "" for name in names_}
+
+
 def one_of(value: str | None, supported: Collection[str], path: Path) -> list[FieldError]:
     """Absent or one of `supported`."""
     return [] if value is None or value in supported else [field.not_supported(path, value, supported)]

@@ -7,16 +7,38 @@ from datetime import datetime
 from typing import Any, Final
 
 from sampan.kinds.core.event import KIND as CORE_EVENT
-from sampan.kinds.kind import Column, Kind
+from sampan.kinds.core.event import event_errors
+from sampan.kinds.groups.checks import IMMUTABLE, printed
+from sampan.kinds.kind import Column, Kind, Rules
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
+from sampan.schema.semantic import same
 
 _TYPES: Final = ("Normal", "Warning")
-_NOTE_MAX_BYTES: Final = 1024
-_WORD_MAX_BYTES: Final = 128
+_LEAST_COUNT: Final = 2
 # What v1 clients may no longer set: the fields of the first generation of events.
-_FIRST_GENERATION: Final = ("deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount")
+_FIRST_GENERATION: Final = ("firstTimestamp", "lastTimestamp", "count")
+_REFERENCE: Final = ("Kind", "Namespace", "Name", "UID", "APIVersion", "ResourceVersion", "FieldPath")
+_SOURCE: Final = ("Component", "Host")
+# What may not change, by core/v1's names, as the original looks at it: a reason twice.
+_FIXED: Final = (
+    "involvedObject",
+    "reason",
+    "message",
+    "source",
+    "firstTimestamp",
+    "lastTimestamp",
+    "count",
+    "reason",
+    "type",
+    "eventTime",
+    "action",
+    "related",
+    "reportingComponent",
+    "reportingInstance",
+)
+_SHOWN_AS: Final = {"reportingComponent": "reportingController"}
 # Names in events.k8s.io/v1 and in core/v1, for fields that differ in nothing else.
 _NAMES: Final = (
     ("action", "action"),
@@ -72,59 +94,54 @@ def default(obj: Any) -> None:
     obj.deprecatedSource = obj.deprecatedSource or api.EventSource()
 
 
-def validate(obj: Any) -> list[FieldError]:
-    """Every error of a new event; this version asks for all that core/v1 leaves open."""
-    errors = CORE_EVENT.validate(to_hub(obj))
-    if not obj.eventTime:
+def validate(event: Any) -> list[FieldError]:
+    """What is wrong with an event of whatever age."""
+    return event_errors(event, "reportingController")
+
+
+def validate_create(event: Any) -> list[FieldError]:
+    """What this version asks of a new event: all that core/v1 leaves open."""
+    errors = _series_errors(event)
+    if not event.eventTime:
         errors.append(field.required(Path("eventTime")))
-        errors += _author_errors(obj)
-    if obj.type not in _TYPES:
-        errors.append(field.invalid(Path("type"), "", f"has invalid value: {obj.type or ''}"))
-    for name in _FIRST_GENERATION:
-        if getattr(obj, name):
-            errors.append(field.invalid(Path(name.removeprefix("deprecated")), "", "needs to be unset"))
-    return errors
+    if event.type not in _TYPES:
+        errors.append(field.invalid(Path("type"), "", f"has invalid value: {event.type or ''}"))
+    unset = [name for name in _FIRST_GENERATION if getattr(event, name)]
+    if event.source is not None and (event.source.component or event.source.host):
+        unset.append("source")
+    return errors + [field.invalid(Path(name), "", "needs to be unset") for name in unset]
 
 
-def _author_errors(obj: Any) -> list[FieldError]:
-    """What core/v1 checks only of events with an eventTime."""
-    controller = obj.reportingController or ""
-    errors = [] if controller else [field.required(Path("reportingController"))]
-    messages = names.qualified_name(controller)
-    errors += [field.invalid(Path("reportingController"), controller, message) for message in messages]
-    for name in ("reportingInstance", "action", "reason"):
-        value = getattr(obj, name) or ""
-        if not value:
-            errors.append(field.required(Path(name)))
-        elif len(value.encode()) > _WORD_MAX_BYTES:
-            detail = f"can have at most {_WORD_MAX_BYTES} characters"
-            errors.append(field.invalid(Path(name), "", detail))
-    if len((obj.note or "").encode()) > _NOTE_MAX_BYTES:
-        errors.append(field.invalid(Path("note"), "", f"can have at most {_NOTE_MAX_BYTES} characters"))
+def _series_errors(event: Any) -> list[FieldError]:
+    if event.series is None:
+        return []
+    errors: list[FieldError] = []
+    if (event.series.count or 0) < _LEAST_COUNT:
+        errors.append(field.invalid(Path("series.count"), "", f"should be at least {_LEAST_COUNT}"))
+    if not event.series.lastObservedTime:
+        errors.append(field.required(Path("series.lastObservedTime")))
     return errors
 
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """Only the series and the metadata of an event move on."""
-    return [
-        error
-        for name in (
-            "regarding",
-            "reason",
-            "action",
-            "reportingController",
-            "reportingInstance",
-            "note",
-            "type",
-        )
-        for error in _same(new, old, name)
-    ]
+    errors = [] if new.series == old.series else _series_errors(new)
+    for name in _FIXED:
+        value = getattr(new, name)
+        if not same(value or None, getattr(old, name) or None):
+            errors.append(field.invalid(Path(_SHOWN_AS.get(name, name)), _shown(name, value), IMMUTABLE))
+    return errors
 
 
-def _same(new: Any, old: Any, name: str) -> list[FieldError]:
-    if getattr(new, name) == getattr(old, name):
-        return []
-    return [field.invalid(Path(name), getattr(new, name), "field is immutable")]
+def _shown(name: str, value: Any) -> Any:
+    """A value as the original's own types print it, which have names of their own for their fields."""
+    if name in ("involvedObject", "related"):
+        return None if value is None else printed(value, _REFERENCE)
+    if name == "source":
+        return printed(value, _SOURCE)
+    if name in ("eventTime", "firstTimestamp", "lastTimestamp"):
+        return f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
+    return value or (0 if name == "count" else "")
 
 
 def _selected(theirs: str) -> Callable[[Any], str]:
@@ -148,9 +165,12 @@ KIND: Final = Kind(
     stored_as=CORE_EVENT.gvk,
     short=("ev",),
     default=default,
-    validate=validate,
-    validate_update=validate_update,
-    name_errors=names.dns1123_subdomain,
+    rules=Rules(
+        name_errors=names.dns1123_subdomain,
+        validate=validate,
+        validate_create=validate_create,
+        validate_update=validate_update,
+    ),
     field_selectors={ours: _selected(theirs) for ours, theirs in _SELECTORS},
     columns=tuple(_as_core(column) for column in CORE_EVENT.columns),
 )

@@ -387,7 +387,7 @@ SPECS: list[tuple[dict[str, Any], list[str]]] = [
         },
         [
             'spec.containers[0].resizePolicy: Invalid value: "RestartContainer": '
-            "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            "must be 'NotRequired' when pod `restartPolicy` is 'Never'"
         ],
     ),
     # Volumes
@@ -597,7 +597,7 @@ SPECS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"hostPID": True, "shareProcessNamespace": True},
         [
-            "spec.securityContext.shareProcessNamespace: Invalid value: true: "
+            "spec.shareProcessNamespace: Invalid value: true: "
             "ShareProcessNamespace and HostPID cannot both be enabled"
         ],
     ),
@@ -664,7 +664,7 @@ def test_what_is_wrong_with_a_pod(spec: dict[str, Any], expected: list[str]) -> 
         ),
         one(ports=[{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 53}]),
         {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"], "searches": ["_x.local.", "."]}},
-        {"tolerations": [{"operator": "Exists"}, {"key": "k", "operator": "Lt", "value": "-5"}]},
+        {"tolerations": [{"operator": "Exists"}, {"key": "k", "operator": "Equal", "value": "v"}]},
         required_node_term(matchFields=[{"key": "metadata.name", "operator": "In", "values": ["n"]}]),
         {"securityContext": {"sysctls": [{"name": "net/core/somaxconn", "value": "1"}]}},
         one(lifecycle={"preStop": {"sleep": {"seconds": 0}}}),

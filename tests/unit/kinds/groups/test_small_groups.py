@@ -568,10 +568,33 @@ def test_events_are_those_of_core() -> None:
         (event(type="Odd"), ['type: Invalid value: "": has invalid value: Odd']),
         (
             event(eventTime=None, action=""),
-            ["eventTime: Required value", "action: Required value"],
+            ["eventTime: Required value"],
         ),
-        (event(deprecatedCount=1), ['Count: Invalid value: "": needs to be unset']),
+        (event(action=""), ["action: Required value"]),
+        (event(deprecatedCount=1), ['count: Invalid value: "": needs to be unset']),
+        (
+            event(series={"count": 1}),
+            [
+                'series.count: Invalid value: "": should be at least 2',
+                "series.lastObservedTime: Required value",
+            ],
+        ),
     ],
 )
 def test_new_events_say_all(value: dict[str, Any], expected: list[str]) -> None:
-    assert errors(kind_of("Event"), value) == expected
+    rules, stored = kind_of("Event").rules, events.to_hub(made(kind_of("Event"), value))
+    assert rules is not None
+    assert [str(error) for error in (*rules.validate(stored), *rules.validate_create(stored))] == expected
+
+
+def test_what_an_event_says_stays() -> None:
+    rules = kind_of("Event").rules
+    assert rules is not None
+    old, new = (events.to_hub(made(kind_of("Event"), value)) for value in (event(), event(reason="Other")))
+    new.involvedObject.name = "other"
+    assert [str(error) for error in rules.validate_update(new, old)] == [
+        'involvedObject: Invalid value: {"Kind":"Pod","Namespace":"default","Name":"other","UID":"",'
+        '"APIVersion":"","ResourceVersion":"","FieldPath":""}: field is immutable',
+        'reason: Invalid value: "Other": field is immutable',
+        'reason: Invalid value: "Other": field is immutable',
+    ]

@@ -218,7 +218,7 @@ class Priority:
                 f"priority admission controller computed {value} from the given PriorityClass name"
             )
             raise status.forbidden(attributes.context.resource.kind, pod.metadata.name or "", why)
-        if pod.spec.preemptionPolicy and pod.spec.preemptionPolicy != policy:
+        if pod.spec.preemptionPolicy is not None and pod.spec.preemptionPolicy != policy:
             why = (
                 f"the string value of PreemptionPolicy ({pod.spec.preemptionPolicy}) must not be "
                 f"provided in {noun} "
