@@ -122,6 +122,11 @@ class StoreUnavailable(SampanError):
 class Store(Protocol):
     """A revisioned key-value store. All methods may be called from one event loop at once."""
 
+    @property
+    def commits_at_once(self) -> bool:
+        """Whether a commit is over without a wait, so that many need not be under way at once."""
+        ...
+
     async def read(self, keys: KeyRange, at: int | None = None, limit: int = 0) -> Page:
         """The range as it stood at revision `at` (None: now), at most `limit` entries (0: all).
 

@@ -28,7 +28,6 @@ _PLACE = attrgetter("place")
 class MemoryStore:
     """The Store Protocol over dictionaries. Nothing is durable; a commit is done before it first waits."""
 
-    # Whether a commit is over without waiting for anything, so that many need not be under way at once.
     commits_at_once: Final = True
 
     def __init__(self, *, max_unread_changes: int = MAX_UNREAD_CHANGES) -> None:

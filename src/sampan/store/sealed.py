@@ -55,6 +55,11 @@ class SealedStore:
         self._rings: dict[str, Ring | None] = {}
 
     @property
+    def commits_at_once(self) -> bool:
+        """See Store.commits_at_once."""
+        return self._store.commits_at_once
+
+    @property
     def seals(self) -> Seals:
         return self._seals
 

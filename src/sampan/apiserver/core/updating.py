@@ -47,12 +47,12 @@ async def edited(edit: Edit, old: Any, admission: Chain) -> Any:
     context, kind = edit.context, edit.context.resource.kind
     context.guards.clear()
     context.ops.clear()
-    check_preconditions(kind, old, edit.uid, "")
+    check_uid(kind, old, edit.uid)
     new = edit.change(old)
     if context.target.verb == "patch" and new.metadata.uid and new.metadata.uid != old.metadata.uid:
         error = field.invalid(_UID, new.metadata.uid, "field is immutable")
         raise status.invalid(kind, old.metadata.name, [error])
-    check_preconditions(kind, old, new.metadata.uid or "", "")
+    check_uid(kind, old, new.metadata.uid or "")
     if (new.metadata.resourceVersion or "") not in ("", "0", old.metadata.resourceVersion):
         raise status.modified(kind, old.metadata.name)
     carry_metadata(new, old)
@@ -109,18 +109,11 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     await admission.validate(attributes)
 
 
-def check_preconditions(kind: Kind, old: Any, uid: str, revision: str) -> None:
-    """Refuse where the object is not the one that was meant. Raises 409."""
-    metadata = old.metadata
-    if uid and uid != metadata.uid:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.uid}"
-        raise status.conflict(kind, metadata.name, why)
-    if revision and revision != metadata.resourceVersion:
-        why = (
-            f"Precondition failed: ResourceVersion in precondition: {revision}, "
-            f"ResourceVersion in object meta: {metadata.resourceVersion}"
-        )
-        raise status.conflict(kind, metadata.name, why)
+def check_uid(kind: Kind, old: Any, uid: str) -> None:
+    """Refuse to change an object that is not the one that was meant. Raises 409."""
+    if uid and uid != old.metadata.uid:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.metadata.uid}"
+        raise status.conflict(kind, old.metadata.name, why)
 
 
 def check_meant(kind: Kind, old: Any, uid: str, revision: str) -> None:

@@ -59,9 +59,7 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
         ):
             raise status.method_not_allowed(request.method)
         if verb == "get":
-            if resource.asks:
-                return await self.reader.get_asked(request, target, resource)
-            return self.reader.get(request, target, resource, told=not is_part(user))
+            return await self._get(request, user, target, resource)
         if verb == "watch":
             return self.watches.watch(request, target, resource)
         if verb == "list":
@@ -72,6 +70,11 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
         except StatusError as refused:
             refused.headers.update(made.warning_headers())
             raise
+
+    async def _get(self, request: Request, user: User, target: Target, resource: Resource) -> Response:
+        if resource.asks:
+            return await self.reader.get_asked(request, target, resource)
+        return self.reader.get(request, target, resource, told=not is_part(user))
 
     async def _write(self, request: Request, made: Context) -> Response:
         target, resource, user = made.target, made.served, made.user
@@ -127,9 +130,7 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
                 return self.tunnels.open(request, target)
         tables = self.reader.tables(request, resource)
         if verb == "get":
-            if resource.asks:
-                return await self.reader.get_asked(request, target, resource)
-            return self.reader.get(request, target, resource, told=not is_part(user))
+            return await self._get(request, user, target, resource)
         if verb == "update":
             return await self.modifier.update(request, made, tables)
         return await self.modifier.patch(request, made, tables)

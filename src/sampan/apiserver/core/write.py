@@ -428,10 +428,9 @@ class Writer:
         commits = [self._store.commit(guards, ops) for guards, ops in writes]
         outcomes: list[Committed | Conflict | StatusError] = []
         last = 0
-        at_once = getattr(self._store, "commits_at_once", False)
         answers = (
             [await _answer(each) for each in commits]
-            if at_once
+            if self._store.commits_at_once
             else await asyncio.gather(*commits, return_exceptions=True)
         )
         for found in answers:

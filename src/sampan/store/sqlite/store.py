@@ -13,6 +13,7 @@ import sqlite3
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from sampan.store.backend import (
     Batch,
@@ -48,6 +49,8 @@ class SqliteStore:
 
     Raises SampanError where the file is not a store, is damaged, or is in use by another process.
     """
+
+    commits_at_once: Final = False
 
     def __init__(
         self,
