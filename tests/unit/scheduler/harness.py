@@ -98,6 +98,8 @@ class World:
         self.kinds: dict[type[Any], Watched] = {}
         self.pods, self.nodes = self.of(api.Pod), self.of(api.Node)
         self.claims, self.volumes = self.of(api.PersistentVolumeClaim), self.of(api.PersistentVolume)
+        self.device_claims = self.of(api.ResourceClaim)
+        self.lost = False  # whether what the next write ends with comes after it is made
         self.events: list[api.Event] = []
         self.conditions: dict[str, dict[str, Any]] = {}  # of pod groups
         self.failing: Exception | None = None  # what the next patch of a claim or volume ends with
@@ -131,6 +133,27 @@ class World:
 
     async def list(self, kind: type[Any]) -> Any:
         return Listed(list(self.of(kind).truth.values()), "", "")
+
+    async def update(self, obj: Any) -> Any:
+        """Of claims for devices, their status too."""
+        problem, self.failing = self.failing, None
+        lost, self.lost = self.lost, False
+        if problem is not None and not lost:
+            raise problem
+        held = self.of(type(obj)).truth.get(obj.metadata.name)
+        if held is None:
+            raise ApiError.of(404, "NotFound", "gone")
+        if (held.metadata.uid, held.metadata.resourceVersion) != (
+            obj.metadata.uid,
+            obj.metadata.resourceVersion,
+        ):
+            raise ApiError.of(409, "Conflict", "the object has been modified")
+        self.put(codec.copy(obj))
+        if problem is not None:
+            raise problem
+        return self.of(type(obj)).truth[obj.metadata.name]
+
+    update_status = update
 
     async def delete(self, kind: type[Any], name: str, namespace: str, **_: Any) -> None:
         """A victim that takes its time to go."""
@@ -184,6 +207,43 @@ class World:
             }
             mounts = [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}] if claim else []
             self.pods.set(name, pod(name, uid=str(self._uids), containers=[one], volumes=mounts))
+
+    def add_user(self, number: int, cpu: int, claim: str) -> None:
+        """A pod that uses a claim for a device."""
+        name = f"p{number}"
+        if name not in self.pods.truth:
+            self._uids += 1
+            named = [{"name": "d", "resourceClaimName": claim}]
+            asked = [container(cpu=str(cpu))]
+            self.pods.set(name, pod(name, uid=str(self._uids), containers=asked, resourceClaims=named))
+
+    def add_devices(self, name: str) -> None:
+        """One device, for the node alone."""
+        pool = {"name": name, "generation": 1, "resourceSliceCount": 1}
+        spec = {"driver": DRIVER, "nodeName": name, "pool": pool, "devices": [{"name": "gpu"}]}
+        self.put(codec.from_builtins({"metadata": {"name": name}, "spec": spec}, api.ResourceSlice))
+
+    def add_device_claim(self, name: str) -> None:
+        if name in self.device_claims.truth:
+            return
+        self._uids += 1
+        request = {
+            "name": "r",
+            "exactly": {"deviceClassName": "any", "allocationMode": "ExactCount", "count": 1},
+        }
+        meta = {"name": name, "namespace": "default", "uid": f"devices-{self._uids}"}
+        whole = {"metadata": meta, "spec": {"devices": {"requests": [request]}}}
+        self.put(codec.from_builtins(whole, api.ResourceClaim))
+
+    def release_devices(self) -> None:
+        """What the controller of claims does: who is gone uses nothing, what nobody uses is free again."""
+        live = {p.metadata.uid for p in self.pods.truth.values() if p.status.phase != "Succeeded"}
+        for held in list(self.device_claims.truth.values()):
+            users = [user for user in held.status.reservedFor if user.uid in live]
+            if len(users) != len(held.status.reservedFor):
+                allocation = held.status.allocation if users else None
+                status = msgspec.structs.replace(held.status, reservedFor=users, allocation=allocation)
+                self.put(msgspec.structs.replace(held, status=status))
 
     def add_member(self, number: int, cpu: int, group: str, **spec: Any) -> None:
         name = f"p{number}"
@@ -250,6 +310,13 @@ class World:
             ports = [port for a in asked for port in a.ports]
             assert len(ports) == len(set(ports))
             self._check_volumes(name, here)
+            self._check_devices(name, here)
+        given = [
+            (each.pool, each.device)
+            for held in self.device_claims.truth.values()
+            for each in (held.status.allocation.devices.results if held.status.allocation else ())
+        ]
+        assert len(given) == len(set(given))
 
     def check_table(self) -> None:
         fresh = NodeTable()
@@ -317,6 +384,14 @@ class World:
                 notes = {k: v for k, v in held.metadata.annotations.items() if k != SELECTED}
                 meta = msgspec.structs.replace(held.metadata, annotations=notes)
                 self.put(msgspec.structs.replace(held, metadata=meta))
+
+    def _check_devices(self, name: str, here: list[api.Pod]) -> None:
+        for each in here:
+            for used in each.spec.resourceClaims:
+                held = self.device_claims.truth[used.resourceClaimName]
+                assert any(user.uid == each.metadata.uid for user in held.status.reservedFor)
+                assert held.status.allocation is not None
+                assert {got.pool for got in held.status.allocation.devices.results} == {name}
 
     def _check_volumes(self, name: str, here: list[api.Pod]) -> None:
         handles = set()

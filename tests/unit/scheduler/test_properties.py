@@ -9,15 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampan.client.errors import ApiError
+from sampan.schema import api, codec
 from tests.unit.scheduler.harness import CPUS, DRIVER, World, end, start, turns
 
 PORTS = (0, 0, 80, 81)
 
 
-async def play(seed: int, operations: list[tuple[Any, ...]], *, volumes: bool = False) -> None:
+async def play(
+    seed: int, operations: list[tuple[Any, ...]], *, volumes: bool = False, devices: bool = False
+) -> None:
     world = World(seed, together=seed % 2 == 1)
     if volumes:
         add_volumes(world)
+    if devices:
+        add_devices(world)
     for name in ("n1", "n2"):
         world.put_node(name)
     world.deliver_everything()
@@ -36,7 +41,7 @@ async def play(seed: int, operations: list[tuple[Any, ...]], *, volumes: bool = 
             elif what == "pod goes":
                 world.pods.set(f"p{arguments[0]}", None)
             elif what == "fail":
-                world.failing = arguments[0]
+                world.failing, world.lost = arguments[0], len(arguments) > 1
             elif what == "flow":
                 await flow(world)
             elif what == "advance":
@@ -72,9 +77,19 @@ def add_volumes(world: World) -> None:
     world.add_claim("made1", storageClassName="made")
 
 
+def add_devices(world: World) -> None:
+    """A device on each node, and as many claims for one as there are nodes, and one more."""
+    world.put(codec.from_builtins({"metadata": {"name": "any"}, "spec": {}}, api.DeviceClass))
+    for name in CPUS:
+        world.add_devices(name)
+    for number in range(len(CPUS) + 1):
+        world.add_device_claim(f"c{number}")
+
+
 async def come_to_rest(world: World) -> None:
-    world.failing = None
+    world.failing, world.lost = None, False
     for _ in range(40):
+        world.release_devices()
         await flow(world)
         await world.clock.advance(15)
 
@@ -239,3 +254,26 @@ VOLUME_OPERATION = st.one_of(
 @given(st.integers(0, 9), st.lists(VOLUME_OPERATION, min_size=12, max_size=45))
 def test_no_volume_is_ever_given_twice_or_out_of_reach(seed: int, operations: list[tuple[Any, ...]]) -> None:
     asyncio.run(play(seed, operations, volumes=True))
+
+
+USING = st.tuples(
+    st.just("add_user"), NUMBERS, st.integers(0, 2), st.sampled_from([f"c{n}" for n in range(len(CPUS) + 1)])
+)
+LOST = TimeoutError("no answer")
+DEVICE_OPERATION = st.one_of(
+    *[USING] * 6,
+    *[st.tuples(st.just("flow"))] * 3,
+    st.tuples(st.just("deliver"), st.just("device_claims")),
+    st.tuples(st.just("release_devices")),
+    st.tuples(st.just("fail"), st.sampled_from([REFUSED, LOST])),
+    st.tuples(st.just("fail"), st.just(LOST), st.just("after it was written")),
+    OPERATION,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 9), st.lists(DEVICE_OPERATION, min_size=12, max_size=45))
+def test_no_device_is_ever_given_twice_or_used_elsewhere(
+    seed: int, operations: list[tuple[Any, ...]]
+) -> None:
+    asyncio.run(play(seed, operations, devices=True))
