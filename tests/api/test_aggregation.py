@@ -271,7 +271,7 @@ def test_built_in_groups_have_local_api_services() -> None:
         found = {item["metadata"]["name"]: item for item in (await api.get(SERVICES)).ok()["items"]}
         assert {"v1.", "v1.apps", "v2.autoscaling"} <= set(found)
         core = found["v1."]
-        assert core["spec"] == {"version": "v1", "groupPriorityMinimum": 18000, "versionPriority": 15}
+        assert core["spec"] == {"version": "v1", "groupPriorityMinimum": 18000, "versionPriority": 1}
         assert core["status"]["conditions"][0]["reason"] == "Local"
 
     asyncio.run(run(work))

@@ -12,6 +12,7 @@ from sampan.schema.definitions import Definitions, GroupVersionKind
 from sampan.schema.openapi_paths import ANSWERS, Operation, Parameter, PathItem, path_items
 from sampan.schema.openapi_resources import ServedResource, definition_of
 from sampan.schema.openapi_schemas import V3, Components
+from sampan.schema.openapi_singles import SECURITY
 
 _PHRASES: Final = {200: "OK", 201: "Created", 202: "Accepted"}
 _WATCHED: Final = (
@@ -67,14 +68,7 @@ def document(root: str, resources: Sequence[ServedResource], definitions: Defini
         "paths": paths,
         "components": {
             "schemas": components.schemas(),
-            "securitySchemes": {
-                "BearerToken": {
-                    "type": "apiKey",
-                    "description": "Bearer Token authentication",
-                    "name": "authorization",
-                    "in": "header",
-                }
-            },
+            "securitySchemes": SECURITY,
         },
     }
 

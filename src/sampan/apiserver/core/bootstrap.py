@@ -126,11 +126,11 @@ def _bindings() -> Iterator[Any]:
     for controller in roles.CONTROLLERS:
         name = f"system:controller:{controller}"
         yield _cluster_binding(name, name, (f"ServiceAccount {controller}",))
-    for namespace, name, role, subjects in roles.BINDINGS:
+    for namespace, name, role, named in roles.BINDINGS:
         yield api.RoleBinding(
             metadata=_metadata(name, namespace),
             roleRef=api.RoleRef(apiGroup=_RBAC, kind="Role", name=role),
-            subjects=[_subject(text) for text in subjects],
+            subjects=[_subject(text) for text in named],
         )
 
 
@@ -174,14 +174,13 @@ def reconciled(wanted: Any, found: Any) -> Any | None:
 
 
 def _priority_classes() -> Iterator[api.PriorityClass]:
-    for name, value in (
-        ("system-cluster-critical", 2_000_000_000),
-        ("system-node-critical", 2_000_001_000),
+    for name, value, text in (
+        ("system-cluster-critical", 2_000_000_000, "may move to another node"),
+        ("system-node-critical", 2_000_001_000, "must stay on their nodes"),
     ):
         yield api.PriorityClass(
             metadata=api.ObjectMeta(name=name),
             value=value,
-            globalDefault=False,
             preemptionPolicy="PreemptLowerPriority",
-            description="Used for system critical pods that must not be moved from their current node.",
+            description=f"For pods that the system cannot do without and that {text}.",
         )

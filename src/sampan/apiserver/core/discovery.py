@@ -165,7 +165,8 @@ def _resources(kind: Kind) -> list[dict[str, Any]]:
     if kind.categories:
         first["categories"] = list(kind.categories)
     if not kind.virtual:
-        first["storageVersionHash"] = _storage_version_hash(kind.stored_as or kind.gvk)
+        stored = kind.stored_as or kind.gvk
+        first["storageVersionHash"] = _storage_version_hash(_STORED_THERE.get(stored, stored))
     rows = [first]
     for name, gvk, verbs in _subresources(kind):
         row = {
@@ -179,6 +180,19 @@ def _resources(kind: Kind) -> list[dict[str, Any]]:
             row |= {"group": gvk["group"], "version": gvk["version"]}
         rows.append(row)
     return rows
+
+
+# What kube-apiserver 1.37 stores in another version than this server: who compares hashes goes by its.
+_STORED_THERE: Final = {
+    GroupVersionKind(group, "v1", kind): GroupVersionKind(group, version, kind)
+    for group, version, kind in (
+        ("apiextensions.k8s.io", "v1beta1", "CustomResourceDefinition"),
+        ("certificates.k8s.io", "v1beta1", "ClusterTrustBundle"),
+        ("certificates.k8s.io", "v1beta1", "PodCertificateRequest"),
+        ("resource.k8s.io", "v1beta2", "DeviceTaintRule"),
+        ("storagemigration.k8s.io", "v1beta1", "StorageVersionMigration"),
+    )
+}
 
 
 def _storage_version_hash(stored: GroupVersionKind) -> str:

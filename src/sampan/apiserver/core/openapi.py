@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from sampan.apiserver.core import status
 from sampan.apiserver.core.aggregation.openapi import Documents, merged_v2
 from sampan.apiserver.core.request import JSON, Request, Response
 from sampan.kinds.kind import Kind
-from sampan.schema import openapi_protobuf, openapi_v2, openapi_v3
+from sampan.schema import openapi_protobuf, openapi_singles, openapi_v2, openapi_v3
 from sampan.schema.definitions import Definitions, GroupVersionKind, Schema, load
 from sampan.schema.openapi_resources import ServedResource, of_kinds
 
@@ -74,6 +75,7 @@ class OpenApi:
         self._version = version
         self._state = _State(of_kinds(kinds), {}, {})
         self._making = asyncio.Lock()
+        self._singles = openapi_singles.singles({kind.group for kind in kinds})
 
     def replace_custom(self, kinds: Sequence[Kind], schemas: Mapping[GroupVersionKind, Schema]) -> None:
         """Document these custom kinds, in place of those before; what does not depend on them is kept."""
@@ -113,7 +115,8 @@ class OpenApi:
             index = self._document(state, _V3, lambda: self._index(state))
             return _answer(request, index, {"Vary": "Accept"})
         root = path.removeprefix(_V3 + "/")
-        return self._v3(request, state, root) if root in state.by_root or root in state.extensions else None
+        there = root in state.by_root or root in state.extensions or root in self._singles
+        return self._v3(request, state, root) if there else None
 
     def _v2(self, request: Request, state: _State) -> Response:
         asked = [clause.split(";")[0].strip() for clause in request.accept.split(",")]
@@ -133,9 +136,12 @@ class OpenApi:
             # The client's index is out of date: send it to the document that there is.
             headers = {"Location": f"{_V3}/{root}?hash={current}"}
             return Response(status=301, headers=headers)
-        theirs = state.extensions.get(root)
+        theirs, single = state.extensions.get(root), self._singles.get(root)
         if theirs is not None:
             made = _Document(theirs.v3, JSON, current)
+        elif single is not None:
+            alone = partial(openapi_singles.document, root, single, self._definitions())
+            made = self._document(state, root, alone, current)
         else:
             made = self._document(
                 state,
@@ -146,7 +152,10 @@ class OpenApi:
         return _answer(request, made, _kept_for_ever() if given else {"Vary": "Accept"})
 
     def _index(self, state: _State) -> object:
-        hashes = {root: self._hash(state, root) for root in sorted({*state.by_root, *state.extensions})}
+        hashes = {
+            root: self._hash(state, root)
+            for root in sorted({*state.by_root, *state.extensions, *self._singles})
+        }
         return openapi_v3.index_of(hashes)
 
     def _hash(self, state: _State, root: str) -> str:
@@ -154,6 +163,8 @@ class OpenApi:
         if found is None:
             if root in state.extensions:
                 found = _digest(state.extensions[root].v3)
+            elif (single := self._singles.get(root)) is not None:
+                found = openapi_singles.digest(root, single, self._definitions())
             else:
                 found = openapi_v3.digest(root, state.by_root[root], self._definitions())
             state.digests[root] = found

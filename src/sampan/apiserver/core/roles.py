@@ -112,20 +112,23 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
     """,
     "system:kube-scheduler": f"""
         {_EVENTS}
-        coordination.k8s.io: leases = {_READ} create update patch
+        coordination.k8s.io: leases = create
+        coordination.k8s.io: leases [kube-scheduler] = {_READ} update
+        coordination.k8s.io: leasecandidates = create delete deletecollection {_READ} patch update
         core: nodes namespaces replicationcontrollers services = {_READ}
         core: persistentvolumes persistentvolumeclaims = {_READ}
         core: pods = delete {_READ}
         core: bindings pods/binding = create
         core: pods/status = patch update
-        core: persistentvolumes persistentvolumeclaims = patch update
+        core: pods/finalizers = update
         apps: replicasets statefulsets = {_READ}
         policy: poddisruptionbudgets = {_READ}
-        storage.k8s.io: * = {_READ}
+        storage.k8s.io: csidrivers csinodes csistoragecapacities volumeattachments = {_READ}
         scheduling.k8s.io: podgroups = {_READ}
         scheduling.k8s.io: podgroups/status = patch update
-        resource.k8s.io: * = {_READ}
-        resource.k8s.io: resourceclaims resourceclaims/binding resourceclaims/status = patch update
+        resource.k8s.io: deviceclasses devicetaintrules resourceslices = {_READ}
+        resource.k8s.io: resourceclaims resourceclaims/status = {_READ} patch update
+        resource.k8s.io: resourceclaims/binding = patch update
         resource.k8s.io: resourceclaims = create delete
         authentication.k8s.io: tokenreviews = create
         authorization.k8s.io: subjectaccessreviews = create
@@ -161,7 +164,6 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
         storage.k8s.io: csinodes = create delete get patch update
         node.k8s.io: runtimeclasses = {_READ}
         resource.k8s.io: resourceclaims = get
-        resource.k8s.io: resourceslices = create delete deletecollection {_READ} patch update
     """,
     "system:node-bootstrapper": f"certificates.k8s.io: certificatesigningrequests = create {_READ}",
     "system:node-problem-detector": f"""
@@ -292,6 +294,17 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
         core: persistentvolumeclaims = {_READ}
         {_EVENTS}
     """,
+    "kube-apiserver-serving-clustertrustbundle-publisher": f"""
+        certificates.k8s.io: signers [kubernetes.io/kube-apiserver-serving] = attest
+        certificates.k8s.io: clustertrustbundles = create delete list update watch
+        {_EVENTS}
+    """,
+    "storage-version-migrator-controller": """
+        *: * = list patch
+        apiextensions.k8s.io: customresourcedefinitions = get
+        apiextensions.k8s.io: customresourcedefinitions/status = patch
+        storagemigration.k8s.io: storageversionmigrations/status = update
+    """,
     "generic-garbage-collector": f"*: * = delete {_OWN} patch\n{_EVENTS}",
     "horizontal-pod-autoscaler": f"""
         autoscaling: horizontalpodautoscalers = {_READ}
@@ -321,6 +334,7 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
         core: nodes = delete {_OWN} patch
         core: nodes/status pods/status = patch update
         core: pods = delete {_READ}
+        coordination.k8s.io: leases = {_READ}
         {_EVENTS}
     """,
     "persistent-volume-binder": f"""
@@ -467,13 +481,14 @@ ROLES: Final = (
 )  # fmt: skip
 
 # Bindings in a namespace: namespace, name, role, subjects.
-BINDINGS: Final = (
+BINDINGS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
     ("kube-system", "system::extension-apiserver-authentication-reader",
      "extension-apiserver-authentication-reader",
      ("User system:kube-controller-manager", "User system:kube-scheduler")),
     ("kube-system", "system::leader-locking-kube-controller-manager",
      "system::leader-locking-kube-controller-manager",
-     ("User system:kube-controller-manager", "ServiceAccount kube-controller-manager")),
+     ("User system:kube-controller-manager", "ServiceAccount kube-controller-manager",
+      "ServiceAccount leader-election-controller")),
     ("kube-system", "system::leader-locking-kube-scheduler", "system::leader-locking-kube-scheduler",
      ("User system:kube-scheduler", "ServiceAccount kube-scheduler")),
     ("kube-system", "system:controller:bootstrap-signer", "system:controller:bootstrap-signer",

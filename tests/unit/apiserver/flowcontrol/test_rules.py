@@ -24,7 +24,7 @@ LEASES = "coordination.k8s.io"
         (NODE, Ask("update", LEASES, "leases", "kube-node-lease"), "system-node-high", "system:node:a"),
         (NODE, Ask("list", "", "pods"), "system-nodes", "system:node:a"),
         (MANAGER, Ask("update", LEASES, "leases", "kube-system"), "system-leader-election", MANAGER.name),
-        (MANAGER, Ask("update", "", "endpoints", "web"), "endpoint-controller", MANAGER.name),
+        (MANAGER, Ask("update", "", "endpoints", "web"), "kube-controller-manager", "web"),
         (MANAGER, Ask("create", "", "pods", "web"), "kube-controller-manager", "web"),
         (
             users.service_account("kube-system", "x"),

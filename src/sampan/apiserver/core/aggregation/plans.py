@@ -37,10 +37,18 @@ _GROUP_PRIORITIES: Final[dict[str, int]] = {
     "discovery.k8s.io": 16_200,
     "flowcontrol.apiserver.k8s.io": 16_100,
     "internal.apiserver.k8s.io": 16_000,
-    "resource.k8s.io": 15_900,
+    "resource.k8s.io": 16_200,
     "storagemigration.k8s.io": 15_800,
 }
 _OTHER_PRIORITY: Final = 15_000
+# versionPriority where it is not that of the order of versions.
+_VERSION_PRIORITIES: Final = {
+    ("", "v1"): 1,
+    ("autoscaling", "v2"): 30,
+    ("autoscaling", "v1"): 15,
+    ("flowcontrol.apiserver.k8s.io", "v1"): 21,
+    ("resource.k8s.io", "v1"): 21,
+}
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -100,6 +108,11 @@ def with_condition(
     return fresh
 
 
+def _version_priority(group: str, version: str, position: int) -> int:
+    known = _VERSION_PRIORITIES.get((group, version))
+    return known or max(1, (15 if version.isalpha() or "beta" not in version else 9) - position)
+
+
 def local_services(versions: Mapping[str, Sequence[str]]) -> list[api.APIService]:
     """The APIServices of the groups that this server has, `versions` of each preferred first."""
     made = []
@@ -109,7 +122,7 @@ def local_services(versions: Mapping[str, Sequence[str]]) -> list[api.APIService
                 group=group or None,
                 version=version,
                 groupPriorityMinimum=_GROUP_PRIORITIES.get(group, _OTHER_PRIORITY),
-                versionPriority=max(1, (15 if version.isalpha() or "beta" not in version else 9) - position),
+                versionPriority=_version_priority(group, version, position),
             )
             metadata = api.ObjectMeta(name=f"{version}.{group}", labels={AUTOMANAGED: "onstart"})
             made.append(

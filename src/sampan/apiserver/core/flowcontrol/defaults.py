@@ -66,21 +66,12 @@ def flow_schemas() -> list[api.FlowSchema]:
     nodes = _groups("system:nodes")
     managers = _users(_MANAGER)
     kube_system = _accounts("*")
-    named = ("endpoint-controller", "endpointslicemirroring-controller")
     return [
         _schema("exempt", "exempt", 1, "", _groups("system:masters"), everything, anything),
         _schema("probes", "exempt", 2, "", _groups(*_EVERYBODY), [], health),
         _schema(
             "system-leader-election", "leader-election", 100, "ByUser",
             [*_users(_MANAGER, "system:kube-scheduler"), *kube_system], [_resources(elect, *leases)],
-        ),
-        _schema(
-            "endpoint-controller", "workload-high", 150, "ByUser",
-            [*managers, *_accounts(*named)], [_resources(elect, ("",), ("endpoints",))],
-        ),
-        _schema(
-            "workload-leader-election", "leader-election", 200, "ByUser", kube_system,
-            [_resources(elect, ("",), ("endpoints", "configmaps")), _resources(elect, *leases)],
         ),
         _schema(
             "system-node-high", "node-high", 400, "ByUser", nodes,
