@@ -302,3 +302,25 @@ async def test_keys_of_spread_constraints_become_part_of_the_selector(api: Api) 
     spread["matchLabelKeys"] = ["app"]
     message = (await api.post(PODS, body)).refused(422, "Invalid")
     assert 'topologySpreadConstraints[0][0]: Invalid value: "app": exists in both' in message
+
+
+@served
+async def test_plugins_that_change_objects_speak_of_the_generatename(api: Api) -> None:
+    """As kube-apiserver 1.37.2 answers: the name is made once they all have been."""
+    body = pod("")
+    body["metadata"] = {"generateName": "web-"}
+    body["spec"]["serviceAccountName"] = "nobody"
+    for _ in range(2):
+        assert (await api.post(PODS, body)).refused(403, "Forbidden") == (
+            'pods "web-" is forbidden: error looking up service account default/nobody: '
+            'serviceaccount "nobody" not found'
+        )
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}}
+    (await api.post("/api/v1/namespaces/default/serviceaccounts", account)).ok(201)
+    body["spec"]["priorityClassName"] = "none"
+    refused = (await api.post(PODS, body)).refused(403, "Forbidden")
+    assert refused == 'pods "web-" is forbidden: no PriorityClass with name none was found'
+    body["spec"].pop("priorityClassName")
+    made = (await api.post(PODS, body)).ok(201)
+    assert made["metadata"]["name"].startswith("web-")
+    assert len(made["metadata"]["name"]) == 9

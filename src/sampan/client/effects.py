@@ -48,7 +48,7 @@ class Create(Effect, frozen=True):
     obj: Any
     expect_exists: bool = False
     done: Emit | None = None
-    failed: Emit | None = None
+    failed: Emit | tuple[Emit, ...] | None = None
 
 
 class Update(Effect, frozen=True):

@@ -138,7 +138,9 @@ class Executor:
         try:
             write = await _PERFORM[type(effect)](self, effect)
         except (ApiError, ConnectionError, TimeoutError, UnknownKind, msgspec.MsgspecError) as error:
-            self._announce(getattr(effect, "failed", None), error=str(error))
+            failed = getattr(effect, "failed", None)
+            for emit in failed if isinstance(failed, tuple) else (failed,):
+                self._announce(emit, error=str(error))
             return Failure(effect, error)
         if write is not None:
             writes.append(write)

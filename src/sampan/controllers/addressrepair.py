@@ -156,6 +156,7 @@ def _address_matters(old: api.Service, new: api.Service) -> bool:
 
 SERVICES: Final = Controller(
     name="service-ip-repair",
+    reporter="ipallocator-repair-controller",
     kind=api.Service,
     matters=_address_matters,
     watches=(mapped(api.IPAddress, _services, lambda _old, _new: False),),
@@ -167,6 +168,7 @@ SERVICES: Final = Controller(
 )
 ADDRESSES: Final = Controller(
     name="ipaddress-repair",
+    reporter="ipallocator-repair-controller",
     kind=api.IPAddress,
     watches=(mapped(api.Service, _addresses, _address_matters),),
     gather=gather_address,

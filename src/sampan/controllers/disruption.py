@@ -251,6 +251,7 @@ def _state(pod: api.Pod) -> tuple[Any, ...]:
 
 CONTROLLER: Final = Controller(
     name="disruption",
+    reporter="controllermanager",
     kind=api.PodDisruptionBudget,
     watches=(
         mapped(api.Pod, _budgets_of, _pod_matters),

@@ -120,6 +120,7 @@ def controller(ranges: Ranges) -> Controller:
     """The controller for these ranges. One worker, so that no two nodes get the same part."""
     return Controller(
         name="node-ipam",
+        reporter="cidrAllocator",
         kind=api.Node,
         matters=lambda old, new: bool(by_range(old) != by_range(new)),
         watches=(mapped(api.Node, _without_range, lambda _old, _new: False),),

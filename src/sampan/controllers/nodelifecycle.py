@@ -228,6 +228,7 @@ def controller(grace_s: float = GRACE_S) -> Controller:
     """The controller with this node-monitor-grace-period."""
     return Controller(
         name="node-lifecycle",
+        reporter="node-controller",
         kind=api.Node,
         matters=_matters,
         watches=(

@@ -236,10 +236,11 @@ def _waiting(owner: Owner, active: Sequence[api.Pod], missing: int, now: datetim
     return f"{unavailable} of {len(active)} pods to become available" if unavailable else ""
 
 
-def controller(name: str, kind: type[Owner]) -> Controller:
+def controller(name: str, kind: type[Owner], reporter: str = "") -> Controller:
     """The controller for objects of this kind."""
     return Controller(
         name=name,
+        reporter=reporter,
         kind=kind,
         watches=(owned(api.Pod, adopt=True),),
         indexes={api.Pod: {FREE: free}},

@@ -7,4 +7,6 @@ from typing import Final
 from sampan.controllers import replicaset
 from sampan.schema import api
 
-CONTROLLER: Final = replicaset.controller("replicationcontroller", api.ReplicationController)
+CONTROLLER: Final = replicaset.controller(
+    "replicationcontroller", api.ReplicationController, "replication-controller"
+)

@@ -105,6 +105,7 @@ def _going(caches: Caches, _obj: object) -> Iterable[Key]:
 
 CONTROLLER: Final = Controller(
     name="servicecidrs",
+    reporter="service-cidr-controller",
     kind=api.ServiceCIDR,
     watches=(
         mapped(api.IPAddress, _going, lambda _old, _new: False),

@@ -142,10 +142,12 @@ def test_a_request_that_is_missing_is_named() -> None:
     emitted = [e for e in decision.plan.effects if isinstance(e, Emit)]
     first = "failed to get cpu utilization: missing request for cpu in container web of Pod p0"
     assert [(e.reason, e.message) for e in emitted] == [
+        ("FailedGetResourceMetric", first),
         (
             "FailedComputeMetricsReplicas",
-            f"invalid metrics (1 invalid out of 1), first error is: {first}",
-        )
+            "invalid metrics (1 invalid out of 1), first error is: "
+            f"failed to get cpu resource metric value: {first}",
+        ),
     ]
     assert conditions(decision)["ScalingActive"] == (
         "False",
@@ -340,7 +342,7 @@ def test_two_autoscalers_over_the_same_pods_do_nothing() -> None:
     decision = decide(View(hpa(), running, Kept(), {"other": "app"}, target(2), (reading,)), NOW)
     assert conditions(decision)["ScalingActive"][1:] == (
         "AmbiguousSelector",
-        "pods by selector app=web are controlled by multiple HPAs: [default/other default/web]",
+        "pods by selector app=web are controlled by more than one HPA (e.g. [default/other default/web])",
     )
 
 
@@ -448,3 +450,94 @@ def test_a_target_that_is_not_there_is_told() -> None:
         assert {type(effect) for effect in again.effects} == {Emit}  # events are counted, not stored again
 
     run(look())
+
+
+def _spec(type: str, by_share: bool = False) -> Any:
+    """A metric of each type, called `load`; by its whole amount, or by each pod's share."""
+    amount = quantity("1")
+    target = api.MetricTarget(type="AverageValue", averageValue=amount)
+    if type in ("Object", "External") and not by_share:
+        target = api.MetricTarget(type="Value", value=amount)
+    metric = api.MetricIdentifier(name="load")
+    match type:
+        case "ContainerResource":
+            source = api.ContainerResourceMetricSource(name="cpu", container="web", target=target)
+            return api.MetricSpec(type=type, containerResource=source)
+        case "Pods":
+            return api.MetricSpec(type=type, pods=api.PodsMetricSource(metric=metric, target=target))
+        case "Object":
+            about = api.CrossVersionObjectReferenceV2(apiVersion="v1", kind="Service", name="front")
+            object = api.ObjectMetricSource(metric=metric, target=target, describedObject=about)
+            return api.MetricSpec(type=type, object=object)
+    metric.selector = api.LabelSelector(matchLabels={"queue": "in"})
+    return api.MetricSpec(type=type, external=api.ExternalMetricSource(metric=metric, target=target))
+
+
+IN = (
+    "&LabelSelector{MatchLabels:map[string]string{queue: in,},MatchExpressions:[]LabelSelectorRequirement{},}"
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "inner", "whole"),
+    [
+        (
+            _spec("ContainerResource"),
+            "failed to get cpu usage: unable to get metrics for resource cpu: gone",
+            "failed to get web container metric value: {}",
+        ),
+        (_spec("Pods"), "unable to get metric load: gone", "failed to get pods metric value: {}"),
+        (
+            _spec("Object"),
+            "unable to get metric load on Service default/front: gone",
+            "failed to get object metric value: {}",
+        ),
+        (
+            _spec("Object", by_share=True),
+            "unable to get metric load on Service default/front: gone",
+            "failed to get object metric value: failed to get load object metric: {}",
+        ),
+        (
+            _spec("External"),
+            f"unable to get external metric default/load/{IN}: gone",
+            "failed to get load external metric value: failed to get external metric load: {}",
+        ),
+        (
+            _spec("External", by_share=True),
+            f"unable to get external metric default/load/{IN}: gone",
+            "failed to get load external metric value: failed to get load external metric: {}",
+        ),
+    ],
+    ids=["container", "pods", "object", "object's share", "external", "external's share"],
+)
+def test_what_a_metric_lacks_is_said_as_kube_controller_manager_does(
+    spec: Any, inner: str, whole: str
+) -> None:
+    running, _ = pods(1000, 1000)
+    scaler = hpa(spec)
+    decision = decide(View(scaler, running, Kept(), {}, target(2), (Reading(error="gone"),)), NOW)
+    emitted = [(e.reason, e.message) for e in decision.plan.effects if isinstance(e, Emit)]
+    assert emitted == [
+        (f"FailedGet{spec.type}Metric", inner),
+        (
+            "FailedComputeMetricsReplicas",
+            f"invalid metrics (1 invalid out of 1), first error is: {whole.format(inner)}",
+        ),
+    ]
+    told = conditions(decision)["ScalingActive"]
+    assert told[2] == f"the HPA was unable to compute the replica count: {inner}"
+
+
+def test_a_target_without_a_selector_is_told_of() -> None:
+    running, reading = pods(1000, 1000)
+    nameless = msgspec.structs.replace(target(2), selector="")
+    decision = decide(View(hpa(), running, Kept(), {}, nameless, (reading,)), NOW)
+    emitted = [(e.reason, e.message) for e in decision.plan.effects if isinstance(e, Emit)]
+    assert emitted == [
+        ("SelectorRequired", "selector is required"),
+        ("FailedComputeMetricsReplicas", "selector is required"),
+    ]
+    assert conditions(decision)["ScalingActive"][1:] == (
+        "InvalidSelector",
+        "the HPA target's scale is missing a selector",
+    )

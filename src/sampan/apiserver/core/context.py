@@ -119,3 +119,6 @@ class Attributes(msgspec.Struct, frozen=True):
     context: Context
     obj: Any
     old: Any
+    # The name that was made of the object's generateName. The server's own plugins that change objects do not
+    # know it yet, and speak of the generateName in what they refuse.
+    generated: str = ""

@@ -91,7 +91,7 @@ class Writer:
             if generated:
                 metadata.name = names.generate_name_base(metadata.generateName) + self._ids.suffix()
             if attempt == 0:
-                await self._prepare_create(context, obj)
+                await self._prepare_create(context, obj, generated)
             written = await self._insert(context, resource, obj)
             if written is not None:
                 return written
@@ -137,7 +137,7 @@ class Writer:
         elif metadata.namespace:
             metadata.namespace = None
 
-    async def _prepare_create(self, context: Context, obj: Any) -> None:
+    async def _prepare_create(self, context: Context, obj: Any, generated: bool) -> None:
         kind, metadata = context.resource.kind, obj.metadata
         metadata.uid = self._ids.uid()
         metadata.creationTimestamp = context.now
@@ -148,7 +148,10 @@ class Writer:
         lacks = ownership.lacking(obj, context)
         kind.default(obj)
         ownership.begin(obj, context, lacks)
-        attributes = Attributes("create", "", metadata.namespace or "", context, obj, None)
+        # What allocates writes down for whom it does.
+        unnamed = generated and not self._admission.allocates(kind.kind)
+        made = metadata.name if unnamed else ""
+        attributes = Attributes("create", "", metadata.namespace or "", context, obj, None, made)
         if await self._admission.mutate(attributes):
             kind.default(obj)
         # After admission, as in kube-apiserver: a pod's class goes by the amounts that a LimitRange gave it.

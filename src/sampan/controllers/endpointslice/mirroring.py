@@ -190,6 +190,7 @@ def controller(batch_s: float = 0.0) -> Controller:
     """With all changes looked at together for so many seconds."""
     return Controller(
         name="endpointslicemirroring",
+        reporter="endpoint-slice-mirroring-controller",
         kind=api.Endpoints,
         watches=(
             mapped(

@@ -224,6 +224,7 @@ def controller(batch_s: float = 0.0) -> Controller:
     """With changes of pods, and of slices, looked at together for so many seconds."""
     return Controller(
         name="endpointslice",
+        reporter="endpoint-slice-controller",
         kind=api.Service,
         watches=(
             mapped(api.Pod, views.services_of, views.pod_matters, delay_s=batch_s),

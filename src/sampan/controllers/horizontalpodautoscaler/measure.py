@@ -20,7 +20,8 @@ from sampan.schema import api
 class Outcome(msgspec.Struct, frozen=True):
     """What all metrics call for together; `replicas` is None where nothing may be done.
 
-    `words` are for the condition ScalingActive, `event` for a warning where there is one.
+    `words` are for the condition ScalingActive, `event` for a warning where there is one. `failed` are the
+    warnings before it: one for each metric that failed.
     """
 
     replicas: int | None
@@ -28,6 +29,7 @@ class Outcome(msgspec.Struct, frozen=True):
     statuses: tuple[Any, ...]
     words: Words
     event: Words
+    failed: tuple[Words, ...] = ()
 
 
 class _Single(msgspec.Struct, frozen=True):
@@ -54,23 +56,47 @@ def measure(
     best: _Single | None = None
     statuses: list[Any] = []
     errors: list[Words] = []
+    first = ""
     for spec, reading in zip(hpa.spec.metrics, readings, strict=True):
         try:
             single = _single(hpa, spec, reading, current, pods, now)
         except MetricError as problem:
             errors.append((_FAILED.get(spec.type, "InvalidMetricSourceType"), str(problem)))
+            first = first or _about(spec, str(problem))
             continue
         statuses.append(single.status)
         if best is None or single.replicas > best.replicas:
             best = single
     if best is None or (errors and best.replicas < current):
-        reason, first = errors[0]
+        reason, why = errors[0]
         total = len(hpa.spec.metrics)
         told = f"invalid metrics ({len(errors)} invalid out of {total}), first error is: {first}"
-        words = (reason, f"the HPA was unable to compute the replica count: {first}")
-        return Outcome(None, "", tuple(statuses), words, ("FailedComputeMetricsReplicas", told))
+        words = (reason, f"the HPA was unable to compute the replica count: {why}")
+        event = ("FailedComputeMetricsReplicas", told)
+        return Outcome(None, "", tuple(statuses), words, event, tuple(errors))
     found = f"the HPA was able to successfully calculate a replica count from {best.name}"
-    return Outcome(best.replicas, best.name, tuple(statuses), ("ValidMetricFound", found), ("", ""))
+    words = ("ValidMetricFound", found)
+    return Outcome(best.replicas, best.name, tuple(statuses), words, ("", ""), tuple(errors))
+
+
+def _about(spec: Any, problem: str) -> str:
+    """What went wrong with a metric, as it is told of all metrics together."""
+    match spec.type:
+        case "Resource":
+            return f"failed to get {spec.resource.name} resource metric value: {problem}"
+        case "ContainerResource":
+            return f"failed to get {spec.containerResource.container} container metric value: {problem}"
+        case "Pods":
+            return f"failed to get pods metric value: {problem}"
+        case "Object":
+            name, by_share = spec.object.metric.name, spec.object.target.averageValue is not None
+            inner = f"failed to get {name} object metric: {problem}" if by_share else problem
+            return f"failed to get object metric value: {inner}"
+        case "External":
+            name, by_share = spec.external.metric.name, spec.external.target.averageValue is not None
+            which = f"{name} external metric" if by_share else f"external metric {name}"
+            return f"failed to get {name} external metric value: failed to get {which}: {problem}"
+    return problem
 
 
 def tolerance_of(hpa: Any) -> Tolerance:
@@ -100,7 +126,7 @@ def _single(
         case "Pods":
             return _pods(spec, reading, current, pods, tolerance, now)
         case "Object" | "External":
-            return _whole(spec, reading, current, pods, tolerance)
+            return _whole(hpa, spec, reading, current, pods, tolerance)
     raise MetricError(f'unknown metric source type "{spec.type}"')
 
 
@@ -156,7 +182,7 @@ def _pods(
         asked_m = spec.pods.target.averageValue.milli()
         measured = calculate.by_average(current, asked_m, reading.pods, groups, tolerance)
     except MetricError as problem:
-        raise MetricError(f"failed to get pods metric value: {_unable(metric, problem)}") from None
+        raise MetricError(f"unable to get metric {metric.name}: {problem}") from None
     status = api.PodsMetricStatus(metric=metric, current=_shown(measured))
     return _Single(
         f"pods metric {metric.name}", measured.replicas, api.MetricStatus(type=spec.type, pods=status)
@@ -164,16 +190,20 @@ def _pods(
 
 
 def _whole(
-    spec: Any, reading: Reading, current: int, pods: Sequence[api.Pod], tolerance: Tolerance
+    hpa: Any, spec: Any, reading: Reading, current: int, pods: Sequence[api.Pod], tolerance: Tolerance
 ) -> _Single:
     """Object and external metrics: one amount for the whole target."""
     is_object = spec.type == "Object"
     source = spec.object if is_object else spec.external
     metric, target = source.metric, source.target
     if reading.error or reading.amount_m is None:
-        kind = "object" if is_object else "external"
         problem = reading.error or "no value"
-        raise MetricError(f"failed to get {kind} metric value: {_unable(metric, problem)}")
+        if not is_object:
+            where = f"{hpa.metadata.namespace}/{metric.name}/{_selector(metric.selector)}"
+            raise MetricError(f"unable to get external metric {where}: {problem}")
+        about = source.describedObject
+        where = f"{about.kind} {hpa.metadata.namespace}/{about.name}"
+        raise MetricError(f"unable to get metric {metric.name} on {where}: {problem}")
     if target.averageValue is not None:
         asked_m = target.averageValue.milli()
         measured = calculate.by_share(current, asked_m, reading.amount_m, tolerance)
@@ -182,9 +212,9 @@ def _whole(
         measured = calculate.by_value(current, target.value.milli(), reading.amount_m, ready, tolerance)
     shown = _shown(measured)
     if is_object:
-        about = api.ObjectMetricStatus(metric=metric, describedObject=source.describedObject, current=shown)
+        told = api.ObjectMetricStatus(metric=metric, describedObject=source.describedObject, current=shown)
         name = f"{source.describedObject.kind} metric {metric.name}"
-        return _Single(name, measured.replicas, api.MetricStatus(type=spec.type, object=about))
+        return _Single(name, measured.replicas, api.MetricStatus(type=spec.type, object=told))
     outside = api.ExternalMetricStatus(metric=metric, current=shown)
     name = f"external metric {metric.name}"
     return _Single(name, measured.replicas, api.MetricStatus(type=spec.type, external=outside))
@@ -195,8 +225,20 @@ def _demand(reading: Reading) -> None:
         raise MetricError(reading.error)
 
 
-def _unable(metric: Any, problem: object) -> str:
-    return f"unable to get metric {metric.name}: {problem}"
+def _selector(selector: Any) -> str:
+    """A selector as Go prints it."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{name}: {value}," for name, value in sorted(selector.matchLabels.items()))
+    rules = "".join(
+        "LabelSelectorRequirement"
+        f"{{Key:{one.key},Operator:{one.operator},Values:[{' '.join(one.values or ())}],}},"
+        for one in selector.matchExpressions
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
+    )
 
 
 def _shown(measured: Measured) -> Any:

@@ -99,6 +99,8 @@ def decide(view: View, now: datetime) -> Decision:
     else:
         outcome = _outcome(view, report, now)
         report.metrics = outcome.statuses
+        for words in outcome.failed:
+            report.warn(*words)
         if outcome.replicas is None:
             report.set("ScalingActive", "False", outcome.words)
             report.warn(*outcome.event)
@@ -125,7 +127,8 @@ def _outcome(view: View, report: _Report, now: datetime) -> Outcome:
     """What the metrics say, once it is certain which pods they are about."""
     selector, refused = _selector(view)
     if refused is not None:
-        return Outcome(None, "", (), refused, refused)
+        reason, why = ("SelectorRequired", "selector is required") if not view.target.selector else refused
+        return Outcome(None, "", (), refused, ("FailedComputeMetricsReplicas", why), ((reason, why),))
     assert selector is not None
     pods = [pod for pod in view.pods if selector.matches(pod.metadata.labels)]
     return measure(view.hpa, view.target.replicas, pods, view.readings, now)
@@ -143,8 +146,9 @@ def _selector(view: View) -> tuple[Selector | None, Words | None]:
     rivals = sorted(name for name, text in view.others.items() if _share_pods(view, selector, text))
     if rivals:
         namespace = view.hpa.metadata.namespace
-        named = " ".join(f"{namespace}/{name}" for name in sorted([*rivals, view.hpa.metadata.name]))
-        why = f"pods by selector {target.selector} are controlled by multiple HPAs: [{named}]"
+        # Two are enough to show what is wrong.
+        named = " ".join(f"{namespace}/{name}" for name in sorted([rivals[0], view.hpa.metadata.name]))
+        why = f"pods by selector {target.selector} are controlled by more than one HPA (e.g. [{named}])"
         return None, ("AmbiguousSelector", why)
     return selector, None
 
@@ -262,6 +266,7 @@ def controller() -> Controller:
 
     return Controller(
         name="horizontal-pod-autoscaler",
+        reporter="horizontal-pod-autoscaler",
         kind=api.HorizontalPodAutoscalerV2,
         watches=(cached(api.Pod),),
         gather=gather,

@@ -124,6 +124,7 @@ def _changed(old: api.Pod, new: api.Pod) -> bool:
 
 CONTROLLER: Final = Controller(
     name="resource-claim",
+    reporter="resource_claim",
     kind=api.Pod,
     matters=_changed,
     wants=lambda _caches, pod: bool(pod.spec.resourceClaims),

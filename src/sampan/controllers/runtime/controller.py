@@ -80,6 +80,8 @@ class Controller(msgspec.Struct, frozen=True, kw_only=True):
     # Whether there can be anything to do for such an object: of a change, for what was or for what is. Says
     # no early for controllers of pods that hardly any pod concerns; what it reads must be watched too.
     wants: Callable[[Caches, Any], bool] | None = None
+    # Who its events say that they come from; "": `<name>-controller`.
+    reporter: str = ""
     # How long after a change of the root kind its key is planned.
     delay_s: float = 0.0
     workers: int = 5

@@ -57,7 +57,7 @@ class Running:
     ) -> None:
         self.controller = controller
         self.waiting_for: dict[Hashable, str] = {}
-        self.recorder = Recorder(client, clock, f"{controller.name}-controller")
+        self.recorder = Recorder(client, clock, controller.reporter or f"{controller.name}-controller")
         self.queue: WorkQueue[Any] = WorkQueue(
             clock, first_s=controller.backoff_first_s, most_s=controller.backoff_most_s
         )

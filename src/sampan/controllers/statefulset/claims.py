@@ -24,10 +24,22 @@ def missing(owner: api.StatefulSet, pod: str, claims: Claims) -> list[Effect]:
         name = claim.metadata.name or ""
         if name in claims:
             continue
-        what = f"create Claim {name} Pod {pod} in StatefulSet {owner.metadata.name}"
-        done = Emit(about, "Normal", "SuccessfulCreate", f"{what} success")
-        failed = Emit(about, "Warning", "FailedCreate", f"{what} failed error: {{error}}")
-        effects.append(Create(claim, expect_exists=True, done=done, failed=failed))
+        of = f"in StatefulSet {owner.metadata.name}"
+        done = Emit(about, "Normal", "SuccessfulCreate", f"Create Claim {name} Pod {pod} {of} success")
+        failed = Emit(
+            about,
+            "Warning",
+            "FailedCreate",
+            f"Create Claim {name} for Pod {pod} {of} failed error: {{error}}",
+        )
+        # Without its claims the pod cannot be made either.
+        too = Emit(
+            about,
+            "Warning",
+            "FailedCreate",
+            f"Create Pod {pod} {of} failed error: failed to create PVC {name}: {{error}}",
+        )
+        effects.append(Create(claim, expect_exists=True, done=done, failed=(failed, too)))
     return effects
 
 

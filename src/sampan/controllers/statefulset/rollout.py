@@ -98,7 +98,7 @@ class Step:
             return True
         revision = self._revision_for(ordinal)
         pod = make_pod(owner, template_of(revision), revision.metadata.name or "", ordinal)
-        what = f"create Pod {name} in StatefulSet {owner.metadata.name}"
+        what = f"Create Pod {name} in StatefulSet {owner.metadata.name}"
         done = Emit(ref_of(owner), "Normal", "SuccessfulCreate", f"{what} successful")
         failed = Emit(ref_of(owner), "Warning", "FailedCreate", f"{what} failed error: {{error}}")
         self.effects += pvcs.missing(owner, name, self._claims)
@@ -179,7 +179,7 @@ class Step:
     def _remove(self, pod: api.Pod) -> None:
         about = ref_of(self._owner)
         ref = msgspec.structs.replace(ref_of(pod), resource_version="")
-        what = f"delete Pod {pod.metadata.name} in StatefulSet {self._owner.metadata.name}"
+        what = f"Delete Pod {pod.metadata.name} in StatefulSet {self._owner.metadata.name}"
         done = Emit(about, "Normal", "SuccessfulDelete", f"{what} successful")
         failed = Emit(about, "Warning", "FailedDelete", f"{what} failed error: {{error}}")
         self.effects.append(Remove(ref, done=done, failed=failed))

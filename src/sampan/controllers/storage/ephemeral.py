@@ -93,6 +93,7 @@ def _pods(caches: Caches, claim: api.PersistentVolumeClaim) -> Iterable[Key]:
 
 CONTROLLER: Final = Controller(
     name="ephemeral-volume",
+    reporter="ephemeral_volume",
     kind=api.Pod,
     matters=lambda old, new: podutil.is_active(old) != podutil.is_active(new),
     wants=lambda _caches, pod: _has_any(pod),

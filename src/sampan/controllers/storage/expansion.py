@@ -96,6 +96,7 @@ def _claim_of(_caches: Caches, volume: api.PersistentVolume) -> Iterable[Key]:
 
 CONTROLLER: Final = Controller(
     name="volume-expand",
+    reporter="volume_expand",
     kind=api.PersistentVolumeClaim,
     watches=(mapped(api.PersistentVolume, _claim_of),),
     gather=gather,

@@ -62,8 +62,15 @@ class Chain:
     async def mutate(self, attributes: Attributes) -> bool:
         """Run what changes objects; True where it may have: no plugin changes what a subresource writes."""
         plugins = self._plugins(attributes)
-        for plugin in plugins:
-            plugin.mutate(attributes)
+        if attributes.generated and plugins:
+            metadata = attributes.obj.metadata
+            metadata.name = metadata.generateName
+            for plugin in plugins:
+                plugin.mutate(attributes)
+            metadata.name = attributes.generated
+        else:
+            for plugin in plugins:
+                plugin.mutate(attributes)
         touched = plugins is not self._every and not attributes.subresource
         extension = self.extension
         if extension is not None and extension.mutates and not attributes.context.reviewed:
