@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -47,6 +48,34 @@ def _without_its_own(made: dict[str, Any]) -> dict[str, Any]:
 
 def _token_volume(made: dict[str, Any]) -> str:
     return next(str(v["name"]) for v in made["spec"]["volumes"] if v["name"].startswith("kube-api-access-"))
+
+
+@served
+async def test_pods_of_a_node_are_stamped_for_as_long_as_its_zone_stays(api: Api) -> None:
+    zone = "topology.kubernetes.io/zone"
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {zone: "z1"}}}
+    (await api.post("/api/v1/nodes", node)).ok(201)
+    body = _body(nodeName="n1")
+    made = await _stamped(api, body)
+    made.append(await _make(api, body))
+    assert _token_volume(made[1]) == _token_volume(made[2]) == _token_volume(made[3])
+    (await api.patch("/api/v1/nodes/n1", {"metadata": {"labels": {zone: "z2"}}})).ok()
+    made += [await _make(api, body) for _ in range(BEFORE)]
+    assert [each["metadata"]["labels"][zone] for each in made] == ["z1"] * 4 + ["z2"] * 3
+    assert _token_volume(made[5]) == _token_volume(made[6]) != _token_volume(made[3])
+
+
+@served
+async def test_a_node_is_seen_however_its_name_is_written(api: Api) -> None:
+    zone = "topology.kubernetes.io/zone"
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {zone: "z1"}}}
+    (await api.post("/api/v1/nodes", node)).ok(201)
+    await api.account()
+    body = json.dumps(_body(nodeName="n1")).replace('"nodeName"', '"node\\u004eame"').encode()
+    made = [(await api.call("POST", PODS, body=body)).ok(201) for _ in range(BEFORE)]
+    (await api.patch("/api/v1/nodes/n1", {"metadata": {"labels": {zone: "z2"}}})).ok()
+    made.append((await api.call("POST", PODS, body=body)).ok(201))
+    assert [each["metadata"]["labels"][zone] for each in made] == ["z1", "z1", "z1", "z2"]
 
 
 @served

@@ -31,8 +31,6 @@ from sampan.store.watchcache import KindCache
 MAX_BODIES: Final = 512
 MAX_BODY_BYTES: Final = 16 * 1024
 _GENERATED: Final = b'"generateName"'
-# Of such a pod the labels of its node decide too: see admission/topology.py.
-_PLACED: Final = b'"nodeName"'
 # Stands where the time of creation comes; nothing real is created in that year.
 _NEVER: Final = datetime(1000, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -87,7 +85,7 @@ class Stamps:
         body = request.body
         if context.resource is not self._pods or context.served is not self._pods:
             return None
-        if len(body) > MAX_BODY_BYTES or _GENERATED not in body or _PLACED in body:
+        if len(body) > MAX_BODY_BYTES or _GENERATED not in body:
             return None
         if context.dry_run or context.audit is not None or self._admission.active:
             return None

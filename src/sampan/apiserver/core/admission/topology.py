@@ -39,13 +39,10 @@ class Places:
 
 
 class TopologyLabels:
-    """Labels pods that are made with a node; bindings have theirs from `Places` (core/bindings.py).
-
-    Which bodies name a node is seen from the body alone, so that stamps of others need not follow nodes.
-    """
+    """Labels pods that are made with a node; bindings have theirs from `Places` (core/bindings.py)."""
 
     kinds = frozenset({"Pod"})
-    reads: tuple[type[Any], ...] = ()
+    reads: tuple[type[Any], ...] = (api.Node,)
 
     def __init__(self, resources: Resources) -> None:
         self._places = Places(resources.of(api.Node))
