@@ -106,6 +106,8 @@ class Connection(asyncio.Protocol):
         # Whether that is to be finished although the client has gone.
         self._writes = False
         self._writable = True
+        # What writes lines that many get.
+        self._write_lines: Callable[[bytes], None] = _nowhere
         # Whoever waits until more can be written.
         self._drained: asyncio.Future[None] | None = None
         self._streams = False
@@ -300,6 +302,7 @@ class Connection(asyncio.Protocol):
             transport.write(_head(response, keeps))
             direct = getattr(chunks, "send_to", None)
             if direct is not None:
+                self._write_lines = getattr(transport, "write_soon", transport.write)
                 direct(self._feed)
             async for chunk in chunks:
                 if chunk:
@@ -318,6 +321,7 @@ class Connection(asyncio.Protocol):
             self.abort()
         finally:
             self._streams, self._drained = False, None
+            self._write_lines = _nowhere
             closing = getattr(chunks, "aclose", None)
             if closing is not None:
                 await closing()
@@ -327,7 +331,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             if not lines.wire:
                 lines.wire = b"%x\r\n%b\r\n" % (len(lines.data), lines.data)
-            self._transport.write(lines.wire)
+            self._write_lines(lines.wire)
         return self._writable
 
     def _hand_over(self) -> None:
@@ -342,6 +346,10 @@ class Connection(asyncio.Protocol):
         transport.set_protocol(other)
         other.connection_made(transport)
         other.data_received(data)
+
+
+def _nowhere(data: bytes) -> None:
+    """Nothing is written to who has not asked for it."""
 
 
 _date: tuple[int, bytes] = (0, b"")

@@ -12,6 +12,7 @@ import itertools
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 from uuid import uuid4
@@ -31,6 +32,7 @@ from sampan.apiserver.http.connection import IDLE_LIMIT_S, Connection, parsed_qu
 from sampan.apiserver.http.heads import Heads
 from sampan.apiserver.http.outbox import Outbox
 from sampan.apiserver.http.relay import Relay
+from sampan.apiserver.http.tls import Sends, TlsTransport
 from sampan.base.errors import SampanError
 
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -59,6 +61,7 @@ class HttpServer:
         self._connections: set[Connection] = set()
         self._known = Heads()
         self._outbox = Outbox()
+        self._sends = Sends()
         self._sweep: asyncio.TimerHandle | None = None
         # Tasks of writes that go on although their client has gone.
         self._writes: set[asyncio.Task[Response]] = set()
@@ -76,8 +79,11 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         if self._sweep is None:
             self._close_idle()
+        made: Callable[[], asyncio.Protocol] = self._connection
+        if tls is not None:
+            made = partial(TlsTransport, tls, self._connection, self._sends)
         try:
-            site = await loop.create_server(self._connection, host, port, ssl=tls, backlog=_BACKLOG)
+            site = await loop.create_server(made, host, port, backlog=_BACKLOG)
         except OSError as problem:
             raise SampanError(
                 f"The API server cannot listen on {host}:{port}: {problem.strerror or problem}. "
