@@ -241,6 +241,7 @@ class Cluster:
                     )
                 )
                 self.manager = Manager(self.async_client, self.clock, chosen, informers=informers)
+                self.server.components.here = True
                 running.append(tasks.create_task(self.manager.run()))
             if options.scheduler:
                 self.scheduler = Scheduler(

@@ -44,7 +44,7 @@ class Discovery:
         document = self._legacy(parts, request)
         if document is None:
             return None
-        if request.method not in ("GET", "HEAD"):
+        if request.method != "GET":
             raise method_not_allowed(request.method)
         return Response(body=_encode(document))
 

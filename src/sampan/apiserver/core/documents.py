@@ -36,7 +36,7 @@ class Documents:
         if (healthy := health.answer(request, ready=ready, stored=stored)) is not None:
             return healthy
         if path == "/version":
-            if request.method not in ("GET", "HEAD"):
+            if request.method != "GET":
                 raise method_not_allowed(request.method)
             return Response(body=_encode(self._version_info()))
         if path.startswith("/openapi/"):

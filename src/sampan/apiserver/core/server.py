@@ -39,6 +39,7 @@ from sampan.apiserver.core.authz import Authorizer
 from sampan.apiserver.core.beginnings import Beginnings
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.bulk import Bulk
+from sampan.apiserver.core.components import Components
 from sampan.apiserver.core.context import quoted_warning
 from sampan.apiserver.core.custom.follower import Follower
 from sampan.apiserver.core.custom.registry import CustomKinds
@@ -175,6 +176,7 @@ class ApiServer:
         writer.timed = self.metrics.commits.observe
         # Set by whoever wants requests written down, before the start.
         self.audit: Auditor | None = None
+        self.components = Components(self.resources, self.cache, clock)
         self._verbs = self._make_verbs(bodies, writer, quotas)
         self.bulk = Bulk(
             Together(writer, chain, quotas, self._gate, self.flow, self.metrics, clock),
@@ -206,6 +208,7 @@ class ApiServer:
             admission=chain,
             bodies=bodies,
             reader=Reader(self.store, self.cache, self.clock),
+            components=self.components,
             watches=self._watches,
             modifier=Modifier(writer, bodies, stamps, repeats),
             subresources=Subresources(writer, bodies, self.resources, self.authenticator, chain),

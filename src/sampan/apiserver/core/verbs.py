@@ -9,6 +9,7 @@ import msgspec
 from sampan.apiserver.core import formats, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.bodies import Bodies, is_part
+from sampan.apiserver.core.components import Components
 from sampan.apiserver.core.context import Context, context
 from sampan.apiserver.core.gate import Gate
 from sampan.apiserver.core.list_options import selection
@@ -27,6 +28,7 @@ from sampan.base.clock import Clock
 
 # What may be asked of all namespaces at once.
 ALL_NAMESPACES: Final = frozenset({"list", "watch"})
+_OF_COMPONENTS: Final = frozenset({"get", "list"})
 _OF_ONE: Final = frozenset({"update", "patch"})
 
 
@@ -38,6 +40,7 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
     admission: Chain
     bodies: Bodies
     reader: Reader
+    components: Components
     watches: Watches
     modifier: Modifier
     subresources: Subresources
@@ -58,6 +61,10 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
             or (verb in _OF_ONE and not target.name)
         ):
             raise status.method_not_allowed(request.method)
+        if request.method == "HEAD":
+            raise status.method_not_allowed("HEAD")  # only of what is no resource
+        if kind.virtual and verb in _OF_COMPONENTS:
+            return self.components.answer(request, resource, verb, target.name)
         if verb == "get":
             return await self._get(request, user, target, resource)
         if verb == "watch":
@@ -128,6 +135,8 @@ class Verbs(msgspec.Struct, frozen=True, kw_only=True):
                 if self.admission.active and target.subresource != "log":
                     await self.subresources.connect(request, made)
                 return self.tunnels.open(request, target)
+        if request.method == "HEAD":
+            raise status.method_not_allowed("HEAD")
         tables = self.reader.tables(request, resource)
         if verb == "get":
             return await self._get(request, user, target, resource)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,11 +15,14 @@ from sampan.machinery.jsonpath import JsonPath, JsonPathError
 from sampan.schema import codec
 from sampan.schema.custom import CustomObject
 
+# Of custom resources kube-apiserver says that it is a date.
+_AGE: Final = msgspec.structs.replace(AGE, type="date")
+
 
 def columns(version: Version) -> tuple[Column, ...]:
     """The columns of a version: the name, and those it asks for or the age."""
     if not version.additionalPrinterColumns:
-        return (NAME, AGE)
+        return (NAME, _AGE)
     return (NAME, *(_column(asked) for asked in version.additionalPrinterColumns))
 
 

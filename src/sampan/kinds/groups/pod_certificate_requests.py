@@ -232,6 +232,11 @@ def state_of(obj: Any) -> str:
     return next((state for state in _STATES if is_true(obj.status.conditions, state)), "Pending")
 
 
+def _annotations(obj: Any) -> str:
+    given = obj.spec.unverifiedUserAnnotations
+    return ",".join(f"{key}={text}" for key, text in sorted(given.items())) or "<none>"
+
+
 POD_CERTIFICATE_REQUEST: Final = Kind(
     api_version="certificates.k8s.io/v1",
     kind="PodCertificateRequest",
@@ -256,5 +261,6 @@ POD_CERTIFICATE_REQUEST: Final = Kind(
         column("NodeName", lambda pcr: pcr.spec.nodeName),
         column("SignerName", lambda pcr: pcr.spec.signerName),
         column("State", state_of, description="Is the request Pending, Issued, Denied, or Failed?"),
+        column("UnverifiedUserAnnotations", _annotations),
     ),
 )

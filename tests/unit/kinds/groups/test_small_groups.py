@@ -523,7 +523,7 @@ def test_defaults(kind: str, value: dict[str, Any], expected: dict[str, Any]) ->
                 "spec": {"podName": "p", "serviceAccountName": "s", "nodeName": "n", "signerName": "a.io/b"},
                 "status": {"conditions": [{"type": "Issued", "status": "True", "reason": "", "message": ""}]},
             },
-            ["web", "p", "s", "n", "a.io/b", "Issued"],
+            ["web", "p", "s", "n", "a.io/b", "Issued", "<none>"],
         ),
     ],
 )
