@@ -30,10 +30,11 @@ from typing import Any, ClassVar
 import msgspec
 import numpy as np
 
-from sampan.scheduler.cycle import Engine, Profile
+from sampan.scheduler.cycle import Engine
 from sampan.scheduler.framework import CLUSTER, MORE_IS_BETTER, Plugin, Verdict, refuse
 from sampan.scheduler.plugins import node_resources
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.world import World
 from sampan.schema import api, codec

@@ -15,7 +15,7 @@ from sampan.cluster import documents, scheduling
 from sampan.cluster.config import Layout
 from sampan.cluster.manifests import typed
 from sampan.kinds import registry
-from sampan.scheduler.cycle import Profile
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.snapshot import Snapshot
 from sampan.schema.definitions import GroupVersionKind
 from sampan.simulation.asking import snapshot_to_simulate

@@ -22,9 +22,10 @@ from sampan.descheduler.policy import Policy, Strategy
 from sampan.descheduler.trial import Eviction, Trial
 from sampan.kinds.core.node_selection import required
 from sampan.machinery import tolerations
-from sampan.scheduler.cycle import Engine, Profile
+from sampan.scheduler.cycle import Engine
 from sampan.scheduler.framework import Rejected, Verdict
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.snapshot import Snapshot
 from sampan.schema import api
 

@@ -16,7 +16,7 @@ from sampan.client.executor import Executor
 from sampan.descheduler.planning import plan
 from sampan.descheduler.policy import Policy
 from sampan.descheduler.trial import Eviction
-from sampan.scheduler.cycle import Profile
+from sampan.scheduler.profile import Profile
 from sampan.simulation.asking import snapshot_to_simulate
 
 NAME: Final = "sampan-descheduler"

@@ -11,8 +11,9 @@ import msgspec
 from sampan.descheduler.policy import Caps, Policy
 from sampan.machinery.selectors import Selector
 from sampan.scheduler.changes import RowIndex
-from sampan.scheduler.cycle import Engine, Profile
+from sampan.scheduler.cycle import Engine
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.snapshot import Snapshot, is_finished, world_of
 from sampan.schema import api
 from sampan.simulation.budgets import Budgets

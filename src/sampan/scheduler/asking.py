@@ -8,8 +8,8 @@ from typing import Any
 from sampan.base.errors import SampanError
 from sampan.client.client import Client
 from sampan.client.errors import ApiError, is_not_found
-from sampan.scheduler.cycle import Profile
 from sampan.scheduler.explain import Explanation, explain
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.snapshot import Snapshot
 from sampan.scheduler.watching import KINDS

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from sampan.scheduler.amounts import ByAmounts
 from sampan.scheduler.changes import RowIndex
+from sampan.scheduler.decision import Diagnosis
 from sampan.scheduler.plugins.node_resources import NodeResourcesFit
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.promised import Refusal
@@ -16,15 +16,6 @@ from sampan.scheduler.table import Bools, Numbers
 
 if TYPE_CHECKING:
     from sampan.scheduler.cycle import Engine
-
-
-class Diagnosis(msgspec.Struct):
-    """Why each row is out: counts by reason, plugins, and which rows evicting pods could open."""
-
-    reasons: dict[str, int]
-    refused_by: set[str]
-    resolvable: Bools
-    rejection: str = ""
 
 
 class Beside:

@@ -10,8 +10,8 @@ import msgspec
 
 from sampan.base.errors import SampanError
 from sampan.scheduler import pluginargs
-from sampan.scheduler.cycle import Profile
 from sampan.scheduler.framework import Plugin
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import DEFAULT_NAME, DEFAULTS, PLUGINS, Make, PluginError
 
 API_VERSION: Final = "kubescheduler.config.k8s.io/v1"

@@ -7,25 +7,25 @@ date for the rows that changed; what CLUSTER plugins say is worked out each time
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from sampan.scheduler.amounts import ByAmounts
-from sampan.scheduler.beside import Beside, Diagnosis
+from sampan.scheduler.beside import Beside
 from sampan.scheduler.changes import ALL, RowIndex
+from sampan.scheduler.decision import Decision, Diagnosis, rejected
 from sampan.scheduler.framework import CLUSTER, Plugin, Reason, Refused, Rejected, Verdict, scaled
 from sampan.scheduler.kept import OUT, Kept, best_rows
 from sampan.scheduler.plugins.node_resources import NodeResourcesFit, lack_of
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.promised import Promised
 from sampan.scheduler.table import Bools, Numbers
 from sampan.scheduler.world import World
 from sampan.schema import api
 
-NO_NODES: Final = "no nodes available to schedule pods"
 # Cells (rows times shapes) of kept answers; the shapes used longest ago are worked out anew.
 MOST_KEPT_CELLS: Final = 4_000_000
 # However small a share is wanted, this many nodes are scored (as upstream).
@@ -33,62 +33,6 @@ LEAST_SCORED: Final = 100
 _NO_ROWS: Final = np.array([], dtype=np.intp)
 # Picks one of rows that are equally good.
 Choose = Callable[[RowIndex], int]
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """Where a pod goes (`node` set), or why it cannot go anywhere.
-
-    `reasons` are (how many nodes, why) and `refused_by` the plugins behind them, which tell what would have
-    to change before another try is worth it. `rejection` is a word on all nodes at once, `after` what
-    preemption came to.
-    """
-
-    node: str = ""
-    row: int = -1
-    nodes: int = 0
-    reasons: tuple[tuple[int, str], ...] = ()
-    refused_by: frozenset[str] = frozenset()
-    rejection: str = ""
-    after: str = ""
-
-    @property
-    def message(self) -> str:
-        """The text of the PodScheduled condition, worded as kube-scheduler's."""
-        if self.nodes == 0:
-            return NO_NODES
-        parts = [f"0/{self.nodes} nodes are available:"]
-        if self.rejection:
-            parts.append(f"{self.rejection}.")
-        if self.reasons:
-            parts.append(", ".join(sorted(f"{count} {reason}" for count, reason in self.reasons)) + ".")
-        if self.after:
-            parts.append(self.after)
-        return " ".join(parts)
-
-
-class Profile(msgspec.Struct, frozen=True):
-    """The plugins of one schedulerName, in their order; scoring ones with their weights."""
-
-    name: str = "default-scheduler"
-    filters: tuple[Plugin, ...] = ()
-    scorers: tuple[tuple[Plugin, int], ...] = ()
-    preempts: bool = True
-    preemption_share: float = 0.10
-    preemption_least: int = 100
-    by_deadline: bool = False
-    # Plugins that take part only between decision and binding.
-    hooked: tuple[Plugin, ...] = ()
-    percentage_scored: int = 0  # of the nodes that will do; 0 for all (percentageOfNodesToScore)
-
-    @property
-    def plugins(self) -> Iterable[Plugin]:
-        """Each plugin once."""
-        return dict.fromkeys((*self.filters, *(plugin for plugin, _ in self.scorers)))
-
-    @property
-    def all_plugins(self) -> Iterable[Plugin]:
-        """Each plugin once, those that neither filter nor score included."""
-        return dict.fromkeys((*self.plugins, *self.hooked))
 
 
 class Engine:
@@ -287,17 +231,17 @@ class Engine:
                 out = left.copy()
                 out[[table.rows[name] for name in names if name in table.rows]] = False
                 text = f"node(s) didn't satisfy plugin(s) [{plugin.name}]"
-                self._tell(found, plugin, Verdict(out, (Reason(text, out, False),)), left)
+                found.tell(plugin.name, Verdict(out, (Reason(text, out, False),)), left)
                 left &= ~out
         for plugin in self.profile.filters:
             state = plugin.prepare(pod, world) if plugin.overrides("prepare") else None
             if isinstance(state, Rejected):
-                return self._rejected(plugin, state)
+                return rejected(plugin.name, state, table.live)
             if state is None or not left.any():
                 continue
             verdict = plugin.filter(state, world, ALL)
             if verdict is not None:
-                self._tell(found, plugin, verdict, left)
+                found.tell(plugin.name, verdict, left)
                 left &= ~verdict.refused
         if left.any():  # only promises to others are in the way
             self._beside(pod).tell(found, left)
@@ -305,13 +249,7 @@ class Engine:
 
     def explain_failure(self, pod: PodInfo, found: Diagnosis | None = None) -> Decision:
         """The decision that there is no node, with its reasons."""
-        found = found or self.diagnose(pod)
-        return Decision(
-            nodes=self.world.table.count,
-            reasons=tuple((count, reason) for reason, count in found.reasons.items()),
-            refused_by=frozenset(found.refused_by),
-            rejection=found.rejection,
-        )
+        return (found or self.diagnose(pod)).decision(self.world.table.count)
 
     def explain(self, pod: PodInfo) -> list[tuple[str, str, str]]:
         """For each node: its name, the plugin that refuses it ("" for none) and why."""
@@ -466,39 +404,10 @@ class Engine:
                 return plugin.name, tuple(r.text for r in verdict.reasons if r.where[0])
         return "", ()
 
-    def _tell(self, found: Diagnosis, plugin: Plugin, verdict: Verdict, left: Bools) -> None:
-        for reason in verdict.reasons:
-            where = left & reason.where
-            count = int(np.count_nonzero(where))
-            if count:
-                found.reasons[reason.text] = found.reasons.get(reason.text, 0) + count
-                found.refused_by.add(plugin.name)
-                if reason.resolvable:
-                    found.resolvable |= where
-        for reason in verdict.reasons:
-            if not reason.resolvable:  # one reason that nothing helps against outweighs the others
-                found.resolvable &= ~(left & reason.where)
-
-    def _rejected(self, plugin: Plugin, word: Rejected) -> Diagnosis:
-        resolvable = self.world.table.live.copy()
-        if not word.resolvable:
-            resolvable[:] = False
-        return Diagnosis({}, {plugin.name}, resolvable, word.text)
-
     def name_of(self, row: int) -> str:
         node: api.Node | None = self.world.table.nodes[row]
         assert node is not None
         return node.metadata.name or ""
-
-
-def without(profile: Profile, kind: type[Plugin]) -> Profile:
-    """The profile without the plugins of a class."""
-    return msgspec.structs.replace(
-        profile,
-        filters=tuple(p for p in profile.filters if not isinstance(p, kind)),
-        scorers=tuple((p, w) for p, w in profile.scorers if not isinstance(p, kind)),
-        hooked=tuple(p for p in profile.hooked if not isinstance(p, kind)),
-    )
 
 
 def pod_rows_few(rows: RowIndex) -> bool:

@@ -8,11 +8,12 @@ import msgspec
 import numpy as np
 
 from sampan.scheduler import mends, needed
-from sampan.scheduler.cycle import Engine, Profile
+from sampan.scheduler.cycle import Engine
 from sampan.scheduler.framework import Rejected
 from sampan.scheduler.gangdryrun import why_group_waits
 from sampan.scheduler.needed import Change
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.snapshot import Snapshot, is_finished, world_of
 from sampan.schema import api

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from sampan.scheduler.beside import Diagnosis
 from sampan.scheduler.changes import RowIndex
-from sampan.scheduler.cycle import Choose, Decision, Engine
+from sampan.scheduler.cycle import Choose, Engine
+from sampan.scheduler.decision import Decision, Diagnosis
 from sampan.scheduler.extenders import Extenders, Narrowed
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.preemption import Outcome, Preemption

@@ -13,7 +13,8 @@ from sampan.base.clock import Clock, kube_time
 from sampan.client.client import STRATEGIC, Client
 from sampan.client.errors import ApiError
 from sampan.scheduler import gangs, groupcycle
-from sampan.scheduler.cycle import Choose, Decision, Engine
+from sampan.scheduler.cycle import Choose, Engine
+from sampan.scheduler.decision import Decision
 from sampan.scheduler.groupcycle import GroupCycle, Taken
 from sampan.scheduler.podinfo import Key, PodInfo
 from sampan.scheduler.preemption import Outcome, Preemption, Victims

@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 
 from sampan.scheduler.changes import RowIndex
-from sampan.scheduler.cycle import Choose, Decision, Engine
+from sampan.scheduler.cycle import Choose, Engine
+from sampan.scheduler.decision import Decision
 from sampan.scheduler.devices.ledger import Reserve
 from sampan.scheduler.framework import Refused
 from sampan.scheduler.podinfo import PodInfo

@@ -16,9 +16,9 @@ import numpy as np
 
 from sampan.machinery.selectors import Selector
 from sampan.scheduler.amounts import ByAmounts
-from sampan.scheduler.beside import Diagnosis
 from sampan.scheduler.changes import ALL
 from sampan.scheduler.cycle import Engine
+from sampan.scheduler.decision import Diagnosis
 from sampan.scheduler.gangs import goes_whole, group_of
 from sampan.scheduler.groups import selector_of
 from sampan.scheduler.podinfo import PodInfo, Template

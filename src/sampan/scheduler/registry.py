@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sampan.scheduler.cycle import Profile
 from sampan.scheduler.framework import Plugin
 from sampan.scheduler.plugins import node_affinity, node_resources, pod_topology_spread, volume_binding
 from sampan.scheduler.plugins.data_locality import DataLocality
@@ -20,6 +19,7 @@ from sampan.scheduler.plugins.node_ports import NodePorts
 from sampan.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from sampan.scheduler.plugins.taint_toleration import TaintToleration
 from sampan.scheduler.plugins.volume_rules import NodeVolumeLimits, VolumeRestrictions, VolumeZone
+from sampan.scheduler.profile import Profile
 
 
 class PluginError(ValueError):

@@ -26,8 +26,9 @@ from sampan.client.informer import SharedInformers
 from sampan.scheduler import extended
 from sampan.scheduler.binding import preempt
 from sampan.scheduler.configuration import Configuration
-from sampan.scheduler.cycle import Decision, Engine, Profile, without
+from sampan.scheduler.cycle import Engine
 from sampan.scheduler.deadlines import rank_of
+from sampan.scheduler.decision import Decision
 from sampan.scheduler.extenders import Extenders
 from sampan.scheduler.framework import Refused
 from sampan.scheduler.ganging import Ganging, Hands, held_back_word, whole_groups
@@ -37,6 +38,7 @@ from sampan.scheduler.plugins.dynamic_resources import DynamicResources, movable
 from sampan.scheduler.plugins.gang_scheduling import GangScheduling
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.preemption import Outcome, Preemption, Victims
+from sampan.scheduler.profile import Profile, without
 from sampan.scheduler.queue import FIRST_BACKOFF_S, Queue, Waiting
 from sampan.scheduler.registry import DEFAULT_NAME, default_profile
 from sampan.scheduler.telling import FAILED, Teller, Word, ref

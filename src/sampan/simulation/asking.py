@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sampan.client.client import Client
 from sampan.scheduler.asking import snapshot_of
-from sampan.scheduler.cycle import Profile
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.snapshot import Snapshot
 from sampan.schema import api

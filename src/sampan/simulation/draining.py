@@ -9,7 +9,7 @@ import msgspec
 
 from sampan.client.cache import controller_of
 from sampan.kinds.core.pod_validation import MIRROR
-from sampan.scheduler.cycle import Profile
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.snapshot import Snapshot, is_finished
 from sampan.schema import api
 from sampan.simulation.budgets import Budgets

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from sampan.scheduler.changes import RowIndex
-from sampan.scheduler.cycle import Engine, Profile
+from sampan.scheduler.cycle import Engine
 from sampan.scheduler.explain import Way, held_back, ways_to_run
 from sampan.scheduler.gangdryrun import looks_at_groups, try_group
 from sampan.scheduler.gangs import group_of
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.preemption import Preemption
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.reserving import split
 from sampan.scheduler.snapshot import Snapshot, world_of

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sampan.scheduler.cycle import Decision, Engine, Profile
+from sampan.scheduler.cycle import Engine
+from sampan.scheduler.decision import Decision
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.world import World
 from sampan.schema import api, codec

@@ -10,7 +10,8 @@ import pytest
 from sampan.client.cache import Cache
 from sampan.scheduler.changes import ALL
 from sampan.scheduler.configuration import ConfigurationError, configuration, seconds_of
-from sampan.scheduler.cycle import Engine, Profile
+from sampan.scheduler.cycle import Engine
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.queue import Queue
 from sampan.scheduler.world import World
 from sampan.schema import api, codec

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from sampan.scheduler import columns
 from sampan.scheduler.beside import Beside
-from sampan.scheduler.cycle import Decision, Engine, Profile
+from sampan.scheduler.cycle import Engine
+from sampan.scheduler.decision import Decision
 from sampan.scheduler.framework import CLUSTER, Rejected
 from sampan.scheduler.kept import ONE_BY_ONE
 from sampan.scheduler.plugins import node_resources
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import PLUGINS, default_profile
 from sampan.scheduler.world import World
 from sampan.schema import api

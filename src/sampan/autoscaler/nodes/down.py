@@ -14,7 +14,7 @@ from sampan.autoscaler.nodes.room import Room
 from sampan.controllers.taints import is_ready
 from sampan.kinds.core.pod_validation import MIRROR
 from sampan.machinery import selectors
-from sampan.scheduler.cycle import Profile
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.snapshot import Snapshot
 from sampan.schema import api
 

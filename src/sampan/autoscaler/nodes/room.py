@@ -9,8 +9,10 @@ import msgspec
 
 from sampan.client.cache import controller_of
 from sampan.controllers.daemonset.placement import Placement
-from sampan.scheduler.cycle import Decision, Engine, Profile
+from sampan.scheduler.cycle import Engine
+from sampan.scheduler.decision import Decision
 from sampan.scheduler.podinfo import PodInfo
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.snapshot import Snapshot, world_of
 from sampan.schema import api
 from sampan.simulation.placing import engines_of

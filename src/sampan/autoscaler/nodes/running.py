@@ -14,7 +14,7 @@ from sampan.base.ids import RandomIds
 from sampan.client.client import Client
 from sampan.client.informer import SharedInformers
 from sampan.node.simulated_fleet import SimulatedNodes
-from sampan.scheduler.cycle import Profile
+from sampan.scheduler.profile import Profile
 
 # Pods of simulated nodes that were added have addresses apart from those of the nodes that were there.
 POD_CIDR: Final = "10.64.0.0/10"

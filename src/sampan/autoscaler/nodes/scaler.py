@@ -27,7 +27,7 @@ from sampan.client.events import Recorder
 from sampan.client.executor import Executor
 from sampan.client.informer import SharedInformers
 from sampan.controllers.taints import is_ready
-from sampan.scheduler.cycle import Profile
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.snapshot import Snapshot, is_finished
 from sampan.scheduler.watching import KINDS
 from sampan.schema import api

@@ -11,7 +11,7 @@ import msgspec
 from sampan.autoscaler.nodes.config import Config, Group
 from sampan.autoscaler.nodes.room import Room
 from sampan.client.cache import controller_of
-from sampan.scheduler.cycle import Profile
+from sampan.scheduler.profile import Profile
 from sampan.scheduler.snapshot import Snapshot, is_finished
 from sampan.schema import api
 
