@@ -200,6 +200,8 @@ def drop_unreadable_managers(meta: Any) -> None:
 
 def validate_field_manager(manager: str, path: Path) -> list[FieldError]:
     """A manager's name has at most 128 bytes, all printable."""
+    if len(manager) <= FIELD_MANAGER_MAX_BYTES and manager.isascii() and manager.isprintable():
+        return []
     errors: list[FieldError] = []
     if len(manager.encode()) > FIELD_MANAGER_MAX_BYTES:
         errors.append(field.too_long(path, FIELD_MANAGER_MAX_BYTES))

@@ -22,6 +22,7 @@ from sampan.apiserver.core.resource import Resource
 from sampan.machinery.patch.apply import engine, fieldset, managers, writers
 from sampan.machinery.patch.apply.managers import Managed
 from sampan.schema import api, codec
+from sampan.schema.custom import CustomObject
 from sampan.store.items import Item
 
 _STATUS_ONLY: Final = fieldset.of((fieldset.field("status"),))
@@ -172,8 +173,7 @@ def _track_fields(
     old.metadata.managedFields = []
     try:
         managed = engine.track_update(
-            codec.to_builtins(old),
-            codec.to_builtins(new),
+            *differing(old, new),
             context.manager,
             api_version=context.resource.kind.api_version,
             schema=context.resource.node,
@@ -185,6 +185,33 @@ def _track_fields(
     finally:
         old.metadata.managedFields = old_entries
     new.metadata.managedFields = entries_of(managed)
+
+
+def differing(old: Any, new: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The documents of two objects, without the parts that are the same in both; metadata is always there.
+
+    Most updates change one part only: a spec is not walked through to see that it is as it was.
+    """
+    if isinstance(new, CustomObject):
+        return codec.to_builtins(old), codec.to_builtins(new)
+    struct: Any = type(new)
+    blank = _blank(struct)
+    same = {
+        name: getattr(blank, name)
+        for name in new.__struct_fields__
+        if name != "metadata" and _written_alike(getattr(old, name), getattr(new, name))
+    }
+    replace = msgspec.structs.replace
+    return codec.to_builtins(replace(old, **same)), codec.to_builtins(replace(new, **same))
+
+
+def _written_alike(one: Any, other: Any) -> bool:
+    return one is other or bool(codec.encode(one) == codec.encode(other))
+
+
+@lru_cache(maxsize=512)
+def _blank(struct: Any) -> Any:
+    return struct()
 
 
 def _moves_metadata(new: Any, old: Any) -> bool:

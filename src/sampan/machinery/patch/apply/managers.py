@@ -125,6 +125,8 @@ def _stamp(now: datetime) -> str:
 
 def capped(managed: Managed) -> Managed:
     """The entries with the oldest updates of each version joined into one, down to the limit."""
+    if len(managed) <= MAX_UPDATE_MANAGERS:
+        return managed
     updates = sorted(
         (entry for entry in managed if entry.operation == UPDATE),
         key=lambda e: (e.time or "", e.manager, e.api_version, e.subresource),
@@ -188,4 +190,4 @@ def _is_reset(entry: Any) -> bool:
 
 
 def _get(entry: Any, name: str) -> Any:
-    return entry.get(name) if isinstance(entry, Mapping) else getattr(entry, name)
+    return entry.get(name) if isinstance(entry, dict) else getattr(entry, name)
