@@ -3,6 +3,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+import pytest
+
+from sampan.schema import enums
 from tests.api.server import Api, served
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -59,3 +62,31 @@ async def test_forms_and_paths_that_are_not_there(api: Api) -> None:
     (await api.get("/openapi/v3", accept="text/html")).refused(406, "NotAcceptable")
     assert (await api.get("/openapi/v3/apis/none/v1")).code == 404
     assert (await api.get("/openapi/v4")).code == 404
+
+
+@pytest.mark.parametrize(
+    ("root", "definition", "field", "values"),
+    [
+        ("api/v1", "io.k8s.api.core.v1.ContainerPort", "protocol", ["SCTP", "TCP", "UDP"]),
+        ("apis/apps/v1", "io.k8s.api.apps.v1.DaemonSetUpdateStrategy", "type", ["OnDelete", "RollingUpdate"]),
+        ("api/v1", "io.k8s.api.core.v1.ServiceSpec", "ipFamilies", ["", "IPv4", "IPv6"]),
+    ],
+)
+def test_values_that_fields_are_limited_to(root: str, definition: str, field: str, values: list[str]) -> None:
+    @served
+    async def work(api: Api) -> None:
+        newer = (await api.get(f"/openapi/v3/{root}")).ok()["components"]["schemas"]
+        older = (await api.get("/openapi/v2")).ok()["definitions"]
+        for schemas in (newer, older):
+            shown = schemas[definition]["properties"][field]
+            assert shown.get("items", shown)["enum"] == values
+
+    work()
+
+
+@served
+async def test_all_of_them_are_fields_of_the_newest_version(api: Api) -> None:
+    definitions = (await api.get("/openapi/v2")).ok()["definitions"]
+    for name, field, values in enums._lines():
+        shown = definitions[name]["properties"][field.removesuffix("[]")]
+        assert shown.get("items", shown)["enum"] == list(values), (name, field)

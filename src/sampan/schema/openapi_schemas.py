@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.schema.definitions import REF_PREFIX, Definitions, GroupVersionKind, Schema
+from sampan.schema.enums import with_enums
 from sampan.schema.openapi_paths import PATCH
 from sampan.schema.openapi_resources import ServedResource
 
@@ -83,6 +84,7 @@ class Components:
         if _GVK in schema:
             for field in ("apiVersion", "kind"):  # the source narrows them; Kubernetes does not
                 rewritten.get("properties", {}).get(field, {}).pop("enum", None)
+        with_enums(name, rewritten)
         return rewritten
 
     def _either(self, name: str, schema: Schema) -> Schema:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sampan.schema import enums
 from sampan.schema.definitions import Definitions, GroupVersionKind
 from sampan.schema.openapi_paths import ANSWERS, Operation, Parameter, PathItem, path_items
 from sampan.schema.openapi_resources import ServedResource, definition_of
@@ -44,7 +45,7 @@ def index_of(hashes: Mapping[str, str]) -> dict[str, Any]:
 
 def digest(root: str, resources: Sequence[ServedResource], definitions: Definitions) -> str:
     """The hash of a document: of all it is made from, so that it need not be made to be named."""
-    made_from = [definitions.version, [r for r in resources if r.root == root]]
+    made_from = [definitions.version, enums.REVISION, [r for r in resources if r.root == root]]
     return hashlib.sha512(msgspec.json.encode(made_from)).hexdigest().upper()
 
 

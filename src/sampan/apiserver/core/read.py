@@ -48,16 +48,7 @@ class Reader:
             self._check_revision(request)
         if item is None:
             raise not_found(resource.kind, target.name)
-        data = resource.present(item.data)
-        if told and item.owners:
-            data = self._with_owners(request, resource, item, data)
-        return self._one(request, resource, item, data)
-
-    def _with_owners(self, request: Request, resource: Resource, item: Item, data: bytes) -> bytes:
-        """The object with who owns its fields, where the form asked for shows that."""
-        if formats.negotiate(request.accept) is Form.TABLE:
-            return data
-        return self._telling.shown(item, resource, data)
+        return self._one(request, resource, item, resource.present(item.data), told=told)
 
     def _check_revision(self, request: Request) -> None:
         """A client that has seen more than this server may ask again in a moment. Raises 400, 504."""
@@ -71,12 +62,14 @@ class Reader:
         if item is None:
             raise not_found(resource.kind, target.name)
         (data,) = await resource.presented((item.data,))
-        if item.owners:
-            data = self._with_owners(request, resource, item, data)
         return self._one(request, resource, item, data)
 
-    def _one(self, request: Request, resource: Resource, item: Item, data: bytes) -> Response:
+    def _one(
+        self, request: Request, resource: Resource, item: Item, data: bytes, *, told: bool = True
+    ) -> Response:
         form = formats.negotiate(request.accept)
+        if told and item.owners and form is not Form.TABLE:
+            data = self._telling.shown(item, resource, data)
         if form is Form.JSON:
             return Response(body=data)
         return formats.one(form, data, self.tables(request, resource), item.revision)
