@@ -422,8 +422,12 @@ async def test_rules_that_are_no_rules(api: Api) -> None:
     spec = broken["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     spec["x-kubernetes-validations"] = [{"rule": "self.replicas <"}]
     message = (await api.post(CRDS, broken)).refused(422, "Invalid")
-    at = "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
-    assert f'{at}: Invalid value: "self.replicas <": compilation failed: ERROR: <input>:1:16' in message
+    at = "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
+    shown = (
+        '{"Rule":"self.replicas <","Message":"","MessageExpression":"","Reason":null,'
+        '"FieldPath":"","OptionalOldSelf":null}'
+    )
+    assert f"{at}: Invalid value: {shown}: compilation failed: ERROR: <input>:1:16" in message
 
 
 @served
@@ -434,7 +438,7 @@ async def test_rules_that_may_cost_too_much(api: Api) -> None:
     rules = [{"rule": "self.all(a, self.all(b, a == b))"}]
     spec["properties"] = {**spec["properties"], "names": {**listed, "x-kubernetes-validations": rules}}
     message = (await api.post(CRDS, dear)).refused(422, "Invalid")
-    at = "spec.versions[0].schema.openAPIV3Schema"
+    at = "spec.validation.openAPIV3Schema"
     rule = f"{at}.properties[spec].properties[names].x-kubernetes-validations[0].rule"
     assert (
         f"{rule}: Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try" in message

@@ -10,7 +10,7 @@ from sampan.kinds.custom.definition import CLEANUP
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.admissionregistration.webhooks import client_config_errors
 from sampan.kinds.groups.apiextensions.columns import COLUMNS
-from sampan.kinds.groups.apiextensions.versions import cost_errors, versions_errors
+from sampan.kinds.groups.apiextensions.versions import cost_errors, shared_errors, versions_errors
 from sampan.kinds.groups.cells import is_true
 from sampan.kinds.groups.checks import METADATA, SPEC, STATUS
 from sampan.kinds.kind import CLUSTER, Kind
@@ -44,7 +44,7 @@ def default(obj: Any) -> None:
 
 def prepare_create(obj: Any) -> None:
     """The version of storage is one that objects may be stored in from now on."""
-    obj.status = api.CustomResourceDefinitionStatus(storedVersions=_storage_versions(obj))
+    obj.status = api.CustomResourceDefinitionStatus(storedVersions=_storage_versions(obj)[:1])
 
 
 def prepare_update(new: Any, old: Any) -> None:
@@ -72,6 +72,7 @@ def validate(obj: Any) -> list[FieldError]:
     errors += versions_errors(spec.versions, SPEC["versions"])
     if spec.names is not None:
         errors += _names_errors(spec.names, SPEC["names"])
+    errors += shared_errors(spec.versions)
     if spec.preserveUnknownFields:
         detail = (
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in "
@@ -152,10 +153,17 @@ def _conversion_errors(conversion: Any, path: Path) -> list[FieldError]:
     if webhook is None or webhook.clientConfig is None:
         detail = "required when strategy is set to Webhook"
         return [*errors, field.required(path["clientConfig"], detail)]
-    errors += client_config_errors(webhook.clientConfig, path["clientConfig"])
-    versions, path = webhook.conversionReviewVersions, path["conversionReviewVersions"]
+    errors += client_config_errors(webhook.clientConfig, SPEC["conversion"]["webhookClientConfig"])
+    # The original's own type has them beside the client's configuration.
+    versions, path = webhook.conversionReviewVersions, SPEC["conversion"]["conversionReviewVersions"]
     if not versions:
         return [*errors, field.required(path)]
+    for position, version in enumerate(versions):
+        messages = names.dns1035_label(version)
+        if version in versions[:position]:
+            errors.append(field.invalid(path[position], version, "duplicate version"))
+        elif messages:
+            errors.append(field.invalid(path[position], version, ",".join(messages)))
     if not {"v1", "v1beta1"} & set(versions):
         detail = "must include at least one of v1, v1beta1"
         errors.append(field.invalid(path, versions, detail))
@@ -164,13 +172,24 @@ def _conversion_errors(conversion: Any, path: Path) -> list[FieldError]:
 
 def _stored_versions_errors(obj: Any) -> list[FieldError]:
     stored, path = obj.status.storedVersions, STATUS["storedVersions"]
+    if not stored:
+        return [field.invalid(path, None, "must have at least one stored version")]
+    # Each name is there once, also where two versions have it.
+    left, errors = set(stored), []
+    for version in obj.spec.versions:
+        if version.storage and version.name not in left:
+            errors.append(field.invalid(path, stored, f"must have the storage version {version.name}"))
+        left.discard(version.name)
     known = [version.name for version in obj.spec.versions]
-    detail = "must appear in spec.versions"
-    return [
-        field.invalid(path[position], version, detail)
-        for position, version in enumerate(stored)
-        if version not in known
-    ]
+    for position, name in enumerate(stored):
+        if name not in known:
+            detail = (
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in "
+                "spec.versions until a storage migration ensures no data remains persisted in "
+                f"{name} and removes {name} from status.storedVersions"
+            )
+            errors.append(field.invalid(path[position], name, detail))
+    return errors
 
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:

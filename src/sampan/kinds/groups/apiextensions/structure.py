@@ -26,14 +26,12 @@ Schema = dict[str, Any]
 
 _STRUCTURAL: Final = "must be empty to be structural"
 _NOT_SUPPORTED: Final = (
-    "$ref",
-    "$schema",
-    "additionalItems",
     "definitions",
     "dependencies",
-    "id",
     "patternProperties",
 )
+# The same for those that are there although they are empty.
+_NOT_EVEN_EMPTY: Final = ("$ref", "additionalItems")
 _NOT_IN_VALIDATIONS: Final = (
     "additionalProperties",
     "default",
@@ -48,7 +46,7 @@ _NOT_IN_VALIDATIONS: Final = (
     MAP_TYPE,
     PRESERVE,
 )
-_LIST_TYPES: Final = ("atomic", "map", "set")
+_LIST_TYPES: Final = ("atomic", "set", "map")
 _MAP_TYPES: Final = ("atomic", "granular")
 _SCALARS: Final = ("boolean", "integer", "number", "string")
 _JUNCTORS: Final = ("allOf", "anyOf", "oneOf")
@@ -56,9 +54,17 @@ _JUNCTORS: Final = ("allOf", "anyOf", "oneOf")
 
 def node_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
     """What is wrong with one schema itself; those below it are the caller's."""
+    for name in _NOT_EVEN_EMPTY:
+        if name in schema:
+            yield field.forbidden(path[name], f"{name} is not supported")
     for name in _NOT_SUPPORTED:
         if schema.get(name):
             yield field.forbidden(path[name], f"{name} is not supported")
+    for name, told in (("$schema", "schema"), ("id", "id")):
+        if schema.get(name):
+            yield field.invalid(path, "", f"OpenAPIV3Schema '{told}' is not supported")
+    if schema.get(INT_OR_STRING) and schema.get(PRESERVE):
+        yield field.invalid(path[PRESERVE], True, f"must be false if {INT_OR_STRING} is true")
     if schema.get("additionalProperties") is False:
         yield field.forbidden(path["additionalProperties"], "additionalProperties cannot be set to false")
     if schema.get(PRESERVE) is False:
@@ -82,14 +88,22 @@ def _pattern_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
         yield field.invalid(path["pattern"], pattern, detail)
 
 
+def _type_error(schema: Schema, path: Path, detail: str) -> FieldError:
+    given = schema.get("type")
+    return field.invalid(path["type"], given, detail) if given else field.required(path["type"], detail)
+
+
 def _list_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
     kind, keys = schema.get(LIST_TYPE), schema.get(LIST_MAP_KEYS) or []
-    if keys and kind != "map":
-        yield field.invalid(path[LIST_TYPE], kind, f"must be map if {LIST_MAP_KEYS} is non-empty")
+    detail = f"must be map if {LIST_MAP_KEYS} is non-empty"
+    if keys and kind is None:
+        yield field.required(path[LIST_TYPE], detail)
+    elif keys and kind != "map":
+        yield field.invalid(path[LIST_TYPE], kind, detail)
     if kind is None:
         return
     if schema.get("type") != "array":
-        yield field.invalid(path["type"], schema.get("type"), f"must be array if {LIST_TYPE} is specified")
+        yield _type_error(schema, path, f"must be array if {LIST_TYPE} is specified")
     if kind not in _LIST_TYPES:
         yield field.not_supported(path[LIST_TYPE], kind, _LIST_TYPES)
         return
@@ -142,7 +156,7 @@ def _map_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
     if kind is None:
         return
     if schema.get("type") != "object":
-        yield field.invalid(path["type"], schema.get("type"), f"must be object if {MAP_TYPE} is specified")
+        yield _type_error(schema, path, f"must be object if {MAP_TYPE} is specified")
     if kind not in _MAP_TYPES:
         yield field.not_supported(path[MAP_TYPE], kind, _MAP_TYPES)
 
@@ -151,7 +165,7 @@ def _embedded_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
     if not schema.get(EMBEDDED):
         return
     if schema.get("type") != "object":
-        yield field.invalid(path["type"], schema.get("type"), f"must be object if {EMBEDDED} is true")
+        yield _type_error(schema, path, f"must be object if {EMBEDDED} is true")
     if not schema.get(PRESERVE) and not schema.get("properties"):
         detail = f"must not be empty if {EMBEDDED} is true without {PRESERVE}"
         yield field.required(path["properties"], detail)
@@ -211,7 +225,11 @@ def _default_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
     for error in validation.errors(holder, {"type": "object", "properties": {"default": plain}}):
         where = error.field.removeprefix("default")
         at = str(path) if error.field == "<nil>" else f"{path}{where}"
-        yield FieldError(error.type, at, error.bad_value, error.detail)
+        # What is wrong with the whole of it is told without its name.
+        detail = error.detail
+        if not where and detail.startswith("default in body"):
+            detail = detail.removeprefix("default")
+        yield FieldError(error.type, at, error.bad_value, detail)
 
 
 def metadata_errors(schema: Schema, path: Path) -> Iterator[FieldError]:

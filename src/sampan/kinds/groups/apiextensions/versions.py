@@ -6,21 +6,23 @@ A schema must be structural: each field says its type once, outside of `allOf` a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sampan.kinds.custom import rules
 from sampan.kinds.custom.ruletypes import RuleType
 from sampan.kinds.custom.structural import VALIDATIONS
 from sampan.kinds.groups.apiextensions import structure
+from sampan.kinds.groups.checks import SPEC
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import codec
 
+# The path of what all versions have alike.
+_WHOLE: Final = SPEC
 _TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
 _COLUMN_TYPES: Final = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS: Final = (
-    "binary",
     "byte",
     "date",
     "date-time",
@@ -34,6 +36,8 @@ _SELECTABLE_MAX: Final = 8
 _ONE_STORAGE: Final = "must have exactly one version marked as storage version"
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 _INT_OR_STRING: Final = "x-kubernetes-int-or-string"
+_WARNING_MOST: Final = 256
+_NO_SIMPLE_PATH: Final = "must be a simple json path starting with ."
 _SIMPLE_PATH: Final = re.compile(r"(\.[A-Za-z_][A-Za-z0-9_-]*)+")
 
 
@@ -48,28 +52,77 @@ def versions_errors(versions: Sequence[Any], path: Path) -> list[FieldError]:
             errors.append(field.invalid(path[position]["name"], version.name, ",".join(messages)))
         repeated = repeated or version.name in seen
         seen.add(version.name)
-        errors += _version_errors(version, path[position])
+        errors += _warning_errors(version, path[position]["deprecationWarning"])
+        for name, check in _PARTS.items():
+            if not _is_shared(versions, name):
+                errors += check(version, path[position])
     if repeated:
         errors.append(field.invalid(path, list(versions), "must contain unique version names"))
     if sum(bool(version.storage) for version in versions) != 1:
-        errors.append(field.invalid(path, list(versions), _ONE_STORAGE))
+        errors.append(field.invalid(path, list(versions) or None, _ONE_STORAGE))
+    if versions and versions[0].name and (messages := names.dns1035_label(versions[0].name)):
+        errors.append(field.invalid(SPEC["version"], versions[0].name, ",".join(messages)))
     return errors
 
 
-def _version_errors(version: Any, path: Path) -> list[FieldError]:
+def shared_errors(versions: Sequence[Any]) -> list[FieldError]:
+    """Every error of what all versions have alike: it is told as of the whole spec, of which it once was."""
+    if not versions:
+        return []
+    shared = (check for name, check in _PARTS.items() if _is_shared(versions, name))
+    return [error for check in shared for error in check(versions[0], _WHOLE)]
+
+
+def _is_shared(versions: Sequence[Any], name: str) -> bool:
+    first = getattr(versions[0], name)
+    if name == "schema" and (first is None or first.openAPIV3Schema is None):
+        return False  # each version is told that it misses its own
+    return all(getattr(version, name) == first for version in versions[1:])
+
+
+def _warning_errors(version: Any, path: Path) -> list[FieldError]:
+    text = version.deprecationWarning
+    if text is None:
+        return []
     errors: list[FieldError] = []
-    if version.deprecationWarning is not None and not version.deprecated:
-        detail = "can only be set for deprecated versions"
-        errors.append(field.invalid(path["deprecationWarning"], version.deprecationWarning, detail))
-    at = path["schema"]["openAPIV3Schema"]
+    if not version.deprecated:
+        errors.append(field.invalid(path, text, "can only be set for deprecated versions"))
+    elif not text:
+        errors.append(field.invalid(path, text, "must not be an empty string"))
+    if len(text.encode()) > _WARNING_MOST:
+        errors.append(field.invalid(path, text, f"must be <= {_WARNING_MOST} characters long"))
+    return errors
+
+
+def schema_path(versions: Sequence[Any], position: int) -> Path:
+    """Where errors in the schema of a version are told."""
+    if _is_shared(versions, "schema"):
+        return SPEC["validation"]["openAPIV3Schema"]
+    return SPEC["versions"][position]["schema"]["openAPIV3Schema"]
+
+
+def _schema_errors(version: Any, path: Path) -> list[FieldError]:
+    at = (SPEC["validation"] if path is _WHOLE else path["schema"])["openAPIV3Schema"]
     schema = version.schema.openAPIV3Schema if version.schema is not None else None
     if schema is None:
-        errors.append(field.required(at, "schemas are required"))
-    else:
-        errors += schema_errors(codec.to_builtins(schema), at)
-    errors += _subresources_errors(version.subresources, path["subresources"])
-    for position, shown in enumerate(version.additionalPrinterColumns):
-        errors += _column_errors(shown, path["additionalPrinterColumns"][position])
+        return [field.required(at, "schemas are required")]
+    errors: list[FieldError] = []
+    status = version.subresources is not None and version.subresources.status is not None
+    if status and schema.type not in (None, "", "object"):
+        detail = 'only "object" is allowed as the type at the root of the schema if the status subresource '
+        errors.append(field.invalid(at["type"], schema.type, f"{detail}is enabled"))
+    return errors + schema_errors(codec.to_builtins(schema), at)
+
+
+def _columns_errors(version: Any, path: Path) -> list[FieldError]:
+    at = path["additionalPrinterColumns"]
+    columns = enumerate(version.additionalPrinterColumns)
+    return [error for position, shown in columns for error in _column_errors(shown, at[position])]
+
+
+def _selectables_errors(version: Any, path: Path) -> list[FieldError]:
+    errors: list[FieldError] = []
+    schema = version.schema.openAPIV3Schema if version.schema is not None else None
     selectable, at = version.selectableFields, path["selectableFields"]
     if len(selectable) > _SELECTABLE_MAX:
         errors.append(field.too_many(at, len(selectable), _SELECTABLE_MAX))
@@ -98,13 +151,14 @@ def _selectable_errors(json_path: str, schema: dict[str, Any], path: Path) -> li
     if found.get("type") not in ("boolean", "integer", "string"):
         detail = (
             "must point to a field of type string, boolean or integer. Enum string fields and strings with "
-            "formats are allowed"
+            "formats are allowed."
         )
         return [field.invalid(path, json_path, detail)]
     return []
 
 
-def _subresources_errors(subresources: Any, path: Path) -> list[FieldError]:
+def _subresources_errors(version: Any, path: Path) -> list[FieldError]:
+    path, subresources = path["subresources"], version.subresources
     scale = subresources.scale if subresources is not None else None
     if scale is None:
         return []
@@ -113,11 +167,15 @@ def _subresources_errors(subresources: Any, path: Path) -> list[FieldError]:
         value, at = getattr(scale, name), path["scale"][name]
         if not value:
             errors.append(field.required(at))
+        elif not value.startswith("."):
+            errors.append(field.invalid(at, value, _NO_SIMPLE_PATH))
         elif not value.startswith(f"{below}."):
             detail = f"should be a json path under {below}"
             errors.append(field.invalid(at, value, detail))
     selector = scale.labelSelectorPath
-    if selector and not selector.startswith((".spec.", ".status.")):
+    if selector and not selector.startswith("."):
+        errors.append(field.invalid(path["scale"]["labelSelectorPath"], selector, _NO_SIMPLE_PATH))
+    elif selector and not selector.startswith((".spec.", ".status.")):
         detail = "should be a json path under either .spec or .status"
         errors.append(field.invalid(path["scale"]["labelSelectorPath"], selector, detail))
     return errors
@@ -134,8 +192,19 @@ def _column_errors(shown: Any, path: Path) -> list[FieldError]:
         detail = f"must be one of {','.join(_COLUMN_FORMATS)}"
         errors.append(field.invalid(path["format"], shown.format, detail))
     if not shown.jsonPath:
-        errors.append(field.required(path["jsonPath"]))
+        errors.append(field.required(path["JSONPath"]))
+    elif not shown.jsonPath.startswith("."):
+        errors.append(field.invalid(path["JSONPath"], shown.jsonPath, _NO_SIMPLE_PATH))
     return errors
+
+
+# What a version has for itself, unless all have it alike.
+_PARTS: Final[Mapping[str, Callable[[Any, Path], list[FieldError]]]] = {
+    "schema": _schema_errors,
+    "subresources": _subresources_errors,
+    "additionalPrinterColumns": _columns_errors,
+    "selectableFields": _selectables_errors,
+}
 
 
 def cost_errors(new: Any, old: Any | None = None) -> list[FieldError]:
@@ -149,7 +218,7 @@ def cost_errors(new: Any, old: Any | None = None) -> list[FieldError]:
         if schema is not None and b'"x-kubernetes-validations"' in codec.encode(schema):
             from sampan.kinds.custom import costs  # late: few definitions have rules
 
-            at = Path("spec")["versions"][position]["schema"]["openAPIV3Schema"]
+            at = schema_path(new.spec.versions, position)
             errors += costs.schema_errors(codec.to_builtins(schema), at)
     return errors
 
@@ -157,11 +226,16 @@ def cost_errors(new: Any, old: Any | None = None) -> list[FieldError]:
 def schema_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
     """Every error in the outline of a version's schema (as plain JSON values)."""
     errors: list[FieldError] = []
-    if schema.get("type") != "object":
-        if not schema.get("type"):
+    type = schema.get("type")
+    if not type:
+        if not schema.get(_PRESERVE):
             errors.append(field.required(path["type"], "must not be empty at the root"))
-        else:
-            errors.append(field.invalid(path["type"], schema["type"], "must be object at the root"))
+    elif type != "object":
+        errors.append(field.invalid(path["type"], type, "must be object at the root"))
+        if type not in _TYPES:
+            errors.append(field.not_supported(path["type"], type, _TYPES))
+    if schema.get("nullable"):
+        errors.append(field.forbidden(path["nullable"], "nullable cannot be true at the root"))
     errors += structure.metadata_errors(schema, path)
     return errors + _members_errors(schema, path, root=True)
 
@@ -181,18 +255,28 @@ def _rules_errors(schema: dict[str, Any], path: Path, *, root: bool) -> list[Fie
                 continue
             problem = rules.compile_error(entry[name], known, optional_old_self=optional)
             if problem:
-                errors.append(field.invalid(at[name], entry[name], problem))
+                errors.append(field.invalid(at[name], _printed(entry), problem))
         if "\n" in (entry.get("message") or "").strip():
             detail = "message must not contain line breaks"
             errors.append(field.invalid(at["message"], entry["message"], detail))
         reason = entry.get("reason")
-        if reason and reason not in rules.REASONS:
+        if reason is not None and reason not in rules.REASONS:
             errors.append(field.not_supported(at["reason"], reason, sorted(rules.REASONS)))
     return errors
 
 
+def _printed(entry: dict[str, Any]) -> dict[str, Any]:
+    # As the original prints its own type, which has all fields.
+    names_ = ("rule", "message", "messageExpression", "reason", "fieldPath", "optionalOldSelf")
+    empty = {"reason": None, "optionalOldSelf": None}
+    return {name[0].upper() + name[1:]: entry.get(name, empty.get(name, "")) for name in names_}
+
+
 def _members_errors(schema: dict[str, Any], path: Path, *, root: bool = False) -> list[FieldError]:
     errors = list(structure.node_errors(schema, path))
+    if schema.get("uniqueItems"):
+        detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        errors.append(field.forbidden(path["uniqueItems"], detail))
     if schema.get(VALIDATIONS):
         errors += _rules_errors(schema, path[VALIDATIONS], root=root)
     for name, member in schema.get("properties", {}).items():
@@ -217,16 +301,9 @@ def _members_errors(schema: dict[str, Any], path: Path, *, root: bool = False) -
 def _member_errors(schema: dict[str, Any], path: Path, what: str) -> list[FieldError]:
     errors: list[FieldError] = []
     type = schema.get("type", "")
-    if schema.get(_INT_OR_STRING):
-        if type:
-            detail = f"must be empty if {_INT_OR_STRING} is true"
-            errors.append(field.invalid(path["type"], type, detail))
-    elif not type:
-        if not schema.get(_PRESERVE):
+    if not type:
+        if not schema.get(_PRESERVE) and not schema.get(_INT_OR_STRING):
             errors.append(field.required(path["type"], f"must not be empty for specified {what}"))
     elif type not in _TYPES:
         errors.append(field.not_supported(path["type"], type, _TYPES))
-    if schema.get("uniqueItems"):
-        detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
-        errors.append(field.forbidden(path["uniqueItems"], detail))
     return errors + _members_errors(schema, path)
