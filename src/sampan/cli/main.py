@@ -106,6 +106,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SIGNAL<AMOUNT,...",
         help="when nodes evict pods, such as 'memory.available<500Mi,nodefs.available<5%%'",
     )
+    up.add_argument(
+        "--controller-manager-arg",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a flag of kube-controller-manager, such as endpointslice-updates-batch-period=500ms",
+    )
     up.add_argument("--foreground", action="store_true", help="stay attached; Ctrl-C ends the cluster")
     up.add_argument("--no-merge", action="store_true", help="leave ~/.kube/config alone")
     up.add_argument("--apply", type=Path, action="append", default=[], help="manifests to apply once up")

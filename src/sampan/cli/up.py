@@ -44,6 +44,9 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
         scheduler_config=_file(options.scheduler_config),
         runtime_config=options.runtime_config,
         eviction_hard=options.eviction_hard,
+        controller_manager_args=tuple(options.controller_manager_arg)
+        if options.controller_manager_arg is not None
+        else None,
     )
     _check_files(wanted)
     settings = asked.settle(layout, wanted)

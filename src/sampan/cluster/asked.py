@@ -36,6 +36,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_config: str | None = None
     runtime_config: tuple[str, ...] | None = None
     eviction_hard: tuple[str, ...] | None = None
+    controller_manager_args: tuple[str, ...] | None = None
 
 
 _MAY_CHANGE: Final = (
@@ -51,6 +52,7 @@ _MAY_CHANGE: Final = (
     "scheduler_config",
     "runtime_config",
     "eviction_hard",
+    "controller_manager_args",
 )
 
 
@@ -95,6 +97,13 @@ def _check(settings: Settings) -> None:
             thresholds(written(settings.eviction_hard))
         except ValueError as error:
             raise SampanError(f"--eviction-hard cannot be used: {error}.") from None
+    if settings.controller_manager_args:
+        from sampan.controllers import catalog, flags
+
+        try:
+            flags.with_flags(catalog.Settings(), settings.controller_manager_args)
+        except ValueError as error:
+            raise SampanError(f"--controller-manager-arg cannot be used: {error}.") from None
 
 
 def _new(layout: Layout, wanted: Wanted) -> Settings:
@@ -120,6 +129,7 @@ def _new(layout: Layout, wanted: Wanted) -> Settings:
         scheduler_config=wanted.scheduler_config or "",
         runtime_config=wanted.runtime_config or (),
         eviction_hard=wanted.eviction_hard or (),
+        controller_manager_args=wanted.controller_manager_args or (),
     )
     _check(settings)
     preflight.demand(runtime)

@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     runtime_config: tuple[str, ...] = ()
     # When nodes evict pods, as for kubelet: "memory.available<500Mi"; the rest keeps its default.
     eviction_hard: tuple[str, ...] = ()
+    # Flags of kube-controller-manager: "endpointslice-updates-batch-period=500ms".
+    controller_manager_args: tuple[str, ...] = ()
 
     @property
     def version(self) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ from typing import Final
 
 from sampan.client.cache import controller_of
 from sampan.descheduler.policy import SYSTEM_PRIORITY, Evictor
+from sampan.kinds.core.phases import is_finished
 from sampan.kinds.core.pod_validation import MIRROR
-from sampan.scheduler.snapshot import is_finished
 from sampan.schema import api
 
 # Lets a pod be evicted that would not be otherwise; no static one, nor a DaemonSet's, nor one of nobody.

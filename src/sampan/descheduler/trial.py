@@ -9,12 +9,13 @@ from datetime import datetime
 import msgspec
 
 from sampan.descheduler.policy import Caps, Policy
+from sampan.kinds.core.phases import is_finished
 from sampan.machinery.selectors import Selector
 from sampan.scheduler.changes import RowIndex
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.profile import Profile
-from sampan.scheduler.snapshot import Snapshot, is_finished, world_of
+from sampan.scheduler.snapshot import Snapshot, world_of
 from sampan.schema import api
 from sampan.simulation.budgets import Budgets
 from sampan.simulation.draining import unbound

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 
 from sampan.kinds.core.node_selection import required
+from sampan.kinds.core.phases import is_finished
 from sampan.node.model import Trouble
 from sampan.node.resources import pod_requests
 from sampan.node.sysctls import refused_sysctl
 from sampan.schema import api
 
-FINISHED: Final = ("Succeeded", "Failed")
 ANY_ADDRESS: Final = ("", "0.0.0.0", "::")
 
 
@@ -29,7 +29,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
 
 def admit(pod: api.Pod, others: Iterable[api.Pod], node: NodeView) -> Trouble | None:
     """Why the node must refuse the pod beside the `others` it runs; None if it can take it."""
-    running = [p for p in others if p.metadata.uid != pod.metadata.uid and p.status.phase not in FINISHED]
+    running = [p for p in others if p.metadata.uid != pod.metadata.uid and not is_finished(p)]
     return _sysctls(pod) or _affinity(pod, node) or _ports(pod, running) or _resources(pod, running, node)
 
 

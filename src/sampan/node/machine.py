@@ -11,8 +11,8 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from sampan.kinds.core.phases import FINISHED
 from sampan.node import outcomes, rundown, runup
-from sampan.node.admission import FINISHED
 from sampan.node.messages import (
     DevicesSeen,
     Done,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sampan.base.clock import kube_time
-from sampan.node.admission import FINISHED
+from sampan.kinds.core.phases import FINISHED
 from sampan.node.conditions import conditions
 from sampan.node.image_volumes import resolved
 from sampan.node.model import (

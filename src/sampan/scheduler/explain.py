@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from sampan.kinds.core.phases import is_finished
 from sampan.scheduler import mends, needed
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.framework import Rejected
@@ -15,7 +16,7 @@ from sampan.scheduler.needed import Change
 from sampan.scheduler.podinfo import PodInfo
 from sampan.scheduler.profile import Profile
 from sampan.scheduler.registry import default_profile
-from sampan.scheduler.snapshot import Snapshot, is_finished, world_of
+from sampan.scheduler.snapshot import Snapshot, world_of
 from sampan.schema import api
 
 # How many nodes' changes are given as the smallest; each node's own are in its answer.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sampan.kinds.core.phases import is_finished
 from sampan.scheduler import gangs, groupcycle
 from sampan.scheduler.cycle import Choose, Engine
 from sampan.scheduler.groupcycle import GroupCycle, MakeRoom
 from sampan.scheduler.podinfo import PodInfo
-from sampan.scheduler.snapshot import is_finished
 from sampan.schema import api
 
 

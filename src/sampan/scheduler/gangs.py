@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from sampan.client.cache import Cache
+from sampan.kinds.core.phases import is_finished
 from sampan.schema import api
 
 Key = tuple[str, str]  # namespace, name
@@ -89,7 +90,7 @@ class Gangs:
         if key is None:
             return None
         own = (pod.metadata.namespace or "", pod.metadata.name or "")
-        is_over = gone or pod.status.phase in ("Succeeded", "Failed")
+        is_over = gone or is_finished(pod)
         members = self._members.setdefault(key, {})
         if not is_over and pod.metadata.deletionTimestamp is None:
             members[own] = pod.metadata.uid or ""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sampan.client.cache import Cache
+from sampan.kinds.core.phases import is_finished
 from sampan.scheduler.world import World
 from sampan.schema import api
 
@@ -25,11 +26,6 @@ class Snapshot(msgspec.Struct, frozen=True):
             if (pod.metadata.namespace or "", pod.metadata.name or "") == (namespace, name):
                 return pod
         return None
-
-
-def is_finished(pod: api.Pod) -> bool:
-    """Whether the pod has ended and takes no room any more."""
-    return pod.status.phase in ("Succeeded", "Failed")
 
 
 def world_of(snapshot: Snapshot, without: api.Pod | None = None) -> World:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sampan.client.cache import key_of
 from sampan.client.informer import SharedInformers
+from sampan.kinds.core.phases import is_finished
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.events import node_event, object_event, pod_event, wakes
 from sampan.scheduler.framework import Event, Plugin
@@ -125,7 +126,7 @@ class Watching:
             key, uid = key_of(pod), pod.metadata.uid or ""
             held = self.pods.cache.get(*key)
             is_ahead = held is None or held.metadata.uid != uid or not held.spec.nodeName
-            if pod.spec.nodeName and pod.status.phase not in ("Succeeded", "Failed") and is_ahead:
+            if pod.spec.nodeName and not is_finished(pod) and is_ahead:
                 self._world.unplace(key)
                 self._world.place(self._world.infos.of(pod), pod.spec.nodeName, assumed=True)
                 self._queue.remove(key, uid)
@@ -137,7 +138,7 @@ class Watching:
             and pod.spec.schedulerName in self._engines
             and pod.metadata.deletionTimestamp is None
             and not pod.spec.schedulingGates
-            and pod.status.phase not in ("Succeeded", "Failed")
+            and not is_finished(pod)
         )
 
     def happened(self, event: Event | None) -> None:
@@ -194,7 +195,7 @@ class Watching:
     def _take_over(self, old: api.Pod | None, new: api.Pod | None, pod: api.Pod) -> None:
         key = (pod.metadata.namespace or "", pod.metadata.name or "")
         uid = pod.metadata.uid or ""
-        if new is None or new.status.phase in ("Succeeded", "Failed"):
+        if new is None or is_finished(new):
             self._forget(key, uid, pod)
         elif new.spec.nodeName:
             self._seen_on(key, uid, old, new)

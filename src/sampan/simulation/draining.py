@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from sampan.client.cache import controller_of
+from sampan.kinds.core.phases import is_finished
 from sampan.kinds.core.pod_validation import MIRROR
 from sampan.scheduler.profile import Profile
-from sampan.scheduler.snapshot import Snapshot, is_finished
+from sampan.scheduler.snapshot import Snapshot
 from sampan.schema import api
 from sampan.simulation.budgets import Budgets
 from sampan.simulation.placing import Placement, Placer

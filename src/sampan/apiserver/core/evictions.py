@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sampan.apiserver.core import status
+from sampan.kinds.core.phases import is_finished
 from sampan.schema import api, codec
 
 # More evictions than this that nobody has confirmed are not granted.
@@ -16,9 +17,8 @@ _VIOLATES: Final = "Cannot evict pod as it would violate the pod's disruption bu
 
 def costs_nothing(pod: api.Pod) -> bool:
     """Whether budgets are not asked: the pod has ended, has not begun, or goes anyhow."""
-    return (
-        pod.status.phase in ("Succeeded", "Failed", "Pending") or pod.metadata.deletionTimestamp is not None
-    )
+    gone = is_finished(pod) or pod.metadata.deletionTimestamp is not None
+    return gone or pod.status.phase == "Pending"
 
 
 def is_unhealthy_and_free(pod: api.Pod, budget: api.PodDisruptionBudget) -> bool:

@@ -27,8 +27,9 @@ from sampan.client.events import Recorder
 from sampan.client.executor import Executor
 from sampan.client.informer import SharedInformers
 from sampan.controllers.taints import is_ready
+from sampan.kinds.core.phases import is_finished
 from sampan.scheduler.profile import Profile
-from sampan.scheduler.snapshot import Snapshot, is_finished
+from sampan.scheduler.snapshot import Snapshot
 from sampan.scheduler.watching import KINDS
 from sampan.schema import api
 

@@ -11,8 +11,9 @@ import msgspec
 from sampan.autoscaler.nodes.config import Config, Group
 from sampan.autoscaler.nodes.room import Room
 from sampan.client.cache import controller_of
+from sampan.kinds.core.phases import is_finished
 from sampan.scheduler.profile import Profile
-from sampan.scheduler.snapshot import Snapshot, is_finished
+from sampan.scheduler.snapshot import Snapshot
 from sampan.schema import api
 
 

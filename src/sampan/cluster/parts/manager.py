@@ -25,6 +25,7 @@ from sampan.cluster.parts.process import (
     set_up_logging,
     until_listening,
 )
+from sampan.controllers import flags
 from sampan.controllers.catalog import Settings as ControllerSettings
 from sampan.controllers.catalog import controllers
 from sampan.controllers.certificates.issuing import Authority
@@ -58,15 +59,18 @@ async def run(layout: Layout, settings: Settings) -> None:
     authority = layout.authority.read_text()
     has_claims = settings.version >= (1, 34)
     chosen = controllers(
-        ControllerSettings(
-            ca_bundle=authority,
-            authority=Authority(authority.encode(), (layout.pki / "ca.key").read_bytes()),
-            token_key=(layout.pki / "sa.key").read_bytes(),
-            # Older versions have no such kind, or another version of it.
-            trust_bundle=authority if settings.kubernetes_version == NEWEST else "",
-            kubernetes_version=settings.kubernetes_version,
-            node_ranges=node_ranges(settings),
-            load_balancers=None if settings.runtime == "process" else balancing,
+        flags.with_flags(
+            ControllerSettings(
+                ca_bundle=authority,
+                authority=Authority(authority.encode(), (layout.pki / "ca.key").read_bytes()),
+                token_key=(layout.pki / "sa.key").read_bytes(),
+                # Older versions have no such kind, or another version of it.
+                trust_bundle=authority if settings.kubernetes_version == NEWEST else "",
+                kubernetes_version=settings.kubernetes_version,
+                node_ranges=node_ranges(settings),
+                load_balancers=None if settings.runtime == "process" else balancing,
+            ),
+            settings.controller_manager_args,
         )
     )
     manager = Manager(leader, clock, chosen, informers=informers)

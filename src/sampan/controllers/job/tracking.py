@@ -17,6 +17,7 @@ from sampan.client.effects import Patch
 from sampan.client.resources import ref_of
 from sampan.controllers.job import indexes
 from sampan.controllers.job.facts import TRACKING, Facts, is_indexed
+from sampan.kinds.core.phases import is_finished
 from sampan.schema import api
 
 # At most so many uids are in a status at a time.
@@ -75,11 +76,7 @@ def _unplaced(facts: Facts, released: Iterable[api.Pod]) -> list[api.Pod]:
     """Ended pods of indexes that there are no more, and all pods of a Job that is being deleted."""
     listed = {pod.metadata.uid for pod in (*released, *facts.new_succeeded, *facts.new_failed)}
     leaving = facts.job.metadata.deletionTimestamp is not None
-    return [
-        pod
-        for uid, pod in facts.tracked.items()
-        if uid not in listed and (leaving or pod.status.phase in ("Succeeded", "Failed"))
-    ]
+    return [pod for uid, pod in facts.tracked.items() if uid not in listed and (leaving or is_finished(pod))]
 
 
 def let_go(pod: api.Pod) -> Patch:

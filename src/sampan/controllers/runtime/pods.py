@@ -8,10 +8,8 @@ from typing import Any, Final
 
 from sampan.client.resources import ref_of
 from sampan.controllers.runtime.owners import owner_reference
+from sampan.kinds.core.phases import is_finished as is_finished
 from sampan.schema import api, codec
-
-_FINISHED: Final = frozenset({"Succeeded", "Failed"})
-
 
 # The name of the index that `on_node` makes.
 ON_NODE: Final = "spec.nodeName"
@@ -20,11 +18,6 @@ ON_NODE: Final = "spec.nodeName"
 def on_node(pod: api.Pod) -> Iterable[str]:
     """For the index `ON_NODE`: the node that the pod is bound to."""
     return (pod.spec.nodeName,) if pod.spec.nodeName else ()
-
-
-def is_finished(pod: api.Pod) -> bool:
-    """No container of it will ever run again."""
-    return pod.status.phase in _FINISHED
 
 
 def is_active(pod: api.Pod) -> bool:

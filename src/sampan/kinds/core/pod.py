@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from sampan.kinds.core.phases import is_finished
 from sampan.kinds.core.pod_columns import COLUMNS
 from sampan.kinds.core.pod_defaults import LEAST_GRACE_S, default_pod
 from sampan.kinds.core.pod_update import (
@@ -28,7 +29,6 @@ PROXY_VERBS: Final = ("create", "delete", "get", "patch", "update")
 
 _GATED: Final = "SchedulingGated"
 _GATED_MESSAGE: Final = "Scheduling is blocked due to non-empty scheduling gates"
-_FINISHED: Final = ("Succeeded", "Failed")
 
 
 def prepare_create(pod: api.Pod) -> None:
@@ -52,7 +52,7 @@ def grace_period_s(pod: api.Pod, asked_s: int | None) -> int:
 
     Whatever was asked, there is none before the pod is placed or after it ended.
     """
-    if not pod.spec.nodeName or pod.status.phase in _FINISHED:
+    if not pod.spec.nodeName or is_finished(pod):
         return 0
     period_s = pod.spec.terminationGracePeriodSeconds or 0 if asked_s is None else asked_s
     return LEAST_GRACE_S if period_s < 0 else period_s

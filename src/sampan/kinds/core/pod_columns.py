@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Final
 
 from sampan.kinds.core.cells import NONE, since
+from sampan.kinds.core.phases import FINISHED
 from sampan.kinds.kind import AGE, NAME, Column
 from sampan.schema import api
-
-_TERMINAL: Final = ("Succeeded", "Failed")
 
 
 class Summary:
@@ -32,7 +31,7 @@ class Summary:
         if pod.metadata.deletionTimestamp is not None:
             if pod.status.reason == "NodeLost":
                 self.word = "Unknown"
-            elif pod.status.phase not in _TERMINAL:
+            elif pod.status.phase not in FINISHED:
                 self.word = "Terminating"
 
     def _count_init_containers(self, pod: api.Pod, sidecars: set[str]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sampan.kinds.core.persistentvolumeclaim import attributes_classes
+from sampan.kinds.core.phases import FINISHED
 from sampan.kinds.core.qos import qos_class
 from sampan.kinds.core.resources import (
     HUGE_PAGES,
@@ -32,7 +33,6 @@ from sampan.machinery.quantity import Quantity
 
 ONE: Final = Quantity("1")
 CLAIMS: Final = "resourceclaims.resource.k8s.io"
-_TERMINAL: Final = ("Succeeded", "Failed")
 _COMPUTE: Final = ("cpu", "memory", "ephemeral-storage")
 # Kinds that older quotas count by their plain names.
 _PLAIN: Final = frozenset(
@@ -67,7 +67,7 @@ def usage_of(kind: Kind, obj: Any, served: Served = NOTHING) -> Usage:
     """All that the object uses. What classes serve counts for ResourceClaims only."""
     usage: Usage = {count_name(kind): ONE}
     if kind.resource == "pods":
-        if obj.status.phase in _TERMINAL:
+        if obj.status.phase in FINISHED:
             return usage
         usage["pods"] = ONE
         usage |= _pod_amounts(obj.spec)

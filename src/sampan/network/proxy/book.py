@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sampan.network.proxy.host_ports import Claims, claims, ended, granted
+from sampan.kinds.core.phases import is_finished
+from sampan.network.proxy.host_ports import Claims, claims, granted
 from sampan.network.proxy.rules import NodeFacts, RuleSet, rule_set
 from sampan.schema import api
 
@@ -79,5 +80,5 @@ def _is_over(pod: api.Pod | None, uid: str) -> bool:
         pod is None
         or (pod.metadata.uid or "") != uid
         or pod.metadata.deletionTimestamp is not None
-        or ended(pod)
+        or is_finished(pod)
     )

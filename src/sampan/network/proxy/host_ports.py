@@ -12,10 +12,10 @@ from typing import Final
 
 import msgspec
 
+from sampan.kinds.core.phases import is_finished
 from sampan.schema import api
 
 _PROTOCOLS: Final = ("tcp", "udp", "sctp")
-_ENDED: Final = ("Succeeded", "Failed")
 
 
 class HostPort(msgspec.Struct, frozen=True, order=True):
@@ -38,15 +38,10 @@ class Claims(msgspec.Struct, frozen=True):
 
 def claims(pod: api.Pod | None) -> Claims:
     """What the pod asks for now: nothing without an address of its own, and nothing after its end."""
-    if pod is None or pod.spec.hostNetwork or ended(pod):
+    if pod is None or pod.spec.hostNetwork or is_finished(pod):
         return Claims()
     ports = tuple(dict.fromkeys(_host_ports(pod)))
     return Claims(ports, bool(ports) and pod.metadata.deletionTimestamp is not None)
-
-
-def ended(pod: api.Pod) -> bool:
-    """Whether all of the pod's containers are over for good."""
-    return pod.status.phase in _ENDED
 
 
 def granted(asked: Mapping[tuple[str, str], Claims]) -> tuple[HostPort, ...]:

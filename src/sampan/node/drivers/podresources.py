@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sampan.node.admission import FINISHED
+from sampan.kinds.core.phases import FINISHED
 from sampan.node.drivers.claimplan import Prepared, claim_names, devices_of
 from sampan.node.drivers.deviceplan import Held
 from sampan.schema import api
