@@ -29,8 +29,8 @@ GATHER_EACH_S: Final = 80e-6
 # And at least, also for a lone watcher: where changes come faster than this, a write and a wake-up for each
 # cost both sides more than the changes themselves.
 GATHER_LEAST_S: Final = 5e-3
-# Nor do lines wait for longer: writing to a thousand takes longer itself, and goes on without a pause then.
-GATHER_MOST_S: Final = 20e-3
+# Nor do lines wait for longer: writing to a thousand takes nearly as long, and what is left is for changes.
+GATHER_MOST_S: Final = 30e-3
 # What is written to one watcher at once; who has more to get is asked again whether it can take more.
 WRITE_MOST_BYTES: Final = 256 * 1024
 
