@@ -14,6 +14,7 @@ from sampan.base.clock import Clock
 from sampan.client.cache import Cache, key_of
 from sampan.client.effects import Emit
 from sampan.client.events import Recorder
+from sampan.kinds.core.phases import is_finished
 from sampan.scheduler.podinfo import Key
 from sampan.scheduler.telling import ref
 from sampan.schema import api
@@ -67,7 +68,7 @@ class Unclaimed:
             and not pod.spec.schedulingGates
             and not pod.status.nominatedNodeName
             and pod.metadata.deletionTimestamp is None
-            and pod.status.phase not in ("Succeeded", "Failed")
+            and not is_finished(pod)
             and all(c.type != "PodScheduled" or c.reason == _GATED for c in pod.status.conditions)
         )
 
