@@ -96,7 +96,8 @@ class Placing:
 
     async def place(self, waiting: Waiting, pod: PodInfo, node: str, work: Sequence[Any]) -> None:
         """Take the room, and have the pod bound once what is to be done before is done."""
-        self._world.place(pod, node, assumed=True)
+        # Else all that is known of it would change as soon as it is seen there.
+        self._world.place(self._world.infos.once_on(pod, self._node(node)), node, assumed=True)
         if work or pod.spec.schedulerName in self._hooks:
             volumes, devices = split(work)
             self._world.promises.make(volumes)

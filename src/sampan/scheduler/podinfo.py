@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sampan.kinds.core.topology import copied
 from sampan.scheduler.claims import Mounts, mounts_of, named
 from sampan.scheduler.requests import Demand, demand
 from sampan.schema import api, codec
@@ -101,6 +102,20 @@ class PodInfos:
             template = self._template(pod, self._shape(pod))
         return PodInfo(pod, template, demand(pod) if is_held(pod) else template.shape.demand)
 
+    def once_on(self, pod: PodInfo, node: api.Node | None) -> PodInfo:
+        """The pod as it is shown once it is bound to the node: with the labels that it gets there."""
+        labels = copied(node.metadata.labels) if node is not None else {}
+        if not labels:
+            return pod
+        memo, key = pod.template.memo, ("on", *labels.items())
+        template: Template | None = memo.get(key)
+        if template is None:
+            template = memo[key] = self._alike(pod.template, {**pod.labels, **labels})
+        return PodInfo(pod.pod, template, pod.demand)
+
+    def _alike(self, template: Template, labels: Mapping[str, str]) -> Template:
+        return self._template_of(template.shape, template.namespace, labels, template.owner)
+
     def _shape(self, pod: api.Pod) -> Shape:
         key = shape_key(pod.spec)
         known = self._shapes.get(key)
@@ -115,12 +130,13 @@ class PodInfos:
     def _template(self, pod: api.Pod, shape: Shape) -> Template:
         metadata = pod.metadata
         owner = next((o for o in metadata.ownerReferences if o.controller), None)
-        namespace = metadata.namespace or ""
-        labels = tuple(sorted(metadata.labels.items()))
-        key = (namespace, labels, owner.uid if owner is not None else "", shape.key)
+        return self._template_of(shape, metadata.namespace or "", metadata.labels, owner)
+
+    def _template_of(self, shape: Shape, namespace: str, labels: Mapping[str, str], owner: Any) -> Template:
+        key = (namespace, tuple(sorted(labels.items())), owner.uid if owner is not None else "", shape.key)
         known = self._templates.get(key)
         if known is None or known.shape is not shape:
-            known = self._templates[key] = Template(shape, namespace, dict(metadata.labels), owner)
+            known = self._templates[key] = Template(shape, namespace, dict(labels), owner)
             if len(self._templates) > MOST_SHAPES:
                 self._templates.popitem(last=False)
         return known

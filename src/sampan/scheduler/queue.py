@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from typing import Final
@@ -98,6 +99,8 @@ class Queue:
         self._failing = _BackOff()  # those that failed for another reason: they sit out their back-off
         self._known: dict[Key, Waiting] = {}
         self._unschedulable: dict[Key, Waiting] = {}  # in the order of their flushing
+        # How many of those wait for each set of plugins.
+        self._refusals: Counter[frozenset[str]] = Counter()
         self._early_second = -1
         self._early_left = 0
         self._events = 0
@@ -177,6 +180,7 @@ class Queue:
                 return
             self._move(waiting, Place.UNSCHEDULABLE)
             self._unschedulable[waiting.key] = waiting
+            self._refusals[refused_by] += 1
 
     def retry_later(self, waiting: Waiting, now_s: float) -> None:
         """The try failed for a passing reason: again after the back-off."""
@@ -195,6 +199,10 @@ class Queue:
     def parked(self) -> bool:
         """Whether any pod waits for an event."""
         return bool(self._unschedulable)
+
+    def any_refused_by(self, plugins: frozenset[str]) -> bool:
+        """Whether any pod waits for an event because one of these plugins refused it."""
+        return any(not plugins.isdisjoint(refused_by) for refused_by in self._refusals)
 
     def activate(self, key: Key) -> None:
         """Try a pod that waits at once, as where what it waited for is there."""
@@ -243,7 +251,11 @@ class Queue:
         return self._backing_off.pop()
 
     def _move(self, waiting: Waiting, place: Place) -> None:
-        self._unschedulable.pop(waiting.key, None)
+        parked = self._unschedulable.pop(waiting.key, None)
+        if parked is not None:
+            self._refusals[parked.refused_by] -= 1
+            if not self._refusals[parked.refused_by]:
+                del self._refusals[parked.refused_by]
         waiting.place = place
         waiting.turn = next(self._order)
 

@@ -10,7 +10,7 @@ from sampan.client.informer import SharedInformers
 from sampan.kinds.core.phases import is_finished
 from sampan.scheduler.cycle import Engine
 from sampan.scheduler.events import node_event, object_event, pod_event, wakes
-from sampan.scheduler.framework import Event, Plugin
+from sampan.scheduler.framework import ASSIGNED_POD, Event, Plugin
 from sampan.scheduler.gangs import Key as GroupKey
 from sampan.scheduler.podinfo import Key, PodInfo, is_held
 from sampan.scheduler.queue import Queue, Waiting
@@ -50,6 +50,12 @@ _FREEING: Final = frozenset(
 )
 
 
+# Of placed pods only those that go, or shrink, help a pod that these refused: not those that come.
+_ONLY_FREED: Final = frozenset(
+    {"NodeResourcesFit", "NodePorts", "VolumeRestrictions", "NodeVolumeLimits", "DynamicResources"}
+)
+
+
 class Watching:
     """Keeps `world` and `queue` as the watches have it. `wake` is called where there may be work."""
 
@@ -78,6 +84,8 @@ class Watching:
         self._wake = wake
         self._rank = rank
         self._plugins = {name: {p.name: p for p in e.profile.all_plugins} for name, e in engines.items()}
+        plugins = [plugin for known in self._plugins.values() for plugin in known.values()]
+        self._companions = frozenset(p.name for p in plugins if ASSIGNED_POD in p.events) - _ONLY_FREED
 
     def start(self) -> None:
         """Listen; what is known already comes first."""
@@ -227,8 +235,10 @@ class Watching:
         ends = pod.metadata.deletionTimestamp is not None
         stays = before is not None and before.node == node and takes is not None
         if before is not None and known is not None and stays and known.terminating == ends:
-            before.assumed = False
+            came, before.assumed = before.assumed, False
             known.pod = pod
+            if came and self._queue.any_refused_by(self._companions):  # somebody may have waited for it
+                self.happened(pod_event(None, pod))
             return
         info = self._world.infos.of(pod, known)
         event = pod_event(known.pod if known is not None else None, pod, takes)
@@ -327,7 +337,7 @@ def _is_as_before(known: PodInfo, pod: api.Pod) -> bool:
     before = known.pod
     if before is pod:
         return True
-    if before.metadata.labels != pod.metadata.labels or not _same_demand(before.spec, pod.spec):
+    if known.labels != pod.metadata.labels or not _same_demand(before.spec, pod.spec):
         return False
     # Most statuses say nothing of what containers have; what they say mostly is what was asked for.
     return not (is_held(before) or is_held(pod)) or demand(pod) == known.demand

@@ -15,9 +15,10 @@ from sampan.scheduler.podinfo import PodInfos
 from sampan.scheduler.registry import default_profile
 from sampan.scheduler.requests import demand
 from sampan.schema import api, codec
-from tests.unit.scheduler.harness import World
+from tests.unit.scheduler.harness import World, end, turns
 from tests.unit.scheduler.objects import container, node, pod, table, taint
 
+ZONE = "topology.kubernetes.io/zone"
 RUNS: dict[str, Any] = {"phase": "Running", "containerStatuses": [{"name": "c", "ready": True}]}
 EMPTY: dict[str, Any] = {"containerStatuses": [{"name": "c", "ready": True, "resources": {}}]}
 SAYS: dict[str, Any] = {"containerStatuses": [{"name": "c", "allocatedResources": {"cpu": "1"}}]}
@@ -127,3 +128,36 @@ def test_pods_of_one_shape_that_name_their_node_are_told_what_the_first_is(
     world.put_node(node("a"))
     world.place(world.infos.of(wanting("s")), "a")
     assert bool(engine.decide(world.infos.of(wanting("t")), lambda rows: rows[0]).node) == (asked == "1")
+
+
+def _bound_in_a_zone(labels: dict[str, str]) -> tuple[list[Event | None], dict[str, str]]:
+    """The events when a pod that was decided for a node of zone z is seen there with these labels, and with
+    which labels it then counts."""
+
+    async def main() -> tuple[list[Event | None], dict[str, str]]:
+        world = World(1)
+        world.nodes.set("n1", node("n1", labels={ZONE: "z"}))
+        held = pod("p1", containers=[container(cpu="1")])
+        world.pods.set("p1", held)
+        running = asyncio.create_task(world.scheduler.run())
+        try:
+            world.deliver_everything()
+            await turns()
+            told: list[Event | None] = []
+            world.scheduler._watching.happened = told.append  # type: ignore[method-assign]
+            seen = replace(_labelled(held, labels), spec=replace(held.spec, nodeName="n1"))
+            world.pods.set("p1", seen)
+            world.deliver_everything()
+            placed = world.scheduler.world.placed[("default", "p1")]
+            assert (placed.node, placed.assumed, placed.pod.pod) == ("n1", False, seen)
+            return told, dict(placed.pod.labels)
+        finally:
+            await end(running)
+
+    return asyncio.run(main())
+
+
+def test_the_labels_that_a_pod_gets_from_its_node_are_foreseen() -> None:
+    assert _bound_in_a_zone({ZONE: "z"}) == ([], {ZONE: "z"})
+    # A server of before 1.35 gives none: that is taken over when it is seen.
+    assert _bound_in_a_zone({})[1] == {}

@@ -95,6 +95,20 @@ def test_a_pod_that_goes_makes_room(sampan_cluster: Cluster) -> None:
     has_a_node(cluster)
 
 
+def test_a_neighbour_that_comes_lets_a_pod_in(sampan_cluster: Cluster) -> None:
+    cluster = sampan_cluster
+    term = {"labelSelector": {"matchLabels": {"app": "near"}}, "topologyKey": "kubernetes.io/hostname"}
+    near = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    cluster.client.create(web("waiting", affinity=near))
+    cluster.wait_until(lambda: scheduled(get(cluster, "waiting")) is not None)
+    neighbour = web("neighbour")
+    neighbour.metadata.labels = {"app": "near"}
+    cluster.client.create(neighbour)
+    has_a_node(cluster, "neighbour")
+    cluster.advance(15)  # its back-off, and not the five minutes after which everybody is tried again
+    has_a_node(cluster, "waiting")
+
+
 def test_gates_hold_a_pod_back(sampan_cluster: Cluster) -> None:
     cluster = sampan_cluster
     cluster.client.create(web(schedulingGates=[{"name": "example.com/quota"}]))

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sampan.apiserver.core.context import Attributes
 from sampan.apiserver.core.resource import Resource, Resources
+from sampan.kinds.core.topology import copied
 from sampan.schema import api
 
-COPIED: Final = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
 _SINCE: Final = (1, 35)
 
 
@@ -34,8 +34,7 @@ class Places:
         item = self._nodes.cache.get("", node)
         if item is None or not self.are_told:
             return {}
-        labels = item.labels
-        return {key: labels[key] for key in COPIED if key in labels}
+        return copied(item.labels)
 
 
 class TopologyLabels:
