@@ -82,3 +82,20 @@ async def test_managers_that_cannot_be_read_are_forgotten_in_new_objects(api: Ap
     asked = deployment()
     asked["metadata"]["managedFields"] = [{"manager": "a", "operation": "X"}]
     (await api.post(DEPLOYMENTS, asked)).ok(201)
+
+
+@served
+async def test_gated_fields_of_slices_are_dropped(api: Api) -> None:
+    device = {"name": "d", "attributes": {"a": {"string": "b", "strings": ["x"], "ints": [1]}}}
+    spec = {
+        "driver": "a.example.com",
+        "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1},
+        "nodeName": "n",
+        "devices": [device],
+        "skipNodeOperations": ["*"],
+        "partitionTypeAttribute": "x",
+    }
+    path = "/apis/resource.k8s.io/v1/resourceslices"
+    made = (await api.post(path, {"metadata": {"name": "s"}, "spec": spec})).ok(201)
+    assert made["spec"]["devices"][0]["attributes"] == {"a": {"string": "b"}}
+    assert not {"skipNodeOperations", "partitionTypeAttribute"} & made["spec"].keys()

@@ -119,7 +119,7 @@ def _validation_errors(validation: Any, path: Path) -> list[FieldError]:
         errors.append(field.required(path["message"], detail))
     if len(message) > _MESSAGE_MAX_CHARS:
         errors.append(field.too_long(path["message"], _MESSAGE_MAX_CHARS))
-    return errors + checks.one_of(validation.reason or None, _REASONS, path["reason"])
+    return errors + checks.one_of(validation.reason, _REASONS, path["reason"])
 
 
 def validate_mutating(obj: Any) -> list[FieldError]:

@@ -49,6 +49,8 @@ def match_resources_errors(match: Any, path: Path) -> list[FieldError]:
             for index, resource in enumerate(rule.resourceNames):
                 at = path[name][position]["resourceNames"][index]
                 errors += checks.named(resource, names.path_segment_name(resource), at)
+                if resource in rule.resourceNames[:index]:
+                    errors.append(field.duplicate(at, resource))
     return errors
 
 

@@ -82,6 +82,8 @@ def _default_spec(spec: Any) -> None:
 
 
 def _default_request(request: Any) -> None:
+    if request.derivedAttributes:
+        request.derivedAttributes = []  # alpha, and off
     request.allocationMode = request.allocationMode or "ExactCount"
     if request.allocationMode == "ExactCount" and not request.count:
         request.count = 1

@@ -58,9 +58,22 @@ def validate_class_update(new: Any, old: Any) -> list[FieldError]:
     return [] if new.spec.selectors == old.spec.selectors else validate_class_create(new)
 
 
+# Attributes with several values: alpha, and off.
+_LISTS: Final = ("bools", "ints", "strings", "versions")
+
+
 def default_slice(obj: Any) -> None:
-    """The pool is embedded by value in Go, so it is always there."""
-    obj.spec.pool = obj.spec.pool or api.ResourcePool()
+    """The pool is embedded by value in Go, so it is always there; what is alpha and off is dropped."""
+    spec = obj.spec
+    spec.pool = spec.pool or api.ResourcePool()
+    spec.partitionTypeAttribute = None
+    if spec.skipNodeOperations:
+        spec.skipNodeOperations = []
+    for device in spec.devices:
+        for attribute in device.attributes.values():
+            for name in _LISTS:
+                if getattr(attribute, name):
+                    setattr(attribute, name, [])
 
 
 def validate_slice(obj: Any) -> list[FieldError]:
