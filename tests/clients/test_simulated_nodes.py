@@ -28,6 +28,7 @@ def test_logs_and_exec_reach_the_nodes_one_server() -> None:
             assert kubectl("logs", name) == "simulated container web\n"
             assert kubectl("exec", name, "--", "hostname").strip() == "simulated: hostname"
         _tops(kubectl)
+        _explanations(kubectl)
         # They need no certificate each: thousands of them would take long to make.
         assert not list(Path(sampan.root / "pki").glob("node-*"))
         before = sampan.parts()["nodes"]
@@ -55,6 +56,29 @@ def _tops(kubectl: Kubectl) -> None:
     nodes = [line.split() for line in kubectl("top", "nodes", "--no-headers").splitlines()]
     assert [row[0] for row in nodes] == ["node-1", "node-2", "node-3"]
     assert all(_is_quarter(row[1]) for row in nodes)
+
+
+def _explanations(kubectl: Kubectl) -> None:
+    """Why a pod is where it is, or nowhere, asked of the API server."""
+    asks = (
+        '{"spec": {"containers": [{"name": "c", "image": "a", "resources": {"requests": {"cpu": "500"}}}]}}'
+    )
+    kubectl("run", "huge", "--image=a", f"--overrides={asks}")
+    kubectl("wait", "--for=condition=Available", "apiservice/v1alpha1.scheduling.sampan.dev", "--timeout=60s")
+    told = kubectl.json("get", "podexplanation", "huge")
+    assert (told["kind"], told["metadata"]) == ("PodExplanation", {"name": "huge", "namespace": "default"})
+    assert told["message"].startswith("0/3 nodes are available: 3 Insufficient cpu.")
+    refusals = [node["refusals"] for node in told["nodes"]]
+    assert refusals == [[{"plugin": "NodeResourcesFit", "why": "Insufficient cpu"}]] * 3
+    assert {change["kind"] for way in told["ways"] for change in way["changes"]} == {"resource"}
+    (web, *_) = kubectl.json("get", "pods", "-l", "app=web")["items"]
+    told = kubectl.json("get", "podexplanation", web["metadata"]["name"])
+    assert told["node"] == web["spec"]["nodeName"]
+    assert all(node["scores"] and not node["refusals"] for node in told["nodes"])
+    missing = kubectl.run("get", "podexplanation", "nobody")
+    assert missing.returncode == 1
+    assert "NotFound" in missing.stderr
+    kubectl("delete", "pod", "huge")
 
 
 def _is_quarter(cpu: str) -> bool:

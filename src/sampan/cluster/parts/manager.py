@@ -18,6 +18,7 @@ from sampan.cluster import addons, scheduling, userfiles
 from sampan.cluster.config import Layout, Settings
 from sampan.cluster.parts import metrics as resource_metrics
 from sampan.cluster.parts.clients import client_of
+from sampan.cluster.parts.explanations import Explanations
 from sampan.cluster.parts.manager_metrics import ManagerMetricsServer
 from sampan.cluster.parts.process import (
     EVENTS_DELAY_S,
@@ -112,7 +113,8 @@ async def run(layout: Layout, settings: Settings) -> None:
             tasks.create_task(informers.run())
             tasks.create_task(elector.run(lead))
             tasks.create_task(addons.ensure(client, settings))
-            tasks.create_task(resource_metrics.serve(layout, settings, client, informers, clock))
+            told = Explanations(client, tuple(scheduler.profiles))
+            tasks.create_task(resource_metrics.serve(layout, settings, client, informers, clock, told))
     finally:
         await metrics.close()
         await client.close()

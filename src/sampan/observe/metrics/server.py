@@ -1,8 +1,10 @@
-"""The extension server of metrics.k8s.io: HTTPS, for the API server alone, which relays clients to it."""
+"""The cluster's own extension server, of metrics.k8s.io first: HTTPS, for the API server alone, which relays
+clients to it."""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -24,10 +26,19 @@ _NOT_ALLOWED: Final = {
 
 
 class MetricsServer:
-    """Serves a collector's answers. `tls` must demand the certificate that the API server relays with."""
+    """Serves a collector's answers. `tls` must demand the certificate that the API server relays with.
 
-    def __init__(self, collector: Collector, tls: ssl.SSLContext) -> None:
+    `others` answer the paths of further groups, by their names.
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        tls: ssl.SSLContext,
+        others: Mapping[str, Callable[[str], Awaitable[Answer]]] | None = None,
+    ) -> None:
         self._collector = collector
+        self._others = others or {}
         self._tls = tls
         self._runner: web.ServerRunner | None = None
 
@@ -48,10 +59,13 @@ class MetricsServer:
         if http.path in ("/healthz", "/livez", "/readyz"):
             return web.Response(text="ok")
         found = (
-            self._collector.answer(http.path, http.query)
-            if http.method == "GET"
-            else Answer(405, _NOT_ALLOWED)
+            await self._answer(http.path, http.query) if http.method == "GET" else Answer(405, _NOT_ALLOWED)
         )
         return web.Response(
             body=codec.encode(found.body), status=found.status, content_type="application/json"
         )
+
+    async def _answer(self, path: str, query: Mapping[str, str]) -> Answer:
+        _, _, group = path.removeprefix("/apis").partition("/")
+        other = self._others.get(group.partition("/")[0])
+        return self._collector.answer(path, query) if other is None else await other(path)
