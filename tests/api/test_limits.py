@@ -93,7 +93,7 @@ async def test_who_waits_too_long_is_refused(api: Api) -> None:
 @served
 async def test_default_objects_are_kept(api: Api) -> None:
     names = (await api.get(f"{FLOW}/flowschemas")).names
-    assert len(names) == 13
+    assert len(names) == 11
     assert len((await api.get(f"{FLOW}/prioritylevelconfigurations")).names) == 8
     for plural in ("flowschemas", "prioritylevelconfigurations"):
         (await api.delete(f"{FLOW}/{plural}/catch-all")).ok()
