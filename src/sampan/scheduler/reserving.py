@@ -47,6 +47,8 @@ class Reserving:
         self._clock = clock
         self._world = world
         self._waiting: set[asyncio.Event] = set()
+        # Pods that are being taken out of their claims: their next try waits for the end of it.
+        self._leaving: dict[str, asyncio.Event] = {}
 
     def changed(self) -> None:
         """A claim changed: to be called for each change that a watch shows."""
@@ -62,6 +64,8 @@ class Reserving:
         """
         left, done = list(work), list[Reserve]()
         try:
+            if (leaving := self._leaving.get(pod.uid)) is not None:
+                await leaving.wait()
             while left:
                 if left[0].mappings:
                     left[0] = await self._make(left[0])
@@ -83,6 +87,16 @@ class Reserving:
 
     async def undo(self, work: Sequence[Reserve], pod: PodInfo) -> None:
         """The pod was not bound: it uses the claims no longer, which keep their devices for its next try."""
+        for each in work:  # at once: the watch goes on showing the pod among the users for a while
+            self._world.devices.leaves(each.claim, pod.uid)
+        over = self._leaving[pod.uid] = asyncio.Event()
+        try:
+            await self._undo(work, pod)
+        finally:
+            del self._leaving[pod.uid]
+            over.set()
+
+    async def _undo(self, work: Sequence[Reserve], pod: PodInfo) -> None:
         for each in work:
             meta = each.claim.metadata
             if each.mappings:
@@ -90,11 +104,15 @@ class Reserving:
                 continue
             try:
                 claim = await self._client.get(api.ResourceClaim, meta.name or "", meta.namespace or "")
-                if claim.metadata.uid != meta.uid or all(u.uid != pod.uid for u in claim.status.reservedFor):
+                if claim.metadata.uid != meta.uid:
+                    continue
+                if all(user.uid != pod.uid for user in claim.status.reservedFor):
+                    self._world.devices.leaves(claim, pod.uid, claim.metadata.resourceVersion or "")
                     continue
                 claim = codec.copy(claim)
                 claim.status.reservedFor = [u for u in claim.status.reservedFor if u.uid != pod.uid]
-                await self._client.update_status(claim)
+                stored = await self._client.update_status(claim)
+                self._world.devices.leaves(claim, pod.uid, stored.metadata.resourceVersion or "")
             except Exception as problem:  # the controller of claims does it when the pod is gone
                 _log.warning(
                     "%s/%s stays reserved for %s: %s", meta.namespace, meta.name, pod.key[1], problem
@@ -260,6 +278,7 @@ class Reserving:
                     return
                 raise
             self._world.devices.written(work, stored.metadata.resourceVersion or "")
+            self._world.devices.uses(claim, pod.uid)
             return
         self._world.devices.withdraw(work)
         raise NotReserved(f"claim {claim.metadata.name} changed {MOST_TRIES} times while it was reserved")

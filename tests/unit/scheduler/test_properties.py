@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sampan.client.errors import ApiError
@@ -271,7 +271,23 @@ DEVICE_OPERATION = st.one_of(
 )
 
 
+# A pod that was not bound, and is tried again before the watch shows that it left the claim that it shares.
+LEFT_AND_TRIED_AGAIN: list[tuple[Any, ...]] = [
+    *[("flow",)] * 3,
+    ("add_user", 0, 0, "c0"),
+    ("flow",),
+    ("fail", LOST),
+    ("add_user", 1, 0, "c0"),
+    ("flow",),
+    ("restart",),
+    ("answer", "lost"),
+    ("deliver", "device_claims"),
+    ("advance", 1),
+]
+
+
 @settings(max_examples=80, deadline=None)
+@example(0, LEFT_AND_TRIED_AGAIN)
 @given(st.integers(0, 9), st.lists(DEVICE_OPERATION, min_size=12, max_size=45))
 def test_no_device_is_ever_given_twice_or_used_elsewhere(
     seed: int, operations: list[tuple[Any, ...]]

@@ -48,6 +48,9 @@ class Devices:
         self._held: dict[str, api.AllocationResult | None] = {}  # by a claim's uid, as the watch shows it
         self._versions: dict[str, int] = {}
         self._promises: dict[str, _Promise] = {}
+        # Pods that were taken out of a claim's users, by claim: the version from which on they are not there;
+        # 0 where that is not known.
+        self._left: dict[str, dict[str, int]] = {}
         self._inventory: Inventory | None = None
         self._taken: Taken | None = None
         self._seen: dict[Any, Any] = {}
@@ -104,6 +107,7 @@ class Devices:
             uid = gone.metadata.uid or ""
             self._held.pop(uid, None)
             self._versions.pop(uid, None)
+            self._left.pop(uid, None)
             promise = self._promises.get(uid)
             if promise is not None and promise.version:
                 del self._promises[uid]
@@ -113,6 +117,12 @@ class Devices:
         self._held[uid] = new.status.allocation
         self._versions[uid] = int(new.metadata.resourceVersion or 0)
         self._settle(uid)
+        if uid in self._left:
+            seen = self._versions[uid]
+            kept = {pod: at for pod, at in self._left[uid].items() if not at or at > seen}
+            self._left[uid] = kept
+            if not kept:
+                del self._left[uid]
 
     @staticmethod
     def _put(known: dict[str, Any], old: Any, new: Any) -> None:
@@ -157,6 +167,24 @@ class Devices:
         if promise is not None and promise.work is work and not promise.version:
             del self._promises[uid]
             self._taken = None
+
+    # -- users ---------------------------------------------------------------------------------------
+
+    def is_user(self, claim: api.ResourceClaim, pod_uid: str) -> bool:
+        """Whether the claim is reserved for the pod: by what the watch shows, and what was done since."""
+        if pod_uid in self._left.get(claim.metadata.uid or "", ()):
+            return False
+        return any(user.uid == pod_uid for user in claim.status.reservedFor)
+
+    def leaves(self, claim: api.ResourceClaim, pod_uid: str, resource_version: str = "") -> None:
+        """The pod is taken out of the claim's users; from this version on, where it is known, it is out."""
+        self._left.setdefault(claim.metadata.uid or "", {})[pod_uid] = int(resource_version or 0)
+
+    def uses(self, claim: api.ResourceClaim, pod_uid: str) -> None:
+        """The pod has been written among the claim's users."""
+        left = self._left.get(claim.metadata.uid or "")
+        if left is not None and left.pop(pod_uid, None) is not None and not left:
+            del self._left[claim.metadata.uid or ""]
 
     @property
     def unsettled(self) -> list[Reserve]:

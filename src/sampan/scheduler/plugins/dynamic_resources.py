@@ -131,7 +131,7 @@ class DynamicResources(Plugin):
         work = [
             Reserve(claim, name)
             for claim in state.allocated
-            if all(user.uid != pod.uid for user in claim.status.reservedFor) or not is_ready(claim)
+            if not world.devices.is_user(claim, pod.uid) or not is_ready(claim)
         ]
         needed = _open(state, _served(state, world, world.table.rows[name]))
         if needed:
