@@ -9,7 +9,8 @@ import msgspec
 
 from sampan.base.errors import SampanError
 from sampan.client.client import Client
-from sampan.observe.metrics.answers import Answer
+from sampan.observe import documents
+from sampan.observe.documents import Answer, refusal
 from sampan.scheduler.asking import explain_pod
 from sampan.scheduler.profile import Profile
 
@@ -19,6 +20,13 @@ RESOURCE: Final = "podexplanations"
 KIND: Final = "PodExplanation"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 _ROOT: Final = f"/apis/{API_VERSION}"
+_LISTED: Final = {
+    "name": RESOURCE,
+    "singularName": "podexplanation",
+    "namespaced": True,
+    "kind": KIND,
+    "verbs": ["get"],
+}
 
 
 class Explanations:
@@ -34,59 +42,20 @@ class Explanations:
         Each is worked out from what the API server has at that moment, as `sampan explain pod` does it.
         """
         if path.rstrip("/") == f"/apis/{GROUP}":
-            return Answer(200, _group())
+            return Answer(200, documents.group(GROUP, VERSION))
         if path.rstrip("/") == _ROOT:
-            return Answer(200, _resources())
+            return Answer(200, documents.resources(API_VERSION, [_LISTED]))
         match path.removeprefix(f"{_ROOT}/").split("/") if path.startswith(f"{_ROOT}/") else []:
             case ["namespaces", namespace, found, name] if found == RESOURCE:
                 return await self._explained(namespace, name)
-        return _not_found("the server could not find the requested resource")
+        return refusal(404, "NotFound", documents.NOWHERE)
 
     async def _explained(self, namespace: str, name: str) -> Answer:
         try:
             found = await explain_pod(self._client, namespace, name, self._profiles)
         except SampanError as missing:
-            return _not_found(str(missing), {"group": GROUP, "kind": RESOURCE, "name": name})
+            details = {"group": GROUP, "kind": RESOURCE, "name": name}
+            return refusal(404, "NotFound", str(missing), details)
         told: dict[str, Any] = msgspec.to_builtins(found)
         metadata = {"namespace": told.pop("namespace"), "name": told.pop("name")}
         return Answer(200, {"kind": KIND, "apiVersion": API_VERSION, "metadata": metadata, **told})
-
-
-def _group() -> dict[str, Any]:
-    version = {"groupVersion": API_VERSION, "version": VERSION}
-    return {
-        "kind": "APIGroup",
-        "apiVersion": "v1",
-        "name": GROUP,
-        "versions": [version],
-        "preferredVersion": version,
-    }
-
-
-def _resources() -> dict[str, Any]:
-    resource = {
-        "name": RESOURCE,
-        "singularName": "podexplanation",
-        "namespaced": True,
-        "kind": KIND,
-        "verbs": ["get"],
-    }
-    return {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": API_VERSION,
-        "resources": [resource],
-    }
-
-
-def _not_found(message: str, details: dict[str, str] | None = None) -> Answer:
-    status: dict[str, Any] = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": "NotFound",
-        "code": 404,
-    }
-    return Answer(404, {**status, "details": details} if details else status)

@@ -16,7 +16,6 @@ from sampan.controllers.runtime.controller import Caches, Controller, Key, mappe
 from sampan.controllers.runtime.owners import owner_reference
 from sampan.schema import api
 
-MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
 MANAGER: Final = "endpointslicemirroring-controller.k8s.io"
 SKIP: Final = "endpointslice.kubernetes.io/skip-mirror"
 LEADER: Final = "control-plane.alpha.kubernetes.io/leader"
@@ -126,7 +125,7 @@ def _slice(
     endpoints: api.Endpoints, subset: api.EndpointSubset, family: str, found: list[api.Endpoint]
 ) -> api.EndpointSlice:
     meta = endpoints.metadata
-    ours = {views.SERVICE_NAME: meta.name or "", MANAGED_BY: MANAGER}
+    ours = {views.SERVICE_NAME: meta.name or "", views.MANAGED_BY: MANAGER}
     dropped = (LAST_APPLIED, LEADER)
     ports = [
         api.DiscoveryEndpointPort(
@@ -170,18 +169,6 @@ def _same_name(_caches: Caches, obj: Any) -> Iterable[Key]:
     yield Key(obj.metadata.namespace or "", obj.metadata.name or "")
 
 
-def _service_of(_caches: Caches, one: api.EndpointSlice) -> Iterable[Key]:
-    labels = one.metadata.labels
-    if labels.get(MANAGED_BY) == MANAGER:
-        yield Key(one.metadata.namespace or "", labels.get(views.SERVICE_NAME, ""))
-
-
-def _by_service(one: api.EndpointSlice) -> Iterable[str]:
-    labels = one.metadata.labels
-    if labels.get(MANAGED_BY) == MANAGER:
-        yield f"{one.metadata.namespace}/{labels.get(views.SERVICE_NAME, '')}"
-
-
 def _selected(service: api.Service) -> bool:
     return bool(service.spec.selector)
 
@@ -199,9 +186,9 @@ def controller(batch_s: float = 0.0) -> Controller:
                 lambda old, new: _selected(old) != _selected(new),
                 delay_s=batch_s,
             ),
-            mapped(api.EndpointSlice, _service_of, delay_s=batch_s),
+            mapped(api.EndpointSlice, views.services_of_slices(MANAGER), delay_s=batch_s),
         ),
-        indexes={api.EndpointSlice: {_INDEX: _by_service}},
+        indexes={api.EndpointSlice: {_INDEX: views.slices_by_service(MANAGER)}},
         gather=gather,
         plan=plan,
         delay_s=batch_s,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -19,7 +19,6 @@ from sampan.controllers.runtime.controller import Caches, Controller, Key, mappe
 from sampan.controllers.runtime.owners import owner_reference
 from sampan.schema import api
 
-MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
 MANAGER: Final = "endpointslice-controller.k8s.io"
 ENDPOINTS_MOST: Final = 100
 _INDEX: Final = "service"
@@ -163,7 +162,7 @@ def _uid_of(endpoint: api.Endpoint) -> str:
 
 
 def _labels(service: api.Service) -> dict[str, str]:
-    ours = {views.SERVICE_NAME: service.metadata.name or "", MANAGED_BY: MANAGER}
+    ours = {views.SERVICE_NAME: service.metadata.name or "", views.MANAGED_BY: MANAGER}
     return {**views.labels_of(service), **ours}
 
 
@@ -208,18 +207,6 @@ def _remove(one: api.EndpointSlice) -> Remove:
     return Remove(msgspec.structs.replace(ref_of(one), resource_version=""))
 
 
-def _service_of(_caches: Caches, one: Any) -> Iterable[Key]:
-    labels = one.metadata.labels
-    if labels.get(MANAGED_BY) == MANAGER and labels.get(views.SERVICE_NAME):
-        yield Key(one.metadata.namespace or "", labels[views.SERVICE_NAME])
-
-
-def _by_service(one: api.EndpointSlice) -> Iterable[str]:
-    labels = one.metadata.labels
-    if labels.get(MANAGED_BY) == MANAGER:
-        yield f"{one.metadata.namespace}/{labels.get(views.SERVICE_NAME, '')}"
-
-
 def controller(batch_s: float = 0.0) -> Controller:
     """With changes of pods, and of slices, looked at together for so many seconds."""
     return Controller(
@@ -228,12 +215,12 @@ def controller(batch_s: float = 0.0) -> Controller:
         kind=api.Service,
         watches=(
             mapped(api.Pod, views.services_of, views.pod_matters, delay_s=batch_s),
-            mapped(api.EndpointSlice, _service_of, delay_s=batch_s),
+            mapped(api.EndpointSlice, views.services_of_slices(MANAGER), delay_s=batch_s),
             mapped(api.Node, views.services_on, views.node_matters),
         ),
         indexes={
             api.Pod: {podutil.ON_NODE: podutil.on_node, views.WITH_LABEL: views.with_label},
-            api.EndpointSlice: {_INDEX: _by_service},
+            api.EndpointSlice: {_INDEX: views.slices_by_service(MANAGER)},
             api.Service: {views.BY_LABEL: views.by_label},
         },
         gather=gather,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +13,8 @@ from sampan.machinery import selectors
 from sampan.schema import api
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"
+# Which controller writes a slice.
+MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
 TRIGGER: Final = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS: Final = "service.kubernetes.io/headless"
 ZONE: Final = "topology.kubernetes.io/zone"
@@ -42,6 +44,28 @@ def labels_of(service: api.Service) -> dict[str, str]:
     """The labels that what we write has from the Service."""
     labels = {name: value for name, value in service.metadata.labels.items() if name != HEADLESS}
     return {**labels, HEADLESS: ""} if is_headless(service) else labels
+
+
+def services_of_slices(manager: str) -> Callable[[Caches, api.EndpointSlice], Iterable[Key]]:
+    """For a watch: the Service of a slice, if the slice is this manager's."""
+
+    def service_of(_caches: Caches, one: api.EndpointSlice) -> Iterable[Key]:
+        labels = one.metadata.labels
+        if labels.get(MANAGED_BY) == manager and labels.get(SERVICE_NAME):
+            yield Key(one.metadata.namespace or "", labels[SERVICE_NAME])
+
+    return service_of
+
+
+def slices_by_service(manager: str) -> Callable[[api.EndpointSlice], Iterable[str]]:
+    """An index of this manager's slices: `namespace/name` of the Service."""
+
+    def by_service(one: api.EndpointSlice) -> Iterable[str]:
+        labels = one.metadata.labels
+        if labels.get(MANAGED_BY) == manager:
+            yield f"{one.metadata.namespace}/{labels.get(SERVICE_NAME, '')}"
+
+    return by_service
 
 
 def backends(caches: Caches, service: api.Service) -> tuple[Backend, ...]:

@@ -11,6 +11,8 @@ import msgspec
 from sampan.base.clock import kube_time
 from sampan.machinery import selectors
 from sampan.machinery.selectors import SelectorError
+from sampan.observe import documents
+from sampan.observe.documents import Answer, refusal
 from sampan.observe.metrics.usage import Amount, PodRef, Usage
 
 GROUP: Final = "metrics.k8s.io"
@@ -27,17 +29,10 @@ class Objects(msgspec.Struct, frozen=True):
     pods: Mapping[tuple[str, str], Mapping[str, str]] = {}
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A status and a document."""
-
-    status: int
-    body: dict[str, Any]
-
-
 def answer(path: str, query: Mapping[str, str], usage: Usage, objects: Objects) -> Answer:
     """The answer to a GET."""
-    documents = {"/apis": _group_list, f"/apis/{GROUP}": _group, _ROOT: _resources}
-    document = documents.get(path.rstrip("/"))
+    discovery = {"/apis": _group_list, f"/apis/{GROUP}": _group, _ROOT: _resources}
+    document = discovery.get(path.rstrip("/"))
     if document is not None:
         return Answer(200, document())
     parts = path.removeprefix(_ROOT).strip("/").split("/") if path.startswith(f"{_ROOT}/") else []
@@ -57,8 +52,8 @@ def answer(path: str, query: Mapping[str, str], usage: Usage, objects: Objects) 
             case ["namespaces", namespace, "pods", name]:
                 return _one_pod(usage, objects, namespace, name)
     except SelectorError as problem:
-        return _status(400, "BadRequest", f"unable to parse requirement: {problem}")
-    return _status(404, "NotFound", "the server could not find the requested resource")
+        return refusal(400, "BadRequest", f"unable to parse requirement: {problem}")
+    return refusal(404, "NotFound", documents.NOWHERE)
 
 
 def _pods(query: Mapping[str, str], usage: Usage, objects: Objects, namespace: str) -> Answer:
@@ -128,14 +123,7 @@ def _listed(kind: str, items: list[dict[str, Any]]) -> Answer:
 
 
 def _group() -> dict[str, Any]:
-    version = {"groupVersion": API_VERSION, "version": VERSION}
-    return {
-        "kind": "APIGroup",
-        "apiVersion": "v1",
-        "name": GROUP,
-        "versions": [version],
-        "preferredVersion": version,
-    }
+    return documents.group(GROUP, VERSION)
 
 
 def _group_list() -> dict[str, Any]:
@@ -143,26 +131,12 @@ def _group_list() -> dict[str, Any]:
 
 
 def _resources() -> dict[str, Any]:
-    resources = [
+    listed = [
         {"name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": _VERBS}
         for name, namespaced, kind in (("nodes", False, "NodeMetrics"), ("pods", True, "PodMetrics"))
     ]
-    listed = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": API_VERSION}
-    return {**listed, "resources": resources}
+    return documents.resources(API_VERSION, listed)
 
 
 def _not_found(plural: str, name: str) -> Answer:
-    return _status(404, "NotFound", f'{plural}.{GROUP} "{name}" not found')
-
-
-def _status(code: int, reason: str, message: str) -> Answer:
-    body = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
-    }
-    return Answer(code, body)
+    return refusal(404, "NotFound", f'{plural}.{GROUP} "{name}" not found')

@@ -11,7 +11,8 @@ from sampan.base.clock import Clock
 from sampan.client.client import Client
 from sampan.client.errors import ApiError
 from sampan.client.informer import Informer
-from sampan.observe.metrics.answers import Answer, Objects, answer
+from sampan.observe.documents import Answer
+from sampan.observe.metrics.answers import Objects, answer
 from sampan.observe.metrics.usage import Look, Summary, Usage, look, usage
 from sampan.schema import api
 

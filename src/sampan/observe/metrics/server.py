@@ -9,20 +9,14 @@ from typing import Final
 
 from aiohttp import web
 
-from sampan.observe.metrics.answers import Answer
+from sampan.observe.documents import Answer, refusal
 from sampan.observe.metrics.collector import Collector
 from sampan.schema import codec
 
 _SHUTDOWN_S: Final = 2.0
-_NOT_ALLOWED: Final = {
-    "kind": "Status",
-    "apiVersion": "v1",
-    "metadata": {},
-    "status": "Failure",
-    "message": "the server does not allow this method on the requested resource",
-    "reason": "MethodNotAllowed",
-    "code": 405,
-}
+_NOT_ALLOWED: Final = refusal(
+    405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+)
 
 
 class MetricsServer:
@@ -58,9 +52,7 @@ class MetricsServer:
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         if http.path in ("/healthz", "/livez", "/readyz"):
             return web.Response(text="ok")
-        found = (
-            await self._answer(http.path, http.query) if http.method == "GET" else Answer(405, _NOT_ALLOWED)
-        )
+        found = await self._answer(http.path, http.query) if http.method == "GET" else _NOT_ALLOWED
         return web.Response(
             body=codec.encode(found.body), status=found.status, content_type="application/json"
         )
