@@ -90,6 +90,18 @@ def unknown_fields(data: bytes, kind: Any) -> list[str]:
         return [f'unknown field "{path}"' for path in walk.unknown]
 
 
+def fits(data: bytes, kind: Any) -> bool:
+    """Whether a body has but fields of the type, each in its JSON type; nulls do not fit."""
+    full = _full_name(kind)
+    if full is None:
+        return False
+    try:
+        _strict_decoder(full).decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
 def _unknown_metadata(data: bytes) -> list[str]:
     """The same of an object of which metadata alone is typed: the schema of its definition knows the rest."""
     try:

@@ -7,7 +7,7 @@ optional stands in protobuf_numbers.txt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.resources import files
 from operator import eq
@@ -44,15 +44,18 @@ def _same_parts(one: Any, other: Any) -> bool:
     return False
 
 
-def changes(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(attribute, old value, new value) of every field of two structs of one type that is not the same."""
+def changes(old: Any, new: Any, but: Collection[str] = ()) -> Iterator[tuple[str, Any, Any]]:
+    """(attribute, old value, new value) of every field of two structs of one type that is not the same.
+
+    Nobody looks at the fields that `but` names.
+    """
     before, after = msgspec.structs.astuple(old), msgspec.structs.astuple(new)
     alike = list(map(eq, before, after))
     if all(alike):
         return
     optional, names = _optional(type(old).__name__), old.__struct_fields__
     for place, is_same in enumerate(alike):
-        if is_same:
+        if is_same or names[place] in but:
             continue
         attribute, was, now = names[place], before[place], after[place]
         if not was and not now and attribute not in optional and _is_plain(was) and _is_plain(now):

@@ -13,7 +13,6 @@ from sampan.apiserver.core.context import Context
 from sampan.machinery.patch.apply import engine
 from sampan.machinery.patch.apply.conflicts import ApplyConflict
 from sampan.machinery.patch.errors import PatchError, PatchFailed, PatchTooLarge
-from sampan.schema import codec
 
 
 def apply_change(
@@ -36,7 +35,7 @@ def apply_change(
         old = resource.from_hub(stored)
         managed = ownership.managed_of(old, context.owners, resource)
         exists = bool(old.metadata.resourceVersion)
-        live = _without_owners(old) if exists else dict(ownership.empty(resource.struct))
+        live = ownership.unowned(old) if exists else dict(ownership.empty(resource.struct))
         try:
             applied = engine.apply(
                 live,
@@ -60,17 +59,6 @@ def apply_change(
         return resource.to_hub(new)
 
     return change
-
-
-def _without_owners(obj: Any) -> dict[str, Any]:
-    """The document of an object but for its managedFields."""
-    metadata = obj.metadata
-    owners, metadata.managedFields = metadata.managedFields, []
-    try:
-        document: dict[str, Any] = codec.to_builtins(obj)
-    finally:
-        metadata.managedFields = owners
-    return document
 
 
 def refusal(problem: PatchError) -> status.StatusError:

@@ -20,7 +20,7 @@ from sampan.apiserver.core import serverset
 from sampan.apiserver.core.context import Context
 from sampan.apiserver.core.resource import Resource
 from sampan.machinery.patch.apply import engine, fieldset, managers, writers
-from sampan.machinery.patch.apply.managers import Managed
+from sampan.machinery.patch.apply.managers import Managed, ManagedEntry
 from sampan.schema import api, codec
 from sampan.schema.custom import CustomObject
 from sampan.store.items import Item
@@ -125,8 +125,36 @@ def managed_of(obj: Any, owners: str, resource: Resource) -> Managed:
 
 
 def entries_of(managed: Managed) -> list[api.ManagedFieldsEntry]:
-    """Entries as objects hold them."""
-    return [codec.from_builtins(entry, api.ManagedFieldsEntry) for entry in managers.encode(managed)]
+    """Entries as objects hold them. Their sets of fields are shared with others, and not to be changed."""
+    return [_as_held(entry) for entry in managers.in_order(managed)]
+
+
+def _as_held(entry: ManagedEntry) -> api.ManagedFieldsEntry:
+    return api.ManagedFieldsEntry(
+        manager=entry.manager,
+        operation=entry.operation,
+        apiVersion=entry.api_version,
+        time=_moment(entry.time) if entry.time else None,
+        fieldsType="FieldsV1",
+        fieldsV1=fieldset.ordered(entry.fields),
+        subresource=entry.subresource or None,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _moment(stamp: str) -> datetime:
+    return datetime.fromisoformat(stamp)
+
+
+def unowned(obj: Any) -> dict[str, Any]:
+    """The document of an object but for its managedFields."""
+    metadata = obj.metadata
+    owners, metadata.managedFields = metadata.managedFields, []
+    try:
+        document: dict[str, Any] = codec.to_builtins(obj)
+    finally:
+        metadata.managedFields = owners
+    return document
 
 
 @lru_cache(maxsize=512)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import status
+from sampan.apiserver.core import ownership, status
 from sampan.apiserver.core.applying import apply_change, refusal
 from sampan.apiserver.core.bodies import MAX_BODY_BYTES, YAML_ERRORS, Bodies, Patched, repeated_keys
 from sampan.apiserver.core.context import APPLY, Context
@@ -16,12 +17,15 @@ from sampan.apiserver.core.resource import Resource
 from sampan.machinery.patch import json_patch, merge_patch, strategic
 from sampan.machinery.patch.errors import PatchError
 from sampan.schema import codec
-from sampan.schema.decode import duplicate_fields, may_repeat_keys
+from sampan.schema.decode import duplicate_fields, fits, may_repeat_keys
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
 
+SPEC: Final = "spec"
+STATUS: Final = "status"
+_MERGES: Final = (MERGE_PATCH, STRATEGIC)
 # What a patch of the status holds at its top.
 _PARTS_OF_STATUS: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
 
@@ -37,31 +41,63 @@ def patched(request: Request, context: Context, content_type: str, bodies: Bodie
     served = context.served
     edit = edit_of(request, content_type, served)
     about = _about(request, content_type, context)
-    in_part = _leaves_spec_alone(request, context, content_type)
+    known = _names_fields_only(request.body, content_type, served)
+    aside = _untouched(request, context, content_type, known)
 
     def change(old: Any) -> Any:
         shown = served.from_hub(old)
-        if in_part:
-            shown = msgspec.structs.replace(shown, spec=type(shown.spec)())
-        document = edit(codec.to_builtins(shown))
+        owners = shown.metadata.managedFields if content_type != JSON_PATCH else ()
+        seen = _without(shown, aside) if aside else shown
+        document = edit(ownership.unowned(seen) if owners else codec.to_builtins(seen))
         data = msgspec.json.encode(document)
-        return served.to_hub(bodies.decode_data(data, context, served, patch=about))
+        new = bodies.decode_data(data, context, served, patch=about, known=known)
+        if context.target.subresource != STATUS:  # an update of the status puts all else back by itself
+            for name in aside:
+                setattr(new, name, codec.copy(getattr(shown, name)))
+        # A patch that says nothing of the owners, as nearly all, need not have them written out and read
+        # again. One that says something replaces them all, so it need not see them either.
+        new.metadata.managedFields = new.metadata.managedFields or owners
+        return served.to_hub(new)
 
     return change
 
 
-def _leaves_spec_alone(request: Request, context: Context, content_type: str) -> bool:
-    """Whether the patch is one of the status that need not see the spec.
+def _names_fields_only(body: bytes, content_type: str, served: Resource) -> bool:
+    """Whether a patch can be seen by itself to bring no unknown field and no wrong type into an object."""
+    if content_type not in _MERGES or served.kind.own_type is not None or served.newer is not None:
+        return False
+    return fits(body, served.struct)
 
-    Updates of the status put the old spec back, whatever the client made of it; so that for the many patches
-    by nodes and controllers the larger part of the object is neither written out nor read again.
+
+def _untouched(request: Request, context: Context, content_type: str, known: bool) -> Sequence[str]:
+    """The parts of an object that a patch leaves as they are, and so need not see.
+
+    The document of an object costs more than all else that a small patch does: one of metadata does not
+    have the spec written out and read again. What is wrong with a patch is told with the whole object, so all
+    of it is seen where something may be; but not the spec by a patch of the status, which cannot change it.
     """
     served = context.served
-    if context.target.subresource != "status" or content_type not in (STRATEGIC, MERGE_PATCH):
-        return False
-    if served.converts or served.kind.own_type is not None or "spec" not in served.struct.__struct_fields__:
-        return False
-    return _PARTS_OF_STATUS.issuperset(msgspec.json.decode(request.body) or ())
+    if content_type not in _MERGES or served.kind.own_type is not None:
+        return ()
+    on_status = context.target.subresource == STATUS and not served.converts
+    if not known and not on_status:
+        return ()
+    touched = msgspec.json.decode(request.body) or ()
+    if not known and not _PARTS_OF_STATUS.issuperset(touched):
+        return ()
+    return [name for name in _parts(served.struct) if name not in touched and (known or name == SPEC)]
+
+
+@lru_cache(maxsize=512)
+def _parts(struct: Any) -> Sequence[str]:
+    """The fields of a type, but for metadata, that hold structs."""
+    blank = struct()
+    names = (name for name in blank.__struct_fields__ if name != "metadata")
+    return tuple(name for name in names if isinstance(getattr(blank, name), msgspec.Struct))
+
+
+def _without(obj: Any, parts: Sequence[str]) -> Any:
+    return msgspec.structs.replace(obj, **{name: type(getattr(obj, name))() for name in parts})
 
 
 def media_of(request: Request) -> str:

@@ -151,7 +151,7 @@ def same_intent(new: Any, old: Any, kind: Kind) -> bool:
     """Whether two objects differ in nothing but metadata and status."""
     if isinstance(new, CustomObject):
         return bool(new.intent(status=kind.status) == old.intent(status=kind.status))
-    return all(name in _NO_INTENT for name, _, _ in semantic.changes(old, new))
+    return next(semantic.changes(old, new, but=_NO_INTENT), None) is None
 
 
 def keep_all_but_status(new: Any, old: Any) -> None:

@@ -115,13 +115,13 @@ def track_update(
     mine = ManagedEntry(manager, UPDATE, api_version, taken, managers.stamp(now), subresource)
     left: list[ManagedEntry] = []
     for entry in managed:
-        fields = entry.fields - lost
-        if entry.key == mine.key:
-            if taken:
-                mine = msgspec.structs.replace(mine, fields=fields | taken)
-            elif fields:
-                left.append(msgspec.structs.replace(entry, fields=fields))
-        elif fields:
+        if taken and entry.key == mine.key:
+            # Who writes again what was his keeps the very set, which has been read and put in order before.
+            held = entry.fields if not difference.removed else entry.fields - difference.removed
+            mine = msgspec.structs.replace(mine, fields=held if taken <= held else held | taken)
+        elif not entry.fields & lost:
+            left.append(entry)
+        elif fields := entry.fields - lost:
             left.append(msgspec.structs.replace(entry, fields=fields))
     if taken:
         left.append(mine)

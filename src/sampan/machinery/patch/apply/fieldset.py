@@ -56,6 +56,10 @@ class FieldSet:
         """Paths in either."""
         return FieldSet(_union(self.tree, other.tree))
 
+    def __le__(self, other: FieldSet) -> bool:
+        """Whether all paths of this set are in `other`."""
+        return _is_within(self.tree, other.tree)
+
     def __and__(self, other: FieldSet) -> FieldSet:
         """Paths in both."""
         return FieldSet(_intersection(self.tree, other.tree))
@@ -318,6 +322,16 @@ def _difference(left: Tree, right: Tree) -> Tree:
         if kept is not None:
             rest[element] = kept
     return rest
+
+
+def _is_within(left: Tree, right: Tree) -> bool:
+    for element, node in left.items():
+        if element == _SELF:
+            continue
+        other = right.get(element)
+        if other is None or (is_member(node) and not is_member(other)) or not _is_within(node, other):
+            return False
+    return True
 
 
 def _recursive_difference(left: Tree, right: Tree) -> Tree:

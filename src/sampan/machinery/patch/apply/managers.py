@@ -5,7 +5,7 @@ Follows k8s.io/apimachinery/pkg/util/managedfields.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -21,6 +21,9 @@ MAX_UPDATE_MANAGERS: Final = 10
 MAX_MANAGER_LENGTH: Final = 128
 # Texts of times that are remembered: an entry keeps its time from apply to apply.
 _REMEMBERED_TIMES: Final = 1_024
+# Entries that are remembered as they were read.
+_REMEMBERED_ENTRIES: Final = 1_024
+_REMEMBERED_ENTRY_BYTES: Final = 8_192
 ANCIENT_CHANGES: Final = "ancient-changes"
 BEFORE_FIRST_APPLY: Final = "before-first-apply"
 
@@ -68,6 +71,19 @@ class ManagedEntry(msgspec.Struct, frozen=True):
         return text
 
 
+class _Wire(msgspec.Struct):
+    """An entry as JSON has it."""
+
+    manager: str | None = None
+    operation: str | None = None
+    apiVersion: str | None = None
+    fieldsV1: dict[str, Any] | None = None
+    time: datetime | None = None
+    subresource: str | None = None
+
+
+_wire: Final = msgspec.json.Decoder(_Wire)
+
 Managed: TypeAlias = tuple[ManagedEntry, ...]
 
 
@@ -78,11 +94,16 @@ def decode(entries: Iterable[Any]) -> Managed:
 
 def encode(managed: Iterable[ManagedEntry]) -> list[dict[str, Any]]:
     """The entries as metadata.managedFields holds them, in Kubernetes' order; empty ones are left out."""
-    ordered = sorted(
-        (entry for entry in managed if entry.fields),
-        key=lambda e: (e.operation, e.time or "", e.manager, e.api_version, e.subresource),
-    )
-    return [_encoded(entry) for entry in ordered]
+    return [_encoded(entry) for entry in in_order(managed)]
+
+
+def in_order(managed: Iterable[ManagedEntry]) -> list[ManagedEntry]:
+    """The entries that own something, in Kubernetes' order."""
+    return sorted((entry for entry in managed if entry.fields), key=_place)
+
+
+def _place(entry: ManagedEntry) -> tuple[str, ...]:
+    return (entry.operation, entry.time or "", entry.manager, entry.api_version, entry.subresource)
 
 
 def for_update(live: Iterable[Any], new: Iterable[Any], subresource: str = "") -> Managed:
@@ -152,20 +173,26 @@ def capped(managed: Managed) -> Managed:
 
 
 def _entry(entry: Any) -> ManagedEntry:
-    fields = _get(entry, "fieldsV1") or {}
-    if not isinstance(fields, Mapping):
-        raise ValueError("managedFields: fieldsV1 must be an object")
-    operation = _get(entry, "operation") or ""
-    if operation not in (APPLY, UPDATE):
-        raise ValueError(f"managedFields: operation must be `Apply` or `Update`, not {operation!r}")
-    time = _get(entry, "time")
+    # An object's entries are read at each of its writes, and most are as they were at the one before.
+    data = msgspec.json.encode(entry)
+    return _remembered(data) if len(data) <= _REMEMBERED_ENTRY_BYTES else _read(_wire.decode(data))
+
+
+@lru_cache(maxsize=_REMEMBERED_ENTRIES)
+def _remembered(data: bytes) -> ManagedEntry:
+    return _read(_wire.decode(data))
+
+
+def _read(entry: _Wire) -> ManagedEntry:
+    if entry.operation not in (APPLY, UPDATE):
+        raise ValueError(f"managedFields: operation must be `Apply` or `Update`, not {entry.operation!r}")
     return ManagedEntry(
-        _get(entry, "manager") or "",
-        operation,
-        _get(entry, "apiVersion") or "",
-        fieldset.parse(fields),
-        stamp(time) if isinstance(time, datetime) else time,
-        _get(entry, "subresource") or "",
+        entry.manager or "",
+        entry.operation,
+        entry.apiVersion or "",
+        fieldset.parse(entry.fieldsV1 or {}),
+        stamp(entry.time) if entry.time else None,
+        entry.subresource or "",
     )
 
 
