@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -258,3 +259,59 @@ async def test_apply_cannot_create_through_a_subresource_or_without_permission(a
     assert "cannot create resource" in answer.refused(403, "Forbidden")
     await _made(api)
     (await api.apply(f"{CONFIG_MAPS}/a", _config(k="1"), "x", user=user("pat"))).ok()
+
+
+# Small patches see only what they touch; each of them beside the same as a JSON patch, which sees it all.
+_SMALL: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
+    (
+        {"metadata": {"annotations": {"a": "1"}}},
+        [{"op": "add", "path": "/metadata/annotations", "value": {"a": "1"}}],
+    ),
+    ({"spec": {"replicas": 3}}, [{"op": "replace", "path": "/spec/replicas", "value": 3}]),
+    (
+        {"spec": {"paused": True}, "status": {"replicas": 9}},
+        [{"op": "add", "path": "/spec/paused", "value": True}],
+    ),
+    ({"metadata": {"labels": {"app": None}}}, [{"op": "remove", "path": "/metadata/labels/app"}]),
+    ({}, []),
+]
+
+
+@pytest.mark.parametrize("media", [MERGE, STRATEGIC])
+@pytest.mark.parametrize(("patch", "operations"), _SMALL)
+@served
+async def test_small_patches(
+    api: Api, patch: dict[str, Any], operations: list[dict[str, Any]], media: str
+) -> None:
+    for name in ("a", "b"):
+        body = deployment(name) | {"metadata": {"name": name, "labels": {"app": "x"}}}
+        body["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "1000m"}}
+        (await api.post(DEPLOYMENTS, body)).ok(201)
+    (await api.patch(f"{DEPLOYMENTS}/a", patch, media, fieldManager="second")).ok()
+    (await api.patch(f"{DEPLOYMENTS}/b", operations, JSON_PATCH, fieldManager="second")).ok()
+    one, other = [(await api.get(f"{DEPLOYMENTS}/{name}", owners=True)).json for name in "ab"]
+    assert [entry["manager"] for entry in one["metadata"].get("managedFields", ())] == [
+        entry["manager"] for entry in other["metadata"].get("managedFields", ())
+    ]
+    assert _nameless(one) == _nameless(other)
+
+
+def _nameless(obj: dict[str, Any]) -> Any:
+    metadata = {k: v for k, v in obj["metadata"].items() if k not in ("name", "uid", "resourceVersion")}
+    for entry in metadata.get("managedFields", ()):
+        del entry["time"]
+    text = json.dumps(obj | {"metadata": metadata}, sort_keys=True)
+    return text.replace('"app": "b"', '"app": "a"').replace('"name": "b"', '"name": "a"')
+
+
+@served
+async def test_who_is_told_in_a_patch_owns(api: Api) -> None:
+    await _made(api, k="1")
+    entry = {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1"}
+    told = [entry | {"fieldsV1": {"f:data": {".": {}, "f:k": {}}}}]
+    (await api.patch(f"{CONFIG_MAPS}/a", {"metadata": {"managedFields": told}}, MERGE)).ok()
+    document = (await api.get(f"{CONFIG_MAPS}/a", owners=True)).ok()
+    assert [each["manager"] for each in document["metadata"]["managedFields"]] == ["m"]
+    (await api.patch(f"{CONFIG_MAPS}/a", {"metadata": {"managedFields": [{}]}}, MERGE)).ok()
+    document = (await api.get(f"{CONFIG_MAPS}/a", owners=True)).ok()
+    assert "managedFields" not in document["metadata"]

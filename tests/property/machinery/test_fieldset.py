@@ -28,6 +28,8 @@ def test_the_algebra_is_that_of_sets(left: set[tuple[str, ...]], right: set[tupl
     assert set((a - b).paths()) == left - right
     below = {path for path in left if any(path[: len(other)] == other for other in right)}
     assert set(a.without(b).paths()) == left - below
+    assert (a <= b) == (left <= right)
+    assert a & b <= a <= a | b
 
 
 @given(sets, sets, sets)

@@ -56,7 +56,8 @@ def patched(request: Request, context: Context, content_type: str, bodies: Bodie
                 setattr(new, name, codec.copy(getattr(shown, name)))
         # A patch that says nothing of the owners, as nearly all, need not have them written out and read
         # again. One that says something replaces them all, so it need not see them either.
-        new.metadata.managedFields = new.metadata.managedFields or owners
+        if owners and not new.metadata.managedFields:
+            new.metadata.managedFields = owners
         return served.to_hub(new)
 
     return change
