@@ -173,7 +173,7 @@ class ApiServer:
         self._flow_upkeep = Upkeep(schemas, levels, writes)
         self.aggregator = Aggregator(self.resources, clock, self._store_api_service)
         self.metrics = Metrics(clock.now())
-        writer.timed = self.metrics.commits.observe
+        writer.commits.timed = self.metrics.commits.observe
         # Set by whoever wants requests written down, before the start.
         self.audit: Auditor | None = None
         self.components = Components(self.resources, self.cache, clock)

@@ -135,7 +135,7 @@ class Together:
                 elif write[1]:
                     places.append(at)
                     writes.append(write)
-            outcomes = await self._writer.commit_each(writes)
+            outcomes = await self._writer.commits.each(writes)
         finally:
             if permit is not None and permit.ticket is not None:
                 self._flow.done(permit)

@@ -9,24 +9,22 @@ other in memory and committed together, so that a busy object does not cost a di
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from time import perf_counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from sampan.apiserver.core import fencing, ownership, status
+from sampan.apiserver.core import ownership, status
 from sampan.apiserver.core.admission.chain import Chain
 from sampan.apiserver.core.admission.quotas import CHANGING, Quotas
+from sampan.apiserver.core.commits import MAX_ATTEMPTS, Commits
 from sampan.apiserver.core.context import Attributes, Context
 from sampan.apiserver.core.deletion import is_finished, mark_deleted
-from sampan.apiserver.core.fencing import Fence
 from sampan.apiserver.core.resource import Resource
 from sampan.apiserver.core.stamps import Stamp
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.turns import Turns
 from sampan.apiserver.core.updating import Change, Edit, check_meant, edited
-from sampan.base.errors import SampanError
 from sampan.base.ids import Ids
 from sampan.machinery import meta, names
 from sampan.schema import codec
@@ -34,8 +32,6 @@ from sampan.store.backend import Committed, Conflict, Delete, Guard, Op, Put, St
 from sampan.store.items import Item, splice, unrevised
 from sampan.store.watchcache import WatchCache
 
-# Lost races against other writers before a write without a resourceVersion gives up with 409.
-MAX_ATTEMPTS: Final = 50
 GENERATED_NAME_ATTEMPTS: Final = 8
 # Waiting updates of one object that are committed together.
 MAX_TOGETHER: Final = 32
@@ -59,14 +55,12 @@ class Writer:
     def __init__(
         self, store: Store, cache: WatchCache, admission: Chain, ids: Ids, quotas: Quotas | None = None
     ) -> None:
-        self._store = store
         self._quotas = quotas
         self._cache = cache
         self._admission = admission
         self._ids = ids
         self._turns = Turns()
-        # Is told how many seconds each commit took.
-        self.timed: Callable[[float], None] | None = None
+        self.commits = Commits(store, cache, self._turns, quotas)
         # Updates that wait for their turn, by key; the outcome is None until somebody has carried it out.
         self._waiting: dict[str, dict[Edit, Outcome | None]] = {}
 
@@ -106,7 +100,7 @@ class Writer:
             name = stamp.base + self._ids.suffix()
             value = stamp.out(name, self._ids.uid(), context.now)
             key = resource.key(namespace, name)
-            outcome = await self._commit([Guard(key, 0)], [Put(key, value)], context.fence)
+            outcome = await self.commits.commit([Guard(key, 0)], [Put(key, value)], context.fence)
             if isinstance(outcome, Committed):
                 item = resource.cache.get(namespace, name)
                 if item is not None and item.revision == outcome.revision:
@@ -182,12 +176,12 @@ class Writer:
         key = resource.key(obj.metadata.namespace or "", obj.metadata.name)
         value = await resource.dump(obj, context.owners)
         if context.dry_run:
-            if self._quotas is not None and self._charges(context, obj):
+            if self._quotas is not None and self.commits.charges(context, obj):
                 self._quotas.charge(context, obj.metadata.namespace, key, None, obj)
             taken = resource.cache.get(obj.metadata.namespace or "", obj.metadata.name)
             return None if taken is not None else Written(unrevised(value), self._cache.revision)
         guards, ops = [Guard(key, 0), *context.guards], [Put(key, value), *context.ops]
-        outcome = await self._commit_charged(context, guards, ops, None, obj)
+        outcome = await self.commits.charged(context, guards, ops, None, obj)
         if isinstance(outcome, Conflict):
             if any(entry.key == key for entry in outcome.current):
                 return None
@@ -306,9 +300,9 @@ class Writer:
         ops = [Put(item.key, value), *context.ops]
         if context.resource.kind.kind in CHANGING:
             forced = taken[0].subresource in ("status", "binding")
-            outcome = await self._commit_charged(context, guards, ops, before, new, forced=forced)
+            outcome = await self.commits.charged(context, guards, ops, before, new, forced=forced)
         else:
-            outcome = await self._commit(guards, ops, context.fence)
+            outcome = await self.commits.commit(guards, ops, context.fence)
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision)
@@ -356,7 +350,7 @@ class Writer:
         if splice(value, item.revision) == item.data:
             return Written(item.data, item.revision)
         guards = [Guard(item.key, item.revision)]
-        outcome = await self._commit(guards, [Put(item.key, value)], context.fence)
+        outcome = await self.commits.commit(guards, [Put(item.key, value)], context.fence)
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision)
@@ -368,120 +362,14 @@ class Writer:
         self._admission.erase(Attributes("erase", "", item.namespace, context, None, old))
         guards = [Guard(item.key, item.revision), *context.guards]
         ops: list[Op] = [Delete(item.key), *context.ops]
-        outcome = await self._commit_charged(context, guards, ops, old, None, forced=True)
+        outcome = await self.commits.charged(context, guards, ops, old, None, forced=True)
         if isinstance(outcome, Conflict):
             return None
         return Written(splice(value, outcome.revision), outcome.revision, deleted=True)
 
-    def _charges(self, context: Context, obj: Any) -> bool:
-        quotas = self._quotas
-        return quotas is not None and quotas.watch(obj.metadata.namespace or "", context.resource.kind)
-
-    async def _commit_charged(
-        self,
-        context: Context,
-        guards: Sequence[Guard],
-        ops: Sequence[Op],
-        before: Any,
-        after: Any,
-        *,
-        forced: bool = False,
-    ) -> Committed | Conflict:
-        """Commit, and with it what the write makes used of the namespace's quotas. Raises 403.
-
-        A Conflict is about the guards given; one about a quota is run again.
-        """
-        obj = after if after is not None else before
-        if not self._charges(context, obj):
-            return await self._commit(guards, ops, context.fence)
-        quotas, namespace, key = self._quotas, obj.metadata.namespace, ops[0].key
-        assert quotas is not None
-        async with self._turns.alone(f"quotas of {namespace}"):
-            for _ in range(MAX_ATTEMPTS):
-                charged, puts = quotas.charge(context, namespace, key, before, after, forced=forced)
-                outcome = await self._commit([*guards, *charged], [*ops, *puts], context.fence)
-                if not isinstance(outcome, Conflict) or not _is_about(outcome, charged):
-                    return outcome
-        raise status.conflict(
-            context.resource.kind, obj.metadata.name or "", "its quota is written too often"
-        )
-
-    async def _commit(
-        self, guards: Sequence[Guard], ops: Sequence[Op], fence: Fence | None = None
-    ) -> Committed | Conflict:
-        began_s = perf_counter()
-        try:
-            if fence is None:
-                outcome = await self._store.commit(guards, ops)
-            else:
-                outcome = await self._commit_fenced(guards, ops, fence)
-            # Whoever has the answer must find the write in every later answer.
-            await self._cache.reached(outcome.revision)
-        except SampanError as refused:
-            raise status.unavailable(str(refused)) from refused
-        if self.timed is not None:
-            self.timed(perf_counter() - began_s)
-        return outcome
-
-    async def commit_each(
-        self, writes: Sequence[tuple[Sequence[Guard], Sequence[Op]]]
-    ) -> list[Committed | Conflict | StatusError]:
-        """Commit writes that have nothing to do with each other at the same time, each for itself."""
-        began_s = perf_counter()
-        commits = [self._store.commit(guards, ops) for guards, ops in writes]
-        outcomes: list[Committed | Conflict | StatusError] = []
-        last = 0
-        answers = (
-            [await _answer(each) for each in commits]
-            if self._store.commits_at_once
-            else await asyncio.gather(*commits, return_exceptions=True)
-        )
-        for found in answers:
-            if isinstance(found, SampanError):
-                outcomes.append(status.unavailable(str(found)))
-            elif isinstance(found, BaseException):
-                raise found
-            else:
-                last = max(last, found.revision)
-                outcomes.append(found)
-        try:
-            await self._cache.reached(last)  # as in _commit, once for all of them
-        except SampanError as refused:
-            return [status.unavailable(str(refused))] * len(outcomes)
-        if self.timed is not None:
-            took_s = perf_counter() - began_s
-            for _ in outcomes:
-                self.timed(took_s)
-        return outcomes
-
-    async def _commit_fenced(
-        self, guards: Sequence[Guard], ops: Sequence[Op], fence: Fence
-    ) -> Committed | Conflict:
-        """Commit while the author leads; a Lease that was only renewed meanwhile is looked at again."""
-        for _ in range(MAX_ATTEMPTS):
-            lease = fencing.guard(fence, self._cache)
-            outcome = await self._store.commit([lease, *guards], ops)
-            if isinstance(outcome, Committed) or not fencing.is_renewal(outcome, guards):
-                break
-            await self._cache.reached(outcome.revision)
-        return outcome
-
-
-def _is_about(conflict: Conflict, guards: Sequence[Guard]) -> bool:
-    """Whether nothing but these guards can have failed."""
-    held = {entry.key: entry.mod_revision for entry in conflict.current}
-    return any(held.get(guard.key, 0) != guard.mod_revision for guard in guards)
-
 
 class _Taken(Exception):
     """Another writer took what was allocated for an object that is being created."""
-
-
-async def _answer(commit: Awaitable[Committed | Conflict]) -> Committed | Conflict | SampanError:
-    try:
-        return await commit
-    except SampanError as refused:
-        return refused
 
 
 async def _to_the_end(work: Any) -> None:
