@@ -10,36 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sampan.machinery.cel import operators
+from sampan.machinery.cel import closures, operators
 from sampan.machinery.cel.ast import Call, Comprehension, Const, Ident, ListOf, MapOf, Node, Select
+from sampan.machinery.cel.closures import Function, Run, Scope
 from sampan.machinery.cel.values import (
     TYPES,
     CelError,
     Constructed,
-    CostExceeded,
-    Lazy,
-    Optional,
-    weight,
 )
 
-Function = Callable[..., Any]
-
-
-class Scope(dict[str, Any]):
-    """The variables of one evaluation, and the cost that is left."""
-
-    __slots__ = ("left",)
-    left: int
-
-    def spend(self, cost: int) -> None:
-        self.left -= cost
-        if self.left < 0:
-            raise CostExceeded
-
-
-Run = Callable[[Scope], Any]
 _ESCAPES: Final = {"__underscores__": "__", "__dot__": ".", "__dash__": "-", "__slash__": "/"}
-_SCALARS: Final = frozenset({int, bool, float, type(None)})
 
 
 class Compiler:
@@ -90,7 +70,7 @@ class Compiler:
         operand, field = self.compile(node.operand), node.field
         plain = unescape(field)
         if node.test_only:
-            return lambda scope: _has(operand(scope), field, plain)
+            return lambda scope: closures.has_field(operand(scope), field, plain)
 
         def select(scope: Scope) -> Any:
             value = operand(scope)
@@ -99,7 +79,7 @@ class Compiler:
                     return value[field]
                 except KeyError:
                     pass
-            return _field(value, field, plain)
+            return closures.field_of(value, field, plain)
 
         return select
 
@@ -114,23 +94,23 @@ class Compiler:
             else:
                 args = (node.target, *args)
         if name == "_&&_":
-            return _logical(self.compile(args[0]), self.compile(args[1]), decisive=False)
+            return closures.logical(self.compile(args[0]), self.compile(args[1]), decisive=False)
         if name == "_||_":
-            return _logical(self.compile(args[0]), self.compile(args[1]), decisive=True)
+            return closures.logical(self.compile(args[0]), self.compile(args[1]), decisive=True)
         if name == "_?_:_":
-            return _conditional(*map(self.compile, args))
+            return closures.conditional(*map(self.compile, args))
         if name == "@not_strictly_false":
             return self.compile(args[0])
         if name in operators.UNARY:
-            return _unary(operators.UNARY[name], self.compile(args[0]))
+            return closures.unary(operators.UNARY[name], self.compile(args[0]))
         if name in operators.BINARY:
-            return _binary(name, self.compile(args[0]), self.compile(args[1]))
+            return closures.binary(name, self.compile(args[0]), self.compile(args[1]))
         if name == "orValue" or name == "or":
-            return _or(name, self.compile(args[0]), self.compile(args[1]))
+            return closures.or_else(name, self.compile(args[0]), self.compile(args[1]))
         function = self._functions.get(name)
         if function is None:
             raise CelError(f"undeclared reference to '{name}' (in container '')")
-        return _applied(function, [self.compile(arg) for arg in args])
+        return closures.applied(function, [self.compile(arg) for arg in args])
 
     # -- aggregates ----------------------------------------------------------------------------------
 
@@ -145,7 +125,7 @@ class Compiler:
                 value = run(scope)
                 if at not in optional:
                     made.append(value)
-                elif _opened(value).present:
+                elif closures.opened(value).present:
                     made.append(value.value)
             return made
 
@@ -160,10 +140,10 @@ class Compiler:
             for key_of, value_of, optional in entries:
                 key, value = key_of(scope), value_of(scope)
                 if optional:
-                    if not _opened(value).present:
+                    if not closures.opened(value).present:
                         continue
                     value = value.value
-                insert(made, key, value)
+                closures.insert(made, key, value)
             return Constructed(name, made) if name else made
 
         return make
@@ -180,7 +160,7 @@ class Compiler:
         pairs, accu = bool(node.iter_var2), node.accu_var
 
         def run(scope: Scope) -> Any:
-            turns = _turns(items(scope), pairs)
+            turns = closures.turns_of(items(scope), pairs)
             initial = start(scope)
             kept = {name: scope[name] for name in names if name in scope}
             scope[accu] = initial
@@ -204,7 +184,9 @@ class Compiler:
             and step.function in ("_&&_", "_||_")
             and step.args[0] == Ident(accu, getattr(step.args[0], "id", 0))
         ):
-            return _quantifier(first, second, accu, self.compile(step.args[1]), step.function == "_||_", cost)
+            return closures.quantifier(
+                first, second, accu, self.compile(step.args[1]), step.function == "_||_", cost
+            )
         grow = self._growing(step, accu)
         if grow is not None:
             condition, add = grow
@@ -213,8 +195,8 @@ class Compiler:
                 made = scope[accu]
                 for turn in turns:
                     scope.spend(cost)
-                    _bind(scope, first, second, turn)
-                    if condition is None or _true(condition(scope)):
+                    closures.bind(scope, first, second, turn)
+                    if condition is None or closures.true(condition(scope)):
                         add(scope, made)
 
             return collect
@@ -222,10 +204,10 @@ class Compiler:
 
         def fold(scope: Scope, turns: Any) -> None:
             for turn in turns:
-                if not _true(go_on(scope)):
+                if not closures.true(go_on(scope)):
                     break
                 scope.spend(cost)
-                _bind(scope, first, second, turn)
+                closures.bind(scope, first, second, turn)
                 scope[accu] = advance(scope)
 
         return fold
@@ -243,7 +225,7 @@ class Compiler:
             return condition, lambda scope, made: made.extend(elements(scope))
         if step.function == "cel.@mapInsert":
             args = [self.compile(arg) for arg in step.args[1:]]
-            return condition, lambda scope, made: _insert_all(made, [run(scope) for run in args])
+            return condition, lambda scope, made: closures.insert_all(made, [run(scope) for run in args])
         return None
 
 
@@ -301,176 +283,3 @@ _RESERVED: Final = frozenset(
         *("if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"),
     }
 )
-
-
-# -- what closures do ------------------------------------------------------------------------------------
-
-
-def _field(value: Any, field: str, plain: str) -> Any:
-    if isinstance(value, dict):
-        for name in (field, plain):
-            if name in value:
-                return value[name]
-        raise CelError(f"no such key: {plain}")
-    if type(value) is Optional:
-        return operators.optional_index(value, plain)
-    if isinstance(value, Lazy):
-        return value.get(field)
-    raise CelError("no such overload")
-
-
-def _has(value: Any, field: str, plain: str) -> bool:
-    if type(value) is Optional:
-        if not value.present:
-            return False
-        value = value.value
-    if isinstance(value, dict):
-        return field in value or plain in value
-    if isinstance(value, Lazy):
-        return value.has(field)
-    raise CelError("no such overload")
-
-
-def _true(value: Any) -> bool:
-    if value is True:
-        return True
-    if value is False:
-        return False
-    raise CelError("no such overload")
-
-
-def _logical(left: Run, right: Run, decisive: bool) -> Run:
-    """`&&` (decided by false) and `||` (decided by true): one side that decides hides the other's error."""
-
-    def run(scope: Scope) -> bool:
-        error: CelError | None = None
-        try:
-            value = left(scope)
-            if value is decisive:
-                return bool(value)
-            if type(value) is not bool:
-                error = CelError("no such overload")
-        except CostExceeded:
-            raise
-        except CelError as failed:
-            error = failed
-        value = right(scope) if error is None else _or_error(right, scope, error)
-        if value is decisive:
-            return bool(value)
-        if error is not None:
-            raise error
-        if type(value) is not bool:
-            raise CelError("no such overload")
-        return not decisive
-
-    return run
-
-
-def _or_error(right: Run, scope: Scope, error: CelError) -> Any:
-    try:
-        return right(scope)
-    except CostExceeded:
-        raise
-    except CelError:
-        raise error from None
-
-
-def _conditional(test: Run, then: Run, otherwise: Run) -> Run:
-    return lambda scope: then(scope) if _true(test(scope)) else otherwise(scope)
-
-
-def _unary(operator: Callable[[Any], Any], operand: Run) -> Run:
-    return lambda scope: operator(operand(scope))
-
-
-def _binary(name: str, left: Run, right: Run) -> Run:
-    operator = operators.BINARY[name]
-    if name not in operators.WEIGHTY:
-        return lambda scope: operator(left(scope), right(scope))
-
-    def run(scope: Scope) -> Any:
-        a, b = left(scope), right(scope)
-        if type(a) not in _SCALARS or type(b) not in _SCALARS:
-            scope.spend(weight(a, scope.left) + weight(b, scope.left))
-        return operator(a, b)
-
-    return run
-
-
-def _applied(function: Function, args: list[Run]) -> Run:
-    def run(scope: Scope) -> Any:
-        values = [arg(scope) for arg in args]
-        scope.spend(1 + sum(weight(value, scope.left) for value in values))
-        return function(*values)
-
-    return run
-
-
-def _opened(value: Any) -> Optional:
-    if type(value) is Optional:
-        return value
-    raise CelError("no such overload")
-
-
-def _or(name: str, left: Run, right: Run) -> Run:
-    if name == "or":
-        return lambda scope: value if _opened(value := left(scope)).present else _opened(right(scope))
-    return lambda scope: value.value if _opened(value := left(scope)).present else right(scope)
-
-
-def insert(made: dict[Any, Any], key: Any, value: Any) -> None:
-    """Put a new key into a map. Raises CelError where it is there."""
-    if type(key) is float or key is None or isinstance(key, (list, dict)):
-        raise CelError("unsupported key type")
-    if key in made:
-        raise CelError(f"Failed with repeated key: {key}")
-    made[key] = value
-
-
-def _insert_all(made: dict[Any, Any], args: list[Any]) -> None:
-    if len(args) == 2:
-        insert(made, args[0], args[1])
-    else:
-        for key, value in args[0].items():
-            insert(made, key, value)
-
-
-def _turns(value: Any, pairs: bool) -> Any:
-    """What a loop runs over. Raises CelError where it cannot."""
-    if type(value) is list:
-        return list(enumerate(value)) if pairs else value
-    if isinstance(value, dict):
-        return list(value.items()) if pairs else list(value)
-    raise CelError("no such overload")
-
-
-def _bind(scope: Scope, first: str, second: str, turn: Any) -> None:
-    if second:
-        scope[first], scope[second] = turn
-    else:
-        scope[first] = turn
-
-
-def _quantifier(
-    first: str, second: str, accu: str, predicate: Run, decisive: bool, cost: int
-) -> Callable[[Scope, Any], None]:
-    """`all` and `exists`: an element that decides hides the errors of others."""
-
-    def run(scope: Scope, turns: Any) -> None:
-        error: CelError | None = None
-        for turn in turns:
-            scope.spend(cost)
-            _bind(scope, first, second, turn)
-            try:
-                if _true(predicate(scope)) is decisive:
-                    scope[accu] = decisive
-                    return
-            except CostExceeded:
-                raise
-            except CelError as failed:
-                error = failed
-        if error is not None:
-            raise error
-        scope[accu] = not decisive
-
-    return run

@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sampan.machinery.cel import ast, declarations
-from sampan.machinery.cel.evaluate import Compiler, Run, Scope
+from sampan.machinery.cel.closures import Run, Scope
+from sampan.machinery.cel.evaluate import Compiler
 from sampan.machinery.cel.library import authorizer, kubernetes, network, standard, strings
 from sampan.machinery.cel.values import CelError, from_python
 
