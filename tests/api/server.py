@@ -41,6 +41,11 @@ def token_keys() -> TokenKeys:
     return TokenKeys(pair.key, (pair.certificate,), ISSUER, (ISSUER,))
 
 
+def as_item(obj: dict[str, Any]) -> dict[str, Any]:
+    """An object of a built-in kind as lists show it: which kind it is of is said once, for all of them."""
+    return {name: value for name, value in obj.items() if name not in ("kind", "apiVersion")}
+
+
 class Answer:
     """What the server said."""
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
-from tests.api.server import CONFIG_MAPS, PODS, TABLE, Api, config_map, served
+from tests.api.server import CONFIG_MAPS, PODS, TABLE, Api, as_item, config_map, served
 
 PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"
 PARTIALS = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
@@ -63,6 +64,35 @@ async def test_metadata_alone(api: Api) -> None:
     assert (many["kind"], many["items"]) == ("PartialObjectMetadataList", [wanted])
     patched = await api.patch(f"{CONFIG_MAPS}/a", {"data": {"k": "w"}}, accept=PARTIAL)
     assert patched.ok()["kind"] == "PartialObjectMetadata"
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/yaml"])
+@served
+async def test_items_of_lists_do_not_say_their_kind_again(api: Api, accept: str) -> None:
+    text = '{"kind":"ConfigMap","apiVersion":"v1","metadata":{}}'
+    made = [(await api.post(CONFIG_MAPS, config_map(name, k=text))).ok(201) for name in "abc"]
+    before = made[-1]["metadata"]["resourceVersion"]
+    (await api.post(CONFIG_MAPS, config_map("d"))).ok(201)
+    whole = {"fieldSelector": "metadata.name!=d"}
+    exact = {"resourceVersion": before, "resourceVersionMatch": "Exact"}
+    first = {"limit": "1"}
+    token = (await api.get(CONFIG_MAPS, limit="1")).ok()["metadata"]["continue"]
+    for query, wanted in (
+        (whole, made),
+        (exact, made),
+        (first, made[:1]),
+        ({"limit": "2", "continues": token}, made[1:]),
+        ({"fieldSelector": "metadata.name=b"}, made[1:2]),
+        ({"fieldSelector": "metadata.name=z"}, []),
+    ):
+        answer = await api.get(CONFIG_MAPS, accept=accept, **query)
+        listed = yaml.safe_load(answer.body)
+        assert (listed["kind"], listed["apiVersion"]) == ("ConfigMapList", "v1")
+        assert listed["items"] == [as_item(each) for each in wanted]
+    gone = await api.delete(CONFIG_MAPS, accept=accept, labelSelector="!x")
+    items = yaml.safe_load(gone.body)["items"]
+    assert [each["metadata"]["name"] for each in items] == ["a", "b", "c", "d"]
+    assert not any("kind" in each or "apiVersion" in each for each in items)
 
 
 @served

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from sampan.machinery.patch.apply import writers
-from tests.api.server import CONFIG_MAPS, JSON_PATCH, PODS, STRATEGIC, Api, config_map, run, served
+from tests.api.server import CONFIG_MAPS, JSON_PATCH, PODS, STRATEGIC, Api, as_item, config_map, run, served
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 NODE = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
@@ -82,7 +82,7 @@ async def test_lists_and_watches_carry_none_of_it(api: Api) -> None:
     assert b"managedFields" not in (await api.get(CONFIG_MAPS)).body
     stored = (await api.get(f"{CONFIG_MAPS}/a", owners=True)).ok()
     listed = (await api.get(CONFIG_MAPS)).ok()["items"][0]
-    assert listed == {k: v for k, v in stored.items() if k != "metadata"} | {
+    assert listed == as_item(stored) | {
         "metadata": {k: v for k, v in stored["metadata"].items() if k != "managedFields"}
     }
 

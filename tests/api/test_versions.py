@@ -11,7 +11,7 @@ from sampan.kinds.groups import OPTIONAL
 from sampan.schema import api as types
 from sampan.store.memory import MemoryStore
 from sampan.store.watchcache import WatchCache
-from tests.api.server import MERGE, TABLE, Api, served
+from tests.api.server import MERGE, TABLE, Api, as_item, served
 
 V1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers"
 V2 = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
@@ -45,7 +45,7 @@ async def test_what_comes_in_as_one_version_goes_out_as_the_other(api: Api) -> N
     assert (await api.get(f"{V1}/web")).ok() == made
     listed = (await api.get(V1)).ok()
     assert (listed["kind"], listed["apiVersion"]) == ("HorizontalPodAutoscalerList", "autoscaling/v1")
-    assert listed["items"] == [made]
+    assert listed["items"] == [as_item(made)]
 
 
 @served

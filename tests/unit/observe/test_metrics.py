@@ -104,6 +104,8 @@ def test_lists(path: str, query: dict[str, str], names: list[str]) -> None:
     found = answer(f"/apis/metrics.k8s.io/v1beta1/{path}", query, USAGE, OBJECTS)
     assert found.status == 200
     assert [item["metadata"]["name"] for item in found.body["items"]] == names
+    # As lists of typed items are: which kind they are of is said once.
+    assert not any("kind" in item or "apiVersion" in item for item in found.body["items"])
 
 
 def test_one_pod() -> None:

@@ -50,6 +50,8 @@ class Resource:
         self.hub = hub or self
         self.api_version = kind.api_version
         self.list_kind = kind.kind + "List"
+        # How the bytes of each object begin, of which items of lists have the brace alone.
+        self.type_meta = b'{"kind":"%b","apiVersion":"%b",' % (kind.kind.encode(), kind.api_version.encode())
         self.prefix = registry.storage_prefix(self.hub.kind)
         self.columns: Sequence[Column] = kind.columns or (NAME, AGE)
         # The verbs of each subresource.

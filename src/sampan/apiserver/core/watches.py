@@ -151,7 +151,7 @@ def _bookmark(
     resource: Resource, form: Form, tables: Tables, revision: int, annotations: dict[str, str] | None = None
 ) -> bytes:
     """The line that tells a watcher how far it has seen, in the form of its objects."""
-    metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
     if annotations:
         metadata["annotations"] = annotations
     head = {"kind": resource.kind.kind, "apiVersion": resource.api_version}

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
+import msgspec
 from aiohttp import web
 
 from sampan.base.clock import Clock
@@ -128,7 +129,7 @@ class StreamServer:
             raise Refused(403, f'Forbidden (user={who[0]}, path="{http.path}")')
 
     def _pods(self) -> web.Response:
-        pods = [codec.to_builtins(pod) for pod in self._host.pods()]
+        pods = [msgspec.structs.replace(pod, kind=None, apiVersion=None) for pod in self._host.pods()]
         listed: dict[str, Any] = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}
         return web.Response(body=codec.encode(listed), content_type="application/json")
 

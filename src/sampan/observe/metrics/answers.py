@@ -43,7 +43,7 @@ def answer(path: str, query: Mapping[str, str], usage: Usage, objects: Objects) 
                 return _listed("NodeMetricsList", [_node(n, usage.nodes[n], objects) for n in chosen])
             case ["nodes", name]:
                 if name in usage.nodes and name in objects.nodes:
-                    return Answer(200, _node(name, usage.nodes[name], objects))
+                    return _one("NodeMetrics", _node(name, usage.nodes[name], objects))
                 return _not_found("nodes", name)
             case ["pods"]:
                 return _pods(query, usage, objects, "")
@@ -66,7 +66,7 @@ def _pods(query: Mapping[str, str], usage: Usage, objects: Objects, namespace: s
 def _one_pod(usage: Usage, objects: Objects, namespace: str, name: str) -> Answer:
     for ref, amounts in usage.pods.items():
         if (ref.namespace, ref.name) == (namespace, name) and (namespace, name) in objects.pods:
-            return Answer(200, _pod(ref, amounts, objects))
+            return _one("PodMetrics", _pod(ref, amounts, objects))
     return _not_found("pods", f"{namespace}/{name}")
 
 
@@ -87,7 +87,7 @@ def _chosen(
 
 def _node(name: str, amount: Amount, objects: Objects) -> dict[str, Any]:
     metadata = {"name": name, "creationTimestamp": _time(amount.at), "labels": objects.nodes[name]}
-    return {**_type("NodeMetrics"), "metadata": metadata, **_when(amount), "usage": _usage(amount)}
+    return {"metadata": metadata, **_when(amount), "usage": _usage(amount)}
 
 
 def _pod(ref: PodRef, amounts: Mapping[str, Amount], objects: Objects) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _pod(ref: PodRef, amounts: Mapping[str, Amount], objects: Objects) -> dict[s
         "labels": objects.pods[ref.namespace, ref.name],
     }
     containers = [{"name": name, "usage": _usage(amount)} for name, amount in sorted(amounts.items())]
-    return {**_type("PodMetrics"), "metadata": metadata, **_when(first), "containers": containers}
+    return {"metadata": metadata, **_when(first), "containers": containers}
 
 
 def _when(amount: Amount) -> dict[str, Any]:
@@ -116,6 +116,10 @@ def _usage(amount: Amount) -> dict[str, str]:
 
 def _type(kind: str) -> dict[str, str]:
     return {"kind": kind, "apiVersion": API_VERSION}
+
+
+def _one(kind: str, shown: dict[str, Any]) -> Answer:
+    return Answer(200, {**_type(kind), **shown})
 
 
 def _listed(kind: str, items: list[dict[str, Any]]) -> Answer:

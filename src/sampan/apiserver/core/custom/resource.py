@@ -44,6 +44,7 @@ class CustomResource(Resource):
         self.shape = shape
         super().__init__(kind_of(definition, version, shape), cache)
         self.list_kind = definition.names.listKind or self.list_kind
+        self.type_meta = b""  # lists of what no server has types for name the kind of each item
         self.deprecation = _deprecation(self, version)
         self._shapes = shapes
         self._since = since
