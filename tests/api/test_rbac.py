@@ -207,7 +207,13 @@ async def test_local_reviews_are_of_their_namespace(api: Api) -> None:
     body = {"metadata": {"namespace": "default"}, "spec": spec}
     assert (await api.post(path, body)).ok(201)["status"]["allowed"] is True
     spec["resourceAttributes"]["namespace"] = "other"
-    assert (await api.post(path, body)).code == 400
+    message = (await api.post(path, body)).refused(422, "Invalid")
+    assert message == (
+        '.authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: Invalid value: "other": '
+        "must match metadata.namespace"
+    )
+    body["metadata"] = {"namespace": "other"}
+    (await api.post(path, body)).refused(400, "BadRequest")
 
 
 @served

@@ -139,7 +139,11 @@ async def test_a_bound_token_names_the_uid_that_it_means(api: Api) -> None:
 @served
 async def test_what_is_no_token(api: Api, token: str) -> None:
     assert await _who(api, token) == 401
-    assert (await _review(api, token))["error"]
+    if token:
+        assert (await _review(api, token))["error"] == "invalid bearer token"
+    else:
+        answer = await api.post(REVIEWS, {"spec": {"token": token}})
+        assert answer.refused(400, "BadRequest") == "token is required for TokenReview in authentication"
 
 
 @served

@@ -130,6 +130,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     prepare_update: Callable[[Any, Any], None] = _no_prepare_update
     # What an update that is wrong is told alone: the errors of the object as a "whole", or of its "change".
     told_alone: str = ""
+    # What is worth a Warning header of a new object before `prepare_create` changes it.
+    early_warnings: Callable[[Any], list[str]] | None = None
     # What is allowed and yet worth a Warning header: of a new object (old is None) or of an update.
     warnings: Callable[[Any, Any], list[str]] | None = None
     # Times that an update gives to what is new in it: the new object, the old one, and now.

@@ -125,8 +125,8 @@ def not_supported(path: Path, value: Any, supported: Iterable[str]) -> FieldErro
     return FieldError(NOT_SUPPORTED, str(path), value, f"supported values: {values}")
 
 
-def too_long(path: Path, limit_bytes: int) -> FieldError:
-    return FieldError(TOO_LONG, str(path), "", f"may not be more than {limit_bytes} bytes")
+def too_long(path: Path, limit: int, unit: str = "bytes") -> FieldError:
+    return FieldError(TOO_LONG, str(path), "", f"may not be more than {limit} {unit}")
 
 
 def too_many(path: Path, actual: int, limit: int) -> FieldError:

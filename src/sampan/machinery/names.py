@@ -30,6 +30,7 @@ _SUBDOMAIN_WORDS: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
     "and must start and end with an alphanumeric character"
 )
+_CASELESS_SUBDOMAIN_WORDS: Final = _SUBDOMAIN_WORDS.replace("a lowercase", "an").replace("lower case ", "")
 _UNDERSCORE_LABEL: Final = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _UNDERSCORE_SUBDOMAIN: Final = _UNDERSCORE_LABEL + r"(\." + _UNDERSCORE_LABEL + ")*"
 _UNDERSCORE_SUBDOMAIN_WORDS: Final = _SUBDOMAIN_WORDS.replace("characters, '-'", "characters, '_', '-'")
@@ -99,6 +100,14 @@ def dns1123_subdomain(value: str) -> list[str]:
     errors = _longer_than(SUBDOMAIN_MAX_BYTES, value)
     if not _is_subdomain(value):
         errors.append(regex_error(_SUBDOMAIN_WORDS, _SUBDOMAIN, "example.com"))
+    return errors
+
+
+def dns1123_subdomain_caseless(value: str) -> list[str]:
+    """The same where letters may be upper case: drivers of devices."""
+    errors = _longer_than(SUBDOMAIN_MAX_BYTES, value, "bytes")
+    if not _is_subdomain(value.lower()):
+        errors.append(regex_error(_CASELESS_SUBDOMAIN_WORDS, _SUBDOMAIN, "Example.com"))
     return errors
 
 

@@ -36,6 +36,13 @@ class Reviews:
     def review(self, review: Any, context: Context) -> Response:
         """Fill in the status of a review and give it back. Raises StatusError."""
         kind = context.resource.kind
+        if kind.namespaced:
+            namespace = context.target.namespace
+            if review.metadata.namespace not in (None, "", namespace):
+                raise status.other_namespace()
+            review.metadata.namespace = namespace
+        if errors := kind.validate(review):
+            raise status.invalid_review(kind, errors)
         self._answers[kind.kind](review, context)
         review.kind, review.apiVersion = kind.kind, kind.api_version
         return Response(status=201, body=codec.encode(review))
@@ -45,31 +52,22 @@ class Reviews:
         extra = {key: list(values) for key, values in user.extra.items()}
         info = api.UserInfo(username=user.name, groups=list(user.groups), uid=user.uid or None, extra=extra)
         review.status = api.SelfSubjectReviewStatus(userInfo=info)
-        review.metadata.creationTimestamp = context.now
+        review.metadata = api.ObjectMeta(creationTimestamp=context.now)
 
     def _self_access(self, review: api.SelfSubjectAccessReview, context: Context) -> None:
         review.status = self._decide(context.user, review.spec)
 
     def _access(self, review: Any, context: Context) -> None:
         spec = review.spec
-        if not spec.user and not spec.groups:
-            raise status.bad_request("spec.user or spec.groups must name somebody")
         extra = {key: tuple(values) for key, values in spec.extra.items()}
         user = User(spec.user or "", tuple(spec.groups), spec.uid or "", extra)
         review.status = self._decide(user, spec)
 
     def _local_access(self, review: api.LocalSubjectAccessReview, context: Context) -> None:
-        asked, namespace = review.spec.resourceAttributes, context.target.namespace
-        if asked is None or (asked.namespace or "") != namespace:
-            raise status.bad_request(f"spec.resourceAttributes.namespace must match namespace: {namespace}")
         self._access(review, context)
 
     def _decide(self, user: User, spec: Any) -> api.SubjectAccessReviewStatus:
         asked, path = spec.resourceAttributes, spec.nonResourceAttributes
-        if (asked is None) == (path is None):
-            raise status.bad_request(
-                "exactly one of spec.resourceAttributes and spec.nonResourceAttributes must be given"
-            )
         access = (
             Access(path.verb or "", path=path.path or "")
             if path is not None
@@ -87,6 +85,8 @@ class Reviews:
         return api.SubjectAccessReviewStatus(allowed=allowed, reason=reason or None)
 
     def _self_rules(self, review: api.SelfSubjectRulesReview, context: Context) -> None:
+        if not review.spec.namespace:
+            raise status.bad_request("no namespace on request")
         found = api.SubjectRulesReviewStatus(incomplete=False)
         for rule in self._authorizer.rules(context.user, review.spec.namespace or ""):
             if rule.paths:
@@ -106,12 +106,16 @@ class Reviews:
             found.resourceRules.append(api.ResourceRule(verbs=["*"], apiGroups=["*"], resources=["*"]))
             found.nonResourceRules.append(api.NonResourceRule(verbs=["*"], nonResourceURLs=["*"]))
         review.status = found
+        # What was asked is not repeated.
+        review.metadata, review.spec = api.ObjectMeta(), api.SelfSubjectRulesReviewSpec()
 
     def _token(self, review: api.TokenReview, context: Context) -> None:
+        if not review.spec.token:
+            raise status.bad_request("token is required for TokenReview in authentication")
         try:
-            user, audiences = self._authenticator.review(review.spec.token or "", review.spec.audiences)
+            user, audiences = self._authenticator.review(review.spec.token, review.spec.audiences)
         except StatusError:
-            review.status = api.TokenReviewStatus(error="[invalid bearer token]")
+            review.status = api.TokenReviewStatus(error="invalid bearer token")
             return
         extra = {key: list(values) for key, values in user.extra.items()}
         info = api.UserInfo(username=user.name, groups=list(user.groups), uid=user.uid or None, extra=extra)

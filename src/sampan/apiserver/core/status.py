@@ -117,8 +117,22 @@ def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> StatusError:
     return StatusError(422, "Invalid", message, details)
 
 
+def invalid_review(kind: Kind, errors: Sequence[FieldError]) -> StatusError:
+    """All field errors of a question, which has no name; kube-apiserver leaves its kind off."""
+    whole = invalid(kind, "", errors)
+    details = {"group": kind.group, "causes": whole.details["causes"]}
+    return StatusError(422, "Invalid", whole.message.removeprefix(kind.kind), details)
+
+
 def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
+
+
+def other_namespace() -> StatusError:
+    """The object names a namespace that is not the URL's."""
+    return bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request"
+    )
 
 
 def forbidden(kind: Kind, name: str, why: str) -> StatusError:

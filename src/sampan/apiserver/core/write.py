@@ -124,9 +124,7 @@ class Writer:
         metadata, target = obj.metadata, context.target
         if context.resource.kind.namespaced:
             if metadata.namespace and metadata.namespace != target.namespace:
-                raise status.bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )
+                raise status.other_namespace()
             metadata.namespace = target.namespace
         elif metadata.namespace:
             metadata.namespace = None
@@ -148,6 +146,9 @@ class Writer:
         attributes = Attributes("create", "", metadata.namespace or "", context, obj, None, made)
         if await self._admission.mutate(attributes):
             kind.default(obj)
+        if kind.early_warnings is not None:
+            for text in kind.early_warnings(obj):
+                context.warn(text)
         # After admission, as in kube-apiserver: a pod's class goes by the amounts that a LimitRange gave it.
         kind.prepare_create(obj)
         if metadata.managedFields:

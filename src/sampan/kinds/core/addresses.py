@@ -36,8 +36,24 @@ def is_ipv6(text: str) -> bool:
 
 
 def validate_ip(text: str, path: Path) -> list[FieldError]:
-    """An address of either family."""
-    return [] if parse_ip(text) is not None else [field.invalid(path, text, _NOT_AN_IP)]
+    """An address of either family, written as every program reads it."""
+    detail = ip_error(text)
+    return [field.invalid(path, text, detail)] if detail else []
+
+
+def ip_error(text: str) -> str:
+    """What is wrong with an address of a new object; empty where nothing is."""
+    address = parse_ip(text)
+    if address is None:
+        # Such octets are decimal to some, octal to others.
+        return _NOT_AN_IP if _without_zeros(text) is None else "must not have leading 0s"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return "must not be an IPv4-mapped IPv6 address"
+    return ""
+
+
+def _without_zeros(text: str) -> Address | None:
+    return parse_ip(".".join(part.lstrip("0") or "0" for part in text.split(".") if part))
 
 
 def validate_cidr(text: str, path: Path) -> list[FieldError]:
@@ -57,7 +73,7 @@ def cidr_family(text: str) -> int:
 
 def validate_not_special(text: str, path: Path) -> list[FieldError]:
     """Endpoints and external IPs may be neither unspecified, loopback nor link-local."""
-    address = parse_ip(text)
+    address = parse_ip(text) or _without_zeros(text)
     if address is None:
         return [field.invalid(path, text, "must be a valid IP address")]
     details: list[str] = []

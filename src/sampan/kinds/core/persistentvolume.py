@@ -131,7 +131,7 @@ def validate_volume_spec(
             errors.append(field.forbidden(here["volumeMode"], detail))
     elif spec.volumeMode is not None and spec.volumeMode not in VOLUME_MODES:
         errors.append(field.not_supported(here["volumeMode"], spec.volumeMode, VOLUME_MODES))
-    if spec.volumeAttributesClassName is not None:
+    if spec.volumeAttributesClassName is not None and not inline:
         errors += _validate_attributes_class(spec, spec.volumeAttributesClassName, here)
     return errors
 
@@ -167,7 +167,11 @@ def _validate_sources(spec: api.PersistentVolumeSpec, here: Path) -> list[FieldE
     errors = validate_source(given[0], getattr(spec, given[0]), here)
     if spec.csi is not None and given[0] == "csi":
         errors += _validate_csi(spec.csi, here["csi"])
-    errors += [field.forbidden(here[SPELT.get(name, name)], MORE_THAN_ONE) for name in given[1:]]
+    for name in given[1:]:
+        if name == "flexVolume":  # of which kube-apiserver does not ask whether it stands alone
+            errors += validate_source(name, getattr(spec, name), here)
+        else:
+            errors.append(field.forbidden(here[SPELT.get(name, name)], MORE_THAN_ONE))
     if given[0] == "local" and spec.nodeAffinity is None:
         errors.append(field.required(here["nodeAffinity"], "Local volume requires node affinity"))
     host = spec.hostPath

@@ -20,6 +20,9 @@ from sampan.schema import api
 
 STORAGE_CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
 
+_OLD_SOURCES: Final = frozenset(
+    {("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")}
+)
 _MODES: Final = {
     "ReadWriteOnce": "RWO",
     "ReadOnlyMany": "ROX",
@@ -50,12 +53,28 @@ def attributes_classes(claim: api.PersistentVolumeClaim) -> set[str]:
 def prepare_create(claim: api.PersistentVolumeClaim) -> None:
     """A new claim waits for a volume; `dataSource` and `dataSourceRef` say the same."""
     claim.status = api.PersistentVolumeClaimStatus(phase="Pending")
+    drop_data_sources(claim.spec)
     normalize_data_sources(claim.spec)
 
 
-def prepare_update(claim: api.PersistentVolumeClaim, _old: api.PersistentVolumeClaim) -> None:
+def prepare_update(claim: api.PersistentVolumeClaim, old: api.PersistentVolumeClaim) -> None:
     """As on creation, so that clients that know only one of the two fields change nothing."""
+    if old.spec.dataSource is None and old.spec.dataSourceRef is None:
+        drop_data_sources(claim.spec)
     normalize_data_sources(claim.spec)
+
+
+def drop_data_sources(spec: api.PersistentVolumeClaimSpec) -> None:
+    """What may not be said: of `dataSource` all but claims and snapshots, and sources in other namespaces.
+
+    The former is silently forgotten as ever, the latter as the gate of it is off.
+    """
+    if spec.dataSourceRef is not None and spec.dataSourceRef.namespace:
+        spec.dataSourceRef = None
+    source = spec.dataSource
+    if source is not None and spec.dataSourceRef is None:
+        kept = (source.apiGroup or "", source.kind) in _OLD_SOURCES
+        spec.dataSource = source if kept else None
 
 
 def normalize_data_sources(spec: api.PersistentVolumeClaimSpec) -> None:

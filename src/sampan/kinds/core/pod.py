@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from sampan.kinds.core import apparmor
 from sampan.kinds.core.phases import is_finished
 from sampan.kinds.core.pod_columns import COLUMNS
 from sampan.kinds.core.pod_defaults import LEAST_GRACE_S, default_pod
@@ -45,6 +46,7 @@ def prepare_create(pod: api.Pod) -> None:
             )
         ]
     _apply_match_label_keys(pod)
+    apparmor.copy_annotations(pod)
 
 
 def grace_period_s(pod: api.Pod, asked_s: int | None) -> int:
@@ -130,6 +132,7 @@ KIND: Final = Kind(
     status=True,
     generation=True,
     default=default_pod,
+    early_warnings=apparmor.copied,
     warnings=pod_warnings,
     validate=validate_pod,
     validate_create=validate_pod_create,

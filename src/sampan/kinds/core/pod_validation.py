@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sampan.kinds.core import apparmor, known_specs
+from sampan.kinds.core import apparmor, known_specs, seccomp
 from sampan.kinds.core.addresses import validate_ip
 from sampan.kinds.core.choices import validate_choice
 from sampan.kinds.core.container_validation import Surroundings, validate_containers
@@ -329,6 +329,7 @@ def _validate_annotations(annotations: dict[str, str], spec: api.PodSpec, path: 
         errors.append(field.invalid(path.key(MIRROR), mirror, detail))
     if cost is not None and not _is_int32(cost):
         errors.append(field.invalid(path.key(DELETION_COST), cost, "must be a 32bit integer"))
+    errors += seccomp.annotation_errors(annotations, path)
     if any(key.startswith(apparmor.APP_ARMOR) for key in annotations):
         errors += apparmor.annotation_errors(annotations, spec, path)
     return errors

@@ -7,14 +7,13 @@ from typing import Any, Final
 
 from sampan.kinds.core import known_specs
 from sampan.kinds.core.apparmor import APP_ARMOR
+from sampan.kinds.core.seccomp import SECCOMP_CONTAINER, SECCOMP_POD
 from sampan.machinery import names
 from sampan.schema import api
 
 # Where specs of templates without annotations stood, and what was said of them.
 _SAID: Final[known_specs.Remembered[tuple[str, list[str]]]] = known_specs.Remembered()
 _WHOLE: Final = ("memory", "ephemeral-storage")
-_SECCOMP_POD: Final = "seccomp.security.alpha.kubernetes.io/pod"
-_SECCOMP_CONTAINER: Final = "container.seccomp.security.alpha.kubernetes.io/"
 _SECCOMP_WORDS: Final = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _SYSCTLS_WORDS: Final = 'non-functional in v1.11+; use the "sysctls" field instead'
 _ANNOTATIONS: Final = {
@@ -256,22 +255,23 @@ def _containers(annotations: Mapping[str, str], spec: api.PodSpec, path: str) ->
             ports += [(f"{where}ports[{index}]", port) for index, port in enumerate(container.ports)]
     if ports:
         warnings += _ports(ports)
-    if annotations and _SECCOMP_POD in annotations:
+    if annotations and SECCOMP_POD in annotations:
         context = spec.securityContext
         if context is None or context.seccompProfile is None:
-            warnings.append(f"{path}metadata.annotations[{_SECCOMP_POD}]: {_SECCOMP_WORDS}")
+            warnings.append(f"{path}metadata.annotations[{SECCOMP_POD}]: {_SECCOMP_WORDS}")
     return warnings
 
 
 def _profiles(annotations: Mapping[str, str], spec: api.PodSpec, container: Any, path: str) -> list[str]:
     context, warnings = container.securityContext, []
-    key = _SECCOMP_CONTAINER + container.name
+    key = SECCOMP_CONTAINER + container.name
     if key in annotations and (context is None or context.seccompProfile is None):
         warnings.append(f"{path}metadata.annotations[{key}]: {_SECCOMP_WORDS}")
     key = APP_ARMOR + container.name
-    if key in annotations and (context is None or context.appArmorProfile is None):
+    # Of pods themselves it is said before the annotation is copied.
+    if path and key in annotations and (context is None or context.appArmorProfile is None):
         whole = spec.securityContext.appArmorProfile if spec.securityContext is not None else None
-        if not path or whole is None:
+        if whole is None:
             warnings.append(
                 f"{path}metadata.annotations[{key}]: deprecated since v1.30; "
                 'use the "appArmorProfile" field instead'

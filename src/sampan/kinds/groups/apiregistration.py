@@ -31,6 +31,9 @@ def validate(obj: Any) -> list[FieldError]:
     if name != required_name:
         detail = f'must be `spec.version+"."+spec.group`: "{required_name}"'
         errors.append(field.invalid(METADATA["name"], name, detail))
+    if (base := obj.metadata.generateName) and base != required_name:
+        detail = f'must be `spec.version+"."+spec.group`: "{required_name}"'
+        errors.append(field.invalid(METADATA["generateName"], base, detail))
     # The legacy group has no name of its own and is this server's for good.
     if group:
         errors += checks.named(group, names.dns1123_subdomain(group), SPEC["group"])

@@ -150,26 +150,33 @@ def _duration(obj: Any, _now: datetime) -> str:
 
 def validate_bundle(obj: Any) -> list[FieldError]:
     """Every error of a ClusterTrustBundle; the name of one for a signer begins with the signer's."""
-    signer, name, errors = obj.spec.signerName or "", obj.metadata.name or "", []
+    signer, errors = obj.spec.signerName or "", []
+    if obj.metadata.generateName:
+        base = names.mask_trailing_dash(obj.metadata.generateName)
+        messages = _bundle_name_errors(base, signer)
+        errors += checks.named(obj.metadata.generateName, messages, METADATA["generateName"])
+    if name := obj.metadata.name or "":
+        errors += checks.named(name, _bundle_name_errors(name, signer), METADATA["name"])
     if signer:
         errors += signer_name_errors(signer, SPEC["signerName"])
-        prefix = signer.replace("/", ":") + ":"
-        if not name.startswith(prefix):
-            detail = f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
-            errors.append(field.invalid(METADATA["name"], name, detail))
-        else:
-            name = name.removeprefix(prefix)
-    elif ":" in name:
-        detail = 'ClusterTrustBundle without signer name must not have ":" in its name'
-        errors.append(field.invalid(METADATA["name"], name, detail))
-    errors += checks.named(name, names.dns1123_subdomain(name), METADATA["name"])
     return errors + _bundle_errors(obj.spec.trustBundle, SPEC["trustBundle"])
+
+
+def _bundle_name_errors(name: str, signer: str) -> list[str]:
+    if not signer:
+        if ":" in name:
+            return ['ClusterTrustBundle without signer name must not have ":" in its name']
+        return names.dns1123_subdomain(name)
+    prefix = signer.replace("/", ":") + ":"
+    if not name.startswith(prefix):
+        return [f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"]
+    return names.dns1123_subdomain(name.removeprefix(prefix))
 
 
 def _bundle_errors(bundle: str, path: Path) -> list[FieldError]:
     if len(bundle.encode()) > _TRUST_BUNDLE_MAX_BYTES:
         return [field.too_long(path, _TRUST_BUNDLE_MAX_BYTES)]
-    if not bundle:
+    if "-----BEGIN " not in bundle:
         return [field.invalid(path, "<value omitted>", "at least one trust anchor must be provided")]
     from cryptography import x509
 
@@ -202,7 +209,8 @@ CERTIFICATE_SIGNING_REQUEST: Final = Kind(
         "status": SubresourceUpdate(prepare_request_status_update),
         "approval": SubresourceUpdate(prepare_approval, validate_request_status),
     },
-    name_errors=names.dns1123_subdomain,
+    # kube-apiserver asks of its name no more than of every object's.
+    name_errors=names.path_segment_name,
     field_selectors={"spec.signerName": lambda csr: csr.spec.signerName},
     subresources=(("certificatesigningrequests/approval", "CertificateSigningRequest", _APPROVAL_VERBS),),
     columns=(

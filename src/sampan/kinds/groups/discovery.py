@@ -18,7 +18,7 @@ _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _ENDPOINTS_MAX: Final = 1000
 _PORTS_MAX: Final = 20_000
 _ADDRESSES_MAX: Final = 100
-_ZONES_MAX: Final = 8
+_HINTS_MAX: Final = 8
 
 
 def default(obj: Any) -> None:
@@ -100,14 +100,24 @@ def _ip_errors(text: str, type: str, path: Path) -> list[FieldError]:
 def _hints_errors(hints: Any, path: Path) -> list[FieldError]:
     if hints is None:
         return []
-    zones, at = hints.forZones, path["forZones"]
-    errors = [field.too_many(at, len(zones), _ZONES_MAX)] if len(zones) > _ZONES_MAX else []
+    if len(hints.forZones) > _HINTS_MAX:
+        return [field.too_many(path["forZones"], len(hints.forZones), _HINTS_MAX)]
+    errors = _hinted_errors(hints.forZones, names.label_value, path["forZones"])
+    if len(hints.forNodes) > _HINTS_MAX:
+        return [*errors, field.too_many(path["forNodes"], len(hints.forNodes), _HINTS_MAX)]
+    return errors + _hinted_errors(hints.forNodes, names.dns1123_subdomain, path["forNodes"])
+
+
+def _hinted_errors(places: Sequence[Any], rule: names.NameErrors, path: Path) -> list[FieldError]:
+    """Zones or nodes that an endpoint is for."""
+    errors: list[FieldError] = []
     seen: set[str] = set()
-    for position, zone in enumerate(zones):
-        if zone.name in seen:
-            errors.append(field.duplicate(at[position]["name"], zone.name))
-        seen.add(zone.name)
-        errors += checks.named(zone.name, names.label_value(zone.name), at[position]["name"])
+    for position, place in enumerate(places):
+        at = path[position]["name"]
+        if place.name in seen:
+            errors.append(field.duplicate(at, place.name))
+        seen.add(place.name)
+        errors += checks.named(place.name, rule(place.name), at)
     return errors
 
 

@@ -144,9 +144,18 @@ def _subject_errors(subject: Any, path: Path) -> list[FieldError]:
         return [*errors, field.required(path[member], detail)]
     if not named.name:
         errors.append(field.required(path[member]["name"]))
-    if member == "serviceAccount" and not named.namespace:
-        errors.append(field.required(path[member]["namespace"], "must specify namespace for service account"))
-    return errors
+    return errors + _account_errors(named, path[member]) if member == "serviceAccount" else errors
+
+
+def _account_errors(account: Any, path: Path) -> list[FieldError]:
+    name, namespace = account.name, account.namespace
+    errors: list[FieldError] = []
+    if name and name != "*":
+        errors += checks.named(name, names.dns1123_subdomain(name), path["name"])
+    if not namespace:
+        detail = "must specify namespace for service account"
+        return [*errors, field.required(path["namespace"], detail)]
+    return errors + checks.named(namespace, names.dns1123_label(namespace), path["namespace"])
 
 
 def _kind_of(member: str) -> str:
@@ -159,7 +168,7 @@ def _resource_rule_errors(rule: Any, path: Path) -> list[FieldError]:
         if not getattr(rule, name):
             detail = f"resource rules must supply at least one {what}"
             errors.append(field.required(path[name], detail))
-        errors += _wildcard_errors(getattr(rule, name), path[name])
+        errors += _wildcard_errors(getattr(rule, name), path[name], f"{what}s")
     if not rule.namespaces and not rule.clusterScope:
         detail = "resource rules that are not cluster scoped must supply at least one namespace"
         errors.append(field.required(path["namespaces"], detail))
@@ -168,22 +177,22 @@ def _resource_rule_errors(rule: Any, path: Path) -> list[FieldError]:
         if name != "*":
             messages = [rule_of_members + message for message in names.dns1123_label(name)]
             errors += checks.named(name, messages, path["namespaces"][position])
-    return errors + _wildcard_errors(rule.namespaces, path["namespaces"])
+    return errors + _wildcard_errors(rule.namespaces, path["namespaces"], "namespaces")
 
 
 def _verbs_errors(verbs: Sequence[str], path: Path) -> list[FieldError]:
     if not verbs:
         return [field.required(path, "verbs must contain at least one value")]
-    errors = _wildcard_errors(verbs, path)
+    errors = _wildcard_errors(verbs, path, "verbs")
     if not errors and "*" not in verbs and not set(verbs) <= set(_VERBS):
         errors.append(field.not_supported(path, list(verbs), _VERBS))
     return errors
 
 
-def _wildcard_errors(values: Sequence[str], path: Path) -> list[FieldError]:
+def _wildcard_errors(values: Sequence[str], path: Path, what: str) -> list[FieldError]:
     if "*" not in values or len(values) == 1:
         return []
-    return [field.invalid(path, list(values), "if '*' is present, must not specify other values")]
+    return [field.invalid(path, list(values), f"if '*' is present, must not specify other {what}")]
 
 
 def validate_level(obj: Any) -> list[FieldError]:

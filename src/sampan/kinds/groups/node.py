@@ -10,6 +10,8 @@ from sampan.kinds.kind import AGE, CLUSTER, NAME, Kind
 from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
 
+# As messages show a toleration.
+_TOLERATION: Final = ("Key", "Operator", "Value", "Effect", "TolerationSeconds")
 _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -24,8 +26,13 @@ def validate(obj: Any) -> list[FieldError]:
                 errors.append(field.invalid(path, amount, checks.NEGATIVE))
     if obj.scheduling is not None:
         errors += meta.validate_labels(obj.scheduling.nodeSelector, Path("scheduling.nodeSelector"))
-        for position, toleration in enumerate(obj.scheduling.tolerations):
-            errors += _toleration_errors(toleration, Path("scheduling.tolerations")[position])
+        tolerations, path = obj.scheduling.tolerations, Path("scheduling.tolerations")
+        for position, toleration in enumerate(tolerations):
+            errors += _toleration_errors(toleration, path[position])
+            if toleration in tolerations[:position]:
+                shown = checks.printed(toleration, _TOLERATION)
+                shown["TolerationSeconds"] = toleration.tolerationSeconds
+                errors.append(field.duplicate(path[position], shown))
     return errors
 
 

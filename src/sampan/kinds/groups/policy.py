@@ -22,6 +22,12 @@ def default(obj: Any) -> None:
         setattr(obj.status, name, getattr(obj.status, name) or 0)
 
 
+def prepare_create(obj: Any) -> None:
+    """What a client says of the status of something new is forgotten."""
+    checks.clear_status(obj)
+    default(obj)
+
+
 def validate(obj: Any) -> list[FieldError]:
     """Every error of the spec: ValidatePodDisruptionBudgetSpec."""
     spec, errors = obj.spec, []
@@ -55,8 +61,9 @@ POD_DISRUPTION_BUDGET: Final = Kind(
     default=default,
     validate=validate,
     validate_status_update=validate_status_update,
-    prepare_create=checks.clear_status,
-    name_errors=names.dns1123_subdomain,
+    prepare_create=prepare_create,
+    # kube-apiserver asks of its name no more than of every object's.
+    name_errors=names.path_segment_name,
     columns=(
         NAME,
         column("Min Available", lambda pdb: _shown(pdb.spec.minAvailable)),

@@ -10,16 +10,22 @@ from sampan.kinds.groups.checks import SPEC
 from sampan.kinds.kind import CLUSTER, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError
+from sampan.schema import api
 
 _STATES: Final = frozenset({"Running", "Failed", "Succeeded"})
 
 
 def validate(obj: Any) -> list[FieldError]:
     """A migration is of some resource."""
-    resource = obj.spec.resource
-    if resource is None or not resource.resource:
-        return [field.required(SPEC["resource"]["resource"], "resource is required")]
-    return []
+    resource, path = obj.spec.resource or api.GroupResource(), SPEC["resource"]
+    errors: list[FieldError] = []
+    if not resource.resource:
+        errors.append(field.required(path["resource"], "resource is required to be set"))
+    elif messages := names.dns1035_label(resource.resource):
+        errors.append(field.invalid(path["resource"], resource.resource, ",".join(messages)))
+    if resource.group and (messages := names.dns1123_subdomain(resource.group)):
+        errors.append(field.invalid(path["group"], resource.group, ",".join(messages)))
+    return errors
 
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:

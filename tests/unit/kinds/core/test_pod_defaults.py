@@ -304,3 +304,47 @@ def test_grace_period(spec: dict[str, Any], phase: str, expected: int) -> None:
 def test_both_forms_of_the_pod_addresses(status: dict[str, Any], expected: tuple[Any, list[str]]) -> None:
     filled = pod(status=status).status
     assert (filled.podIP, [address.ip for address in filled.podIPs]) == expected
+
+
+UNCONFINED = {"type": "Unconfined"}
+LOCAL = {"type": "Localhost", "localhostProfile": "p"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "of_pod", "of_container", "copied", "warned"),
+    [
+        ("unconfined", None, None, UNCONFINED, True),
+        ("runtime/default", None, None, {"type": "RuntimeDefault"}, True),
+        ("localhost/p", None, None, LOCAL, True),
+        ("localhost/p", UNCONFINED, None, LOCAL, True),
+        ("localhost/p", None, LOCAL, LOCAL, False),
+        ("unconfined", UNCONFINED, None, None, False),
+        ("localhost/", None, None, None, True),
+        ("localhost/ p", None, None, None, True),
+        ("localhost/" + "p" * 4096, None, None, None, True),
+        ("other", None, None, None, True),
+    ],
+)
+def test_app_armor_annotations_become_fields(
+    annotation: str, of_pod: Any, of_container: Any, copied: Any, warned: bool
+) -> None:
+    key = "container.apparmor.security.beta.kubernetes.io/main"
+    context = {"securityContext": {"appArmorProfile": of_container}} if of_container else {}
+    whole = {"securityContext": {"appArmorProfile": of_pod}} if of_pod else {}
+    new = pod({"containers": [container(**context)], **whole})
+    new.metadata.annotations = {key: annotation}
+    assert pods.KIND.early_warnings is not None
+    words = 'deprecated since v1.30; use the "appArmorProfile" field instead'
+    assert pods.KIND.early_warnings(new) == ([f"metadata.annotations[{key}]: {words}"] if warned else [])
+    pods.prepare_create(new)
+    found = data(new)["spec"]["containers"][0].get("securityContext", {}).get("appArmorProfile")
+    assert found == copied
+
+
+def test_pods_of_windows_have_no_app_armor() -> None:
+    new = pod({"os": {"name": "windows"}})
+    new.metadata.annotations = {"container.apparmor.security.beta.kubernetes.io/main": "unconfined"}
+    pods.prepare_create(new)
+    assert pods.KIND.early_warnings is not None
+    assert pods.KIND.early_warnings(new) == []
+    assert "securityContext" not in data(new)["spec"]["containers"][0]

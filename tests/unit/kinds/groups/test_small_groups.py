@@ -247,16 +247,47 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
         (
             "StorageVersionMigration",
             {},
-            ["spec.resource.resource: Required value: resource is required"],
+            ["spec.resource.resource: Required value: resource is required to be set"],
         ),
         (
             "SubjectAccessReview",
             {"spec": {}},
             [
-                "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or "
-                "resourceAttributes must be specified",
-                'metadata: Invalid value: {"name":"web"}: must be empty',
+                "spec: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be "
+                "specified",
                 'spec.user: Invalid value: "": at least one of user or group must be specified',
+                'metadata: Invalid value: {"name":"web"}: must be empty',
+            ],
+        ),
+        (
+            "SubjectAccessReview",
+            {
+                "metadata": {"name": "", "uid": "u"},
+                "spec": {
+                    "user": "jane",
+                    "resourceAttributes": {
+                        "fieldSelector": {},
+                        "labelSelector": {
+                            "rawSelector": "a",
+                            "requirements": [
+                                {"key": "a b", "operator": "In"},
+                                {"key": "a", "operator": "New"},
+                            ],
+                        },
+                    },
+                },
+            },
+            [
+                "spec.resourceAttributes.fieldSelector.requirements: Required value: when "
+                "spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+                'spec.resourceAttributes.labelSelector.rawSelector: Invalid value: "a": may not specified at the '
+                "same time as requirements",
+                "spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified "
+                "when `operator` is 'In' or 'NotIn'",
+                'spec.resourceAttributes.labelSelector.requirements[0].key: Invalid value: "a b": name part must '
+                "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+                "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation "
+                "is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
             ],
         ),
         (
@@ -265,18 +296,19 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
             [
                 "spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is "
                 "required",
-                'spec.devices.requests[1].name: Duplicate value: "gpu"',
                 "spec.devices.requests[1].exactly.deviceClassName: Required value",
                 "spec.devices.requests[1].exactly.count: Invalid value: -1: must be greater than zero",
+                'spec.devices.requests[1]: Duplicate value: {"name":"gpu","exactly":{"allocationMode":'
+                '"ExactCount","count":-1,"deviceClassName":""}}',
             ],
         ),
         (
             "ResourceSlice",
             {"spec": {"driver": "d.io", "pool": {"name": "p"}, "nodeName": "n", "allNodes": True}},
             [
+                "spec.pool.resourceSliceCount: Invalid value: 0: must be greater than zero",
                 'spec: Invalid value: "{`nodeName`, `allNodes`}": exactly one of `nodeName`, `nodeSelector`, '
                 "`allNodes`, `perDeviceNodeSelection` is required, but multiple fields are set",
-                "spec.pool.resourceSliceCount: Invalid value: 0: must be greater than zero",
             ],
         ),
         (
@@ -312,8 +344,8 @@ def test_trust_bundles_are_named_after_their_signer() -> None:
                 'cannot specify "validValues" and "validRange" at the same time',
                 "spec.devices[1].capacity[bare].requestPolicy.default: Required value: required when "
                 "validRange is defined",
-                'spec.devices[1].capacity[range].requestPolicy.validRange.min: Invalid value: "2": default is '
-                "less than min: 3",
+                'spec.devices[1].capacity[range].requestPolicy.validRange.default: Invalid value: "2": default '
+                "is less than min: 3",
                 'spec.devices[1].capacity[range].requestPolicy.validRange.max: Invalid value: "9": max is '
                 "larger than capacity value: 4",
                 'spec.devices[1].capacity[range].requestPolicy.validRange.step: Invalid value: "4": one step 7 '

@@ -21,6 +21,7 @@ def test_defaults() -> None:
         "fsGroupPolicy": "ReadWriteOnceWithFSType",
         "requiresRepublish": False,
         "seLinuxMount": False,
+        "preventPodSchedulingIfMissing": False,
         "volumeLifecycleModes": ["Persistent"],
     }
 

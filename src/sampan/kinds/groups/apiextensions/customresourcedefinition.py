@@ -66,6 +66,8 @@ def validate(obj: Any) -> list[FieldError]:
     if spec.names is None or name != f"{spec.names.plural}.{spec.group}":
         detail = 'must be spec.names.plural+"."+spec.group'
         errors.append(field.invalid(METADATA["name"], name, detail))
+        if obj.metadata.generateName:
+            errors.append(field.invalid(METADATA["generateName"], obj.metadata.generateName, detail))
     errors += _group_errors(spec.group, SPEC["group"])
     errors += _approval_errors(obj)
     errors += checks.required_one_of(spec.scope, _SCOPES, SPEC["scope"])

@@ -19,7 +19,11 @@ def default(obj: Any) -> None:
 
 def validate(obj: Any) -> list[FieldError]:
     """The revision is no less than zero and holds something."""
-    errors = [field.required(Path("data"), "data is mandatory")] if obj.data is None else []
+    path, errors = Path("data"), []
+    if obj.data is None:
+        errors.append(field.required(path, "data is mandatory"))
+    elif not isinstance(obj.data, dict):
+        errors.append(field.required(path, "data must be a valid JSON object"))
     return errors + checks.non_negative(obj.revision, Path("revision"))
 
 

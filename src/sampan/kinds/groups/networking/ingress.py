@@ -136,7 +136,7 @@ def _resource_errors(resource: Any, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
     for name in ("kind", "name"):
         errors += checks.required_name(getattr(resource, name), names.path_segment_name, path[name])
-    if resource.apiGroup:
+    if resource.apiGroup is not None:
         errors += checks.named(
             resource.apiGroup, names.dns1123_subdomain(resource.apiGroup), path["apiGroup"]
         )

@@ -106,14 +106,22 @@ def _block_errors(block: Any, path: Path) -> list[FieldError]:
     network = _network(block.cidr)
     if network is None:
         return [field.invalid(path["cidr"], block.cidr, _CIDR_WORDS)]
-    errors: list[FieldError] = []
+    errors = _host_bits_errors(block.cidr, path["cidr"])
     for position, text in enumerate(block.except_):
         at, excepted = path["except"][position], _network(text)
         if excepted is None:
             errors.append(field.invalid(at, text, _CIDR_WORDS))
-        elif excepted.version != network.version or excepted == network or not _within(excepted, network):
+            continue
+        errors += _host_bits_errors(text, at)
+        if excepted.version != network.version or excepted == network or not _within(excepted, network):
             errors.append(field.invalid(at, text, "must be a strict subset of `cidr`"))
     return errors
+
+
+def _host_bits_errors(text: str, path: Path) -> list[FieldError]:
+    if ipaddress.ip_interface(text).ip == ipaddress.ip_interface(text).network.network_address:
+        return []
+    return [field.invalid(path, text, "must not have bits set beyond the prefix length")]
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

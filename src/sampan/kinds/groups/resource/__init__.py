@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sampan.kinds.groups.resource import claims, devices
+from sampan.kinds.groups.resource import claims, devices, slices
 from sampan.kinds.kind import Kind
 
 KINDS: Final[tuple[Kind, ...]] = (
@@ -12,5 +12,5 @@ KINDS: Final[tuple[Kind, ...]] = (
     devices.TAINT_RULE,
     claims.CLAIM,
     claims.TEMPLATE,
-    devices.SLICE,
+    slices.SLICE,
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from sampan.kinds.groups.checks import NEGATIVE
 from sampan.machinery import field
 from sampan.machinery.field import FieldError, Path
 from sampan.machinery.quantity import Quantity, quantity
 
 _OPTIONS_MAX: Final = 10
+_MOST: Final = 2**63 - 1
 
 
 def capacity_errors(capacity: Any, path: Path, *, shared: bool) -> list[FieldError]:
@@ -63,23 +65,37 @@ def _range_errors(default: Quantity, total: Quantity, given: Any, path: Path) ->
         return [field.required(path["min"], "required when validRange is defined")]
     found: list[tuple[bool, str, Quantity, str]] = [
         (total < least, "min", least, f"min is larger than capacity value: {total}"),
-        (default < least, "min", default, f"default is less than min: {least}"),
+        (default < least, "default", default, f"default is less than min: {least}"),
     ]
     if most is not None:
         found += [
             (most < least, "max", least, f"min is larger than max: {most}"),
             (total < most, "max", most, f"max is larger than capacity value: {total}"),
-            (most < default, "max", default, f"default is more than max: {most}"),
+            (most < default, "default", default, f"default is more than max: {most}"),
         ]
     errors = [field.invalid(path[name], str(value), detail) for bad, name, value, detail in found if bad]
-    if step is None:
-        return errors
-    first = least.value + step.value
-    if first > total.value:
-        detail = f"one step {quantity(f'{first:f}')} is larger than capacity value: {total}"
+    return errors if step is None else errors + _step_errors(default, total, given, path)
+
+
+def _step_errors(default: Quantity, total: Quantity, given: Any, path: Path) -> list[FieldError]:
+    least, most, step = given.min, given.max, given.step
+    if step.value <= 0:
+        return [field.invalid(path["step"], str(step), "must be greater than zero")]
+    errors: list[FieldError] = []
+    first = quantity(f"{least.value + step.value:f}")
+    if total < first:
+        detail = f"one step {first} is larger than capacity value: {total}"
         errors.append(field.invalid(path["step"], str(step), detail))
+    unfit: list[FieldError] = []
+    for name, value in (("default", default), ("min", least), ("max", most), ("step", step)):
+        if value is not None and value.value < 0:
+            unfit.append(field.invalid(path[name], str(value), NEGATIVE))
+        elif value is not None and value.value > _MOST:
+            unfit.append(field.invalid(path[name], str(value), f"must not be larger than {_MOST}"))
+    if unfit:
+        return errors + unfit
     for value in (default, most):
-        if value is not None and (step.value <= 0 or (value.value - least.value) % step.value):
+        if value is not None and (value.value - least.value) % step.value:
             detail = f"value is not a multiple of a given step ({step}) from ({least})"
             errors.append(field.invalid(path["step"], str(value), detail))
     return errors

@@ -8,15 +8,21 @@ from typing import Any, Final
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import NAME_AND_AGE, column
 from sampan.kinds.groups.checks import SPEC, STATUS
+from sampan.kinds.groups.resource.common import (
+    duplicates,
+    each,
+    fully_qualified_name_errors,
+    opaque_errors,
+)
 from sampan.kinds.groups.resource.selectors import (
     expressions_errors,
     selectors_errors,
     tolerations_errors,
 )
-from sampan.kinds.groups.storage.csi import driver_name_errors
 from sampan.kinds.kind import AGE, NAME, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
+from sampan.machinery.meta import validate_annotations, validate_labels
 from sampan.schema import api
 
 _API_VERSION: Final = "resource.k8s.io/v1"
@@ -26,6 +32,9 @@ _CONSTRAINTS_MAX: Final = 32
 _CONFIGS_MAX: Final = 32
 _RESERVED_FOR_MAX: Final = 256
 _MODES: Final = ("All", "ExactCount")
+_NO_REQUEST: Final = (
+    "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+)
 
 # What a template may not say of the claims that will be made of it.
 _NOT_OF_TEMPLATES: Final = (
@@ -100,61 +109,73 @@ def validate_template(obj: Any) -> list[FieldError]:
     """Every error of the claims that a template makes."""
     errors: list[FieldError] = []
     if (metadata := obj.spec.metadata) is not None:
+        path = SPEC["metadata"]
+        errors += validate_annotations(metadata.annotations, path["annotations"])
+        errors += validate_labels(metadata.labels, path["labels"])
         for name in _NOT_OF_TEMPLATES:
-            if getattr(metadata, name):
+            if (value := getattr(metadata, name)) or (name == "deletionGracePeriodSeconds" and value == 0):
                 spelt = "uID" if name == "uid" else name
-                errors.append(field.forbidden(SPEC["metadata"][spelt], "cannot be set"))
+                errors.append(field.forbidden(path[spelt], "cannot be set"))
     return errors + _spec_errors(obj.spec.spec, SPEC["spec"])
 
 
 def _spec_errors(spec: Any, path: Path) -> list[FieldError]:
+    """What is wrong in its place, and then what kube-apiserver's generated checks find, which come last."""
     devices, path = spec.devices or api.DeviceClaim(), path["devices"]
-    errors: list[FieldError] = []
-    requests = devices.requests
-    if len(requests) > _REQUESTS_MAX:
-        errors.append(field.too_many(path["requests"], len(requests), _REQUESTS_MAX))
-    seen: set[str] = set()
-    for position, request in enumerate(requests):
-        at = path["requests"][position]
-        errors += checks.required_name(request.name, names.dns1123_label, at["name"])
-        if request.name in seen:
-            errors.append(field.duplicate(at["name"], request.name))
-        seen.add(request.name)
-        errors += _request_errors(request, at)
-    known = {request.name for request in requests}
-    known |= {f"{r.name}/{s.name}" for r in requests for s in r.firstAvailable}
-    errors += _constraints_errors(devices.constraints, path["constraints"], known)
-    return errors + _configs_errors(devices.config, path["config"], known)
+    known = {request.name for request in devices.requests}
+    known |= {f"{r.name}/{s.name}" for r in devices.requests for s in r.firstAvailable}
+    late: list[FieldError] = []
+    errors = each(
+        devices.requests, _REQUESTS_MAX, lambda one, at: _request_errors(one, at, late), path["requests"]
+    )
+    if len(devices.requests) <= _REQUESTS_MAX:
+        late += duplicates(devices.requests, lambda request: request.name, path["requests"], whole=True)
+    errors += each(
+        devices.constraints,
+        _CONSTRAINTS_MAX,
+        lambda one, at: _constraint_errors(one, at, known, late),
+        path["constraints"],
+    )
+    return (
+        errors
+        + each(
+            devices.config, _CONFIGS_MAX, lambda one, at: _config_errors(one, at, known, late), path["config"]
+        )
+        + late
+    )
 
 
-def _request_errors(request: Any, path: Path) -> list[FieldError]:
+def _request_errors(request: Any, path: Path, late: list[FieldError]) -> list[FieldError]:
+    errors = checks.named(request.name, names.dns1123_label(request.name), path["name"])
     count = (request.exactly is not None) + bool(request.firstAvailable)
     if count == 0:
         detail = "exactly one of `exactly` or `firstAvailable` is required"
-        return [field.required(path, detail)]
+        return [*errors, field.required(path, detail)]
     if count == 2:
         detail = "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set"
-        return [field.invalid(path, None, detail)]
-    if request.exactly is not None:
-        return _device_errors(request.exactly, path["exactly"])
+        return [*errors, field.invalid(path, None, detail)]
+    if (exactly := request.exactly) is not None:
+        at = path["exactly"]
+        errors += checks.required_name(
+            exactly.deviceClassName, names.dns1123_subdomain, at["deviceClassName"]
+        )
+        return errors + _device_errors(exactly, at, late)
     alternatives, path = request.firstAvailable, path["firstAvailable"]
-    errors: list[FieldError] = []
-    if len(alternatives) > _FIRST_AVAILABLE_MAX:
-        errors.append(field.too_many(path, len(alternatives), _FIRST_AVAILABLE_MAX))
-    seen: set[str] = set()
-    for position, alternative in enumerate(alternatives):
-        at = path[position]
-        errors += checks.required_name(alternative.name, names.dns1123_label, at["name"])
-        if alternative.name in seen:
-            errors.append(field.duplicate(at["name"], alternative.name))
-        seen.add(alternative.name)
-        errors += _device_errors(alternative, at)
-    return errors
+    if len(alternatives) <= _FIRST_AVAILABLE_MAX:
+        late += duplicates(alternatives, lambda alternative: alternative.name, path, whole=True)
+    return errors + each(
+        alternatives, _FIRST_AVAILABLE_MAX, lambda one, at: _alternative_errors(one, at, late), path
+    )
 
 
-def _device_errors(request: Any, path: Path) -> list[FieldError]:
-    errors = checks.required_name(request.deviceClassName, names.dns1123_subdomain, path["deviceClassName"])
-    errors += selectors_errors(request.selectors, path["selectors"])
+def _alternative_errors(request: Any, path: Path, late: list[FieldError]) -> list[FieldError]:
+    errors = checks.named(request.name, names.dns1123_label(request.name), path["name"])
+    late += checks.required_name(request.deviceClassName, names.dns1123_subdomain, path["deviceClassName"])
+    return errors + _device_errors(request, path, late)
+
+
+def _device_errors(request: Any, path: Path, late: list[FieldError]) -> list[FieldError]:
+    errors = selectors_errors(request.selectors, path["selectors"])
     count = request.count or 0
     if request.allocationMode == "All":
         if count != 0:
@@ -164,55 +185,46 @@ def _device_errors(request: Any, path: Path) -> list[FieldError]:
         if count <= 0:
             errors.append(field.invalid(path["count"], count, "must be greater than zero"))
     else:
-        errors.append(field.not_supported(path["allocationMode"], request.allocationMode or "", _MODES))
-    return errors + tolerations_errors(request.tolerations, path["tolerations"])
+        late.append(field.not_supported(path["allocationMode"], request.allocationMode or "", _MODES))
+    return errors + tolerations_errors(request.tolerations, path["tolerations"], late)
 
 
-def _named_errors(requests: Sequence[str], known: set[str], path: Path) -> list[FieldError]:
+def _references_errors(
+    requests: Sequence[str], known: set[str], path: Path, late: list[FieldError]
+) -> list[FieldError]:
+    """Names of requests, or of one and one of its alternatives."""
+    if len(requests) <= _REQUESTS_MAX:
+        late += duplicates(requests, lambda name: name, path)
+    return each(requests, _REQUESTS_MAX, lambda name, at: _reference_errors(name, known, at), path)
+
+
+def _reference_errors(name: str, known: set[str], path: Path) -> list[FieldError]:
+    segments = name.split("/")
     errors: list[FieldError] = []
-    for position, name in enumerate(requests):
-        if name not in known:
-            detail = "must be the name of a request in the claim or the name of a request and a subrequest "
-            detail += "separated by '/'"
-            errors.append(field.invalid(path[position], name, detail))
-        if name in requests[:position]:
-            errors.append(field.duplicate(path[position], name))
+    if len(segments) <= 2:
+        errors = [error for one in segments for error in checks.named(one, names.dns1123_label(one), path)]
+    return errors if name in known else [*errors, field.invalid(path, name, _NO_REQUEST)]
+
+
+def _constraint_errors(
+    constraint: Any, path: Path, known: set[str], late: list[FieldError]
+) -> list[FieldError]:
+    errors = _references_errors(constraint.requests, known, path["requests"], late)
+    for name in ("matchAttribute", "distinctAttribute"):
+        if (attribute := getattr(constraint, name)) is not None:
+            late += fully_qualified_name_errors(attribute, path[name])
+    if constraint.matchAttribute is None and constraint.distinctAttribute is None:
+        # kube-apiserver's words, though none is set; and where both are, it does not mind.
+        detail = 'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields '
+        errors.append(field.required(path, detail + "are set"))
     return errors
 
 
-def _constraints_errors(constraints: Sequence[Any], path: Path, known: set[str]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if len(constraints) > _CONSTRAINTS_MAX:
-        errors.append(field.too_many(path, len(constraints), _CONSTRAINTS_MAX))
-    for position, constraint in enumerate(constraints):
-        at = path[position]
-        errors += _named_errors(constraint.requests, known, at["requests"])
-        if constraint.matchAttribute is None and constraint.distinctAttribute is None:
-            detail = (
-                'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields '
-            )
-            detail += "are set"  # kube-apiserver's words, though none is
-            errors.append(field.required(at, detail))
-        elif constraint.matchAttribute is not None and constraint.distinctAttribute is not None:
-            detail = "exactly one of matchAttribute or distinctAttribute is required"
-            errors.append(field.invalid(at, None, detail))
-    return errors
-
-
-def _configs_errors(configs: Sequence[Any], path: Path, known: set[str]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if len(configs) > _CONFIGS_MAX:
-        errors.append(field.too_many(path, len(configs), _CONFIGS_MAX))
-    for position, config in enumerate(configs):
-        at = path[position]
-        errors += _named_errors(config.requests, known, at["requests"])
-        if config.opaque is None:
-            errors.append(field.required(at["opaque"]))
-            continue
-        errors += driver_name_errors(config.opaque.driver, at["opaque"]["driver"])
-        if config.opaque.parameters is None:
-            errors.append(field.required(at["opaque"]["parameters"]))
-    return errors
+def _config_errors(config: Any, path: Path, known: set[str], late: list[FieldError]) -> list[FieldError]:
+    errors = _references_errors(config.requests, known, path["requests"], late)
+    found, found_late = opaque_errors(config.opaque, path["opaque"])
+    late += found_late
+    return errors + found
 
 
 def validate_claim_create(obj: Any) -> list[FieldError]:

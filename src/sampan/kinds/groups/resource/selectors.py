@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 EFFECTS: Final = ("NoExecute", "NoSchedule", "None")
 _SELECTORS_MAX: Final = 32
-_TOLERATIONS_MAX: Final = 16
 _EXPRESSION_MAX_BYTES: Final = 10 * 1024
 # CELSelectorExpressionMaxCost: of an expression on one device, estimated here, and counted when it is used.
 MOST_COST: Final = 1_000_000
@@ -85,30 +84,25 @@ def _device_shape() -> Shape:
     return Shape(OBJECT, 0, None, fields)
 
 
-def tolerations_errors(tolerations: Sequence[Any], path: Path) -> list[FieldError]:
-    """Every error of a request's tolerations."""
+def tolerations_errors(tolerations: Sequence[Any], path: Path, late: list[FieldError]) -> list[FieldError]:
+    """Every error of a request's tolerations; what kube-apiserver tells last is added to `late`."""
     errors: list[FieldError] = []
-    if len(tolerations) > _TOLERATIONS_MAX:
-        errors.append(field.too_many(path, len(tolerations), _TOLERATIONS_MAX))
     for position, toleration in enumerate(tolerations):
-        errors += _toleration_errors(toleration, path[position])
+        errors += _toleration_errors(toleration, path[position], late)
     return errors
 
 
-def _toleration_errors(toleration: Any, path: Path) -> list[FieldError]:
+def _toleration_errors(toleration: Any, path: Path, late: list[FieldError]) -> list[FieldError]:
     errors: list[FieldError] = []
-    operator = toleration.operator or ""
+    operator, value = toleration.operator or "", toleration.value or ""
     if toleration.key:
-        errors += checks.named(toleration.key, names.qualified_name(toleration.key), path["key"])
+        late += checks.named(toleration.key, names.qualified_name(toleration.key), path["key"])
     if operator == "Exists":
-        if toleration.value:
-            detail = "must be empty for operator `Exists`"
-            errors.append(field.invalid(path["value"], toleration.value, detail))
+        if value:
+            errors.append(field.invalid(path["value"], value, "must be empty for operator `Exists`"))
     elif operator == "Equal":
-        value = toleration.value or ""
         errors += checks.named(value, names.label_value(value), path["value"])
-        if not toleration.key:
-            errors.append(field.required(path["key"], "must be set for operator `Equal`"))
     else:
-        errors.append(field.not_supported(path["operator"], operator, ("Equal", "Exists")))
-    return errors + checks.one_of(toleration.effect or None, EFFECTS, path["effect"])
+        late += checks.required_one_of(operator, ("Equal", "Exists"), path["operator"])
+    late += checks.one_of(toleration.effect or None, EFFECTS, path["effect"])
+    return errors

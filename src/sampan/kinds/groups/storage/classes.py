@@ -51,7 +51,7 @@ def validate(obj: Any) -> list[FieldError]:
     """Every error of a StorageClass: ValidateStorageClass."""
     errors = _provisioner_errors(obj.provisioner, Path("provisioner"))
     errors += _parameters_errors(obj.parameters, Path("parameters"))
-    errors += checks.required_one_of(obj.reclaimPolicy, _RECLAIM_POLICIES, Path("reclaimPolicy"))
+    errors += checks.one_of(obj.reclaimPolicy or None, _RECLAIM_POLICIES, Path("reclaimPolicy"))
     errors += checks.one_of(obj.volumeBindingMode, _BINDING_MODES, Path("volumeBindingMode"))
     return errors + _topologies_errors(obj.allowedTopologies, Path("allowedTopologies"))
 
@@ -76,19 +76,23 @@ def _parameters_errors(parameters: Mapping[str, str], path: Path) -> list[FieldE
 
 def _topologies_errors(terms: Sequence[Any], path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
+    # As kube-apiserver compares with as many empty terms as there are terms, too, none may be empty.
+    seen: list[dict[str, set[str]]] = [{} for _ in terms]
     for position, term in enumerate(terms):
-        keys: set[str] = set()
+        found: dict[str, set[str]] = {}
         for index, expression in enumerate(term.matchLabelExpressions):
             at = path[position]["matchLabelExpressions"][index]
-            errors += checks.named(expression.key, names.qualified_name(expression.key), at["key"])
-            if expression.key in keys:
-                errors.append(field.duplicate(at["key"], expression.key))
-            keys.add(expression.key)
             if not expression.values:
                 errors.append(field.required(at["values"]))
             for place, value in enumerate(expression.values):
                 if value in expression.values[:place]:
                     errors.append(field.duplicate(at["values"][place], value))
+            errors += checks.named(expression.key, names.qualified_name(expression.key), at["key"])
+            if expression.key in found:
+                errors.append(field.duplicate(at["key"], expression.key))
+            found[expression.key] = set(expression.values)
+        errors += [field.duplicate(path[position]["matchLabelExpressions"], "")] * seen.count(found)
+        seen.append(found)
     return errors
 
 

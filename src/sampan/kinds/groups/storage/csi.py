@@ -27,6 +27,7 @@ _DEFAULTS: Final = (
     ("fsGroupPolicy", "ReadWriteOnceWithFSType"),
     ("requiresRepublish", False),
     ("seLinuxMount", False),
+    ("preventPodSchedulingIfMissing", False),
 )
 
 
@@ -51,7 +52,7 @@ def driver_name_errors(name: str, path: Path) -> list[FieldError]:
 def validate_driver(obj: Any) -> list[FieldError]:
     """Every error of a CSIDriver: ValidateCSIDriver."""
     spec = obj.spec
-    errors = driver_name_errors(obj.metadata.name or "", checks.METADATA["name"])
+    errors: list[FieldError] = []
     for name in ("attachRequired", "podInfoOnMount", "storageCapacity"):
         if getattr(spec, name) is None:
             errors.append(field.required(SPEC[name]))
@@ -59,6 +60,9 @@ def validate_driver(obj: Any) -> list[FieldError]:
         errors += checks.one_of(mode, _LIFECYCLE_MODES, SPEC["volumeLifecycleModes"])
     errors += checks.one_of(spec.fsGroupPolicy, _FS_GROUP_POLICIES, SPEC["fsGroupPolicy"])
     errors += _token_errors(spec)
+    if (in_secrets := spec.serviceAccountTokenInSecrets) is not None and not spec.tokenRequests:
+        detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified"
+        errors.append(field.invalid(SPEC["serviceAccountTokenInSecrets"], in_secrets, detail))
     period = spec.nodeAllocatableUpdatePeriodSeconds
     if period is not None and period < _ATTACHABLE_PERIOD_MIN_S:
         detail = f"must be greater than or equal to {_ATTACHABLE_PERIOD_MIN_S} seconds"
@@ -140,10 +144,9 @@ def validate_capacity(obj: Any) -> list[FieldError]:
     name = obj.storageClassName
     errors = checks.named(name, names.dns1123_subdomain(name), Path("storageClassName"))
     errors += meta.validate_label_selector(obj.nodeTopology, Path("nodeTopology"))
-    for field_name in ("capacity", "maximumVolumeSize"):
-        amount = getattr(obj, field_name)
-        if amount is not None and amount.value < 0:
-            errors.append(field.invalid(Path(field_name), amount, checks.NEGATIVE))
+    # Of maximumVolumeSize kube-apiserver asks nothing.
+    if obj.capacity is not None and obj.capacity.value < 0:
+        errors.append(field.invalid(Path("capacity"), obj.capacity, checks.NEGATIVE))
     return errors
 
 
