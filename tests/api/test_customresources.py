@@ -174,7 +174,7 @@ async def test_discovery_and_openapi_know_the_kind_and_forget_it(api: Api) -> No
     assert groups[-1]["name"] == "stable.example.com"
     accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
     found = (await api.get("/apis", accept=accept)).ok()["items"][-1]
-    assert found["versions"][0]["resources"][0]["subresources"][1]["subresource"] == "status"
+    assert found["versions"][0]["resources"][0]["subresources"][0]["subresource"] == "status"
     index = (await api.get("/openapi/v3")).ok()["paths"]
     assert "apis/stable.example.com/v1" in index
     document = (await api.get("/openapi/v3/apis/stable.example.com/v1")).ok()

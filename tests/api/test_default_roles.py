@@ -22,6 +22,12 @@ GROUP = "rbac.authorization.k8s.io"
 EVERYTHING = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
 
 
+def test_rules_have_their_lists_in_order_as_kube_apiserver_writes_them() -> None:
+    (rule,) = roles.rules_of("core,apps: b a [z y] = watch get")
+    assert (rule.apiGroups, rule.resources) == (["", "apps"], ["a", "b"])
+    assert (rule.resourceNames, rule.verbs) == (["y", "z"], ["get", "watch"])
+
+
 @served
 async def test_every_default_role_is_bound_to_what_is_there(api: Api) -> None:
     names = set((await api.get(f"{RBAC}/clusterroles")).names)

@@ -104,3 +104,36 @@ async def test_the_issuer_says_where_its_keys_are(api: Api) -> None:
     assert issuer["jwks_uri"].endswith("/openid/v1/jwks")
     keys = (await api.get("/openid/v1/jwks")).ok()["keys"]
     assert keys[0]["kty"] == "EC"
+
+
+@served
+async def test_clients_that_take_nothing_but_the_beta_form_are_refused(api: Api) -> None:
+    beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+    for root in ("/api", "/apis"):
+        message = (await api.get(root, accept=beta)).refused(406, "NotAcceptable")
+        assert message.endswith("application/json, application/yaml, application/vnd.kubernetes.protobuf")
+
+
+@served
+async def test_documents_have_no_more_fields_than_kube_apiservers(api: Api) -> None:
+    assert "apiVersion" not in (await api.get("/api/v1")).ok()
+    assert (await api.get("/apis/apps/v1")).ok()["apiVersion"] == "v1"
+    items = (await api.get("/apis", accept=AGGREGATED)).ok()["items"]
+    assert {tuple(item["metadata"]) for item in items} == {("name",)}
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/apis", 200), ("/apis/apps", 200), ("/api", 405), ("/apis/apps/v1", 405)]
+)
+@served
+async def test_the_lists_of_groups_answer_any_method(api: Api, path: str, code: int) -> None:
+    assert (await api.call("HEAD", path)).code == code
+    assert (await api.post(path, {})).code == code
+
+
+@pytest.mark.parametrize("path", ["/openid/v1/jwks", "/.well-known/openid-configuration"])
+@served
+async def test_the_issuers_documents_can_only_be_got(api: Api, path: str) -> None:
+    assert (await api.get(path)).code == 200
+    (await api.call("HEAD", path)).refused(405, "MethodNotAllowed")
+    (await api.post(path, {})).refused(405, "MethodNotAllowed")

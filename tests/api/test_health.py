@@ -57,6 +57,8 @@ def test_checks_have_the_names_that_scripts_ask_kube_apiserver_for() -> None:
         "apiservice-status-remote-available-controller",
         "kube-apiserver-autoregistration",
         "apiservice-openapi-controller",
+        "start-legacy-token-tracking-controller",
+        "start-kube-apiserver-identity-lease-controller",
     )
     for root in ("/healthz", "/livez", "/readyz"):
         lines = _ask(root, verbose="1")[1].splitlines()

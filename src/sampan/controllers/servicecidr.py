@@ -17,6 +17,7 @@ from sampan.schema import api, codec
 
 FINALIZER: Final = "networking.k8s.io/service-cidr-finalizer"
 READY: Final = "Ready"
+_READY_TEXT: Final = "Kubernetes Service CIDR is ready"
 # Addresses that were being given out when the range was deleted have been stored by then.
 GRACE: Final = timedelta(seconds=10)
 _STILL: Final = (
@@ -63,7 +64,7 @@ def plan(view: View, now: datetime) -> Plan:
         effects: list[Effect] = []
         if FINALIZER not in meta.finalizers:
             effects.append(_finalizers(view.cidr, [*meta.finalizers, FINALIZER]))
-        return Plan((*effects, *_ready(view.cidr, "True", "", "Kubernetes Service CIDR is ready", now)))
+        return Plan((*effects, *_ready(view.cidr, "True", "", _READY_TEXT, now)))
     if FINALIZER not in meta.finalizers:
         return Plan()
     if view.orphans:
@@ -83,8 +84,8 @@ def _finalizers(cidr: api.ServiceCIDR, wanted: list[str]) -> Patch:
 
 def _ready(cidr: api.ServiceCIDR, status: str, reason: str, message: str, now: datetime) -> tuple[Patch, ...]:
     held = next((c for c in cidr.status.conditions if c.type == READY), None)
-    if held is not None and (held.status, held.message) == (status, message):
-        return ()
+    if held is not None and held.status == status and message in (held.message, _READY_TEXT):
+        return ()  # whose words they are does not matter: the default range's are the API server's
     since = held.lastTransitionTime if held is not None and held.status == status else kube_time(now)
     condition = api.Condition(
         type=READY, status=status, reason=reason, message=message, lastTransitionTime=since

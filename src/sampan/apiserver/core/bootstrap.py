@@ -44,7 +44,7 @@ def _service(service_ip: str, port: int) -> api.Service:
     spec = api.ServiceSpec(
         type="ClusterIP",
         clusterIP=service_ip,
-        clusterIPs=[service_ip],
+        ipFamilyPolicy="SingleStack",
         ports=[api.ServicePort(name="https", port=443, protocol="TCP", targetPort=port)],
     )
     labels = {"component": "apiserver", "provider": "kubernetes"}
@@ -175,12 +175,21 @@ def reconciled(wanted: Any, found: Any) -> Any | None:
 
 def _priority_classes() -> Iterator[api.PriorityClass]:
     for name, value, text in (
-        ("system-cluster-critical", 2_000_000_000, "may move to another node"),
-        ("system-node-critical", 2_000_001_000, "must stay on their nodes"),
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node "
+            "if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
     ):
         yield api.PriorityClass(
             metadata=api.ObjectMeta(name=name),
             value=value,
             preemptionPolicy="PreemptLowerPriority",
-            description=f"For pods that the system cannot do without and that {text}.",
+            description=text,
         )

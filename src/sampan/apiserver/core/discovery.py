@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
+from sampan.apiserver.core.formats import takes_json
 from sampan.apiserver.core.request import Request, Response
-from sampan.apiserver.core.status import method_not_allowed
+from sampan.apiserver.core.status import method_not_allowed, not_acceptable
 from sampan.kinds import registry
 from sampan.kinds.custom.definition import version_rank
 from sampan.kinds.kind import Kind
@@ -18,13 +19,16 @@ from sampan.schema.definitions import GroupVersionKind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _AGGREGATED_PARTS: Final = frozenset(AGGREGATED.split(";"))
+_MEDIA: Final = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 _encode = msgspec.json.Encoder().encode
 
 
 class Discovery:
     """Answers below /api and /apis. Documents are made once, when first asked for."""
 
-    def __init__(self, kinds: Sequence[Kind], custom: Sequence[Kind] = ()) -> None:
+    def __init__(self, kinds: Sequence[Kind], custom: Sequence[Kind] = (), *, address: str = "") -> None:
+        """`address` is where the server is told to be, HOST:PORT; "" where clients know better."""
+        self._address = address
         kinds = (*kinds, *custom)
         self._served: dict[str, bytes] = {}
         self._versions: dict[str, dict[str, list[Kind]]] = {}
@@ -44,8 +48,11 @@ class Discovery:
         document = self._legacy(parts, request)
         if document is None:
             return None
-        if request.method != "GET":
+        if request.method != "GET" and parts not in (["apis"], ["apis", parts[-1]]):
+            # The aggregator's own documents answer any method; those of the versions do not.
             raise method_not_allowed(request.method)
+        if not takes_json(request.accept):
+            raise not_acceptable(_MEDIA)
         return Response(body=_encode(document))
 
     def has(self, group: str, version: str) -> bool:
@@ -59,15 +66,22 @@ class Discovery:
         versions = [f"/apis/{g}/{v}" for g in self._groups if g for v in self._ordered_versions(g)]
         return ["/api", "/api/v1", "/apis", "/apis/", *groups, *versions]
 
+    def _listed(self) -> list[str]:
+        """The groups in the order of the old list: what definitions add by its first APIService's name."""
+        known = {group.name for group in registry.groups()}
+        custom = [name for name in self._groups if name not in known]
+        first = {name: min(f"{version}.{name}" for version in self._versions[name]) for name in custom}
+        return [*(name for name in self._groups if name in known), *sorted(custom, key=first.__getitem__)]
+
     def _legacy(self, parts: list[str], request: Request) -> dict[str, Any] | None:
         match parts:
             case ["api"]:
-                addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": request.host}]
+                addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._address or request.host}]
                 return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
             case ["api", "v1"]:
                 return self._resource_list("", "v1")
             case ["apis"]:
-                groups = [self._group(name) for name in self._groups if name]
+                groups = [self._group(name) for name in self._listed() if name]
                 return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
             case ["apis", group] if group in self._versions:
                 return {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
@@ -91,15 +105,12 @@ class Discovery:
     def _resource_list(self, group: str, version: str) -> dict[str, Any]:
         api_version = f"{group}/{version}" if group else version
         resources: list[dict[str, Any]] = []
-        for kind in self._versions[group][version]:
+        for kind in sorted(self._versions[group][version], key=lambda k: k.plural):
             resources += _resources(kind)
-        resources.sort(key=lambda r: r["name"])
-        return {
-            "kind": "APIResourceList",
-            "apiVersion": "v1",
-            "groupVersion": api_version,
-            "resources": resources,
-        }
+        document = {"kind": "APIResourceList", "groupVersion": api_version, "resources": resources}
+        if not group:  # clients of the first Kubernetes versions do not know what names its version
+            return document
+        return {"apiVersion": "v1", **document}
 
     def _aggregated(self, root: str, request: Request) -> Response:
         body = self._served.get(root)
@@ -124,8 +135,7 @@ class Discovery:
         for version in self._ordered_versions(group):
             resources = [_discovery(kind) for kind in self._versions[group][version]]
             versions.append({"version": version, "resources": resources, "freshness": "Current"})
-        metadata: dict[str, Any] = {"creationTimestamp": None}
-        return {"metadata": {"name": group, **metadata} if group else metadata, "versions": versions}
+        return {"metadata": {"name": group} if group else {}, "versions": versions}
 
 
 def _wants_aggregated(accept: str) -> bool:
@@ -134,6 +144,16 @@ def _wants_aggregated(accept: str) -> bool:
         if parts >= _AGGREGATED_PARTS:
             return True
     return False
+
+
+# What kube-apiserver says of custom resources in another order.
+_CUSTOM_VERBS: Final = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+
+
+def _verbs(kind: Kind) -> list[str]:
+    if kind.own_type is None:
+        return list(kind.verbs)
+    return [verb for verb in _CUSTOM_VERBS if verb in kind.verbs]
 
 
 def _subresources(kind: Kind) -> list[tuple[str, dict[str, str], Sequence[str]]]:
@@ -149,7 +169,8 @@ def _subresources(kind: Kind) -> list[tuple[str, dict[str, str], Sequence[str]]]
         gvk = registry.subresource_gvk(kind, named)
         name = path.rpartition("/")[2]
         found[name] = ({"group": gvk.group, "version": gvk.version, "kind": gvk.kind}, verbs)
-    return [(name, gvk, verbs) for name, (gvk, verbs) in sorted(found.items())]
+    names = list(found) if kind.own_type is not None else sorted(found)
+    return [(name, *found[name]) for name in names]
 
 
 def _resources(kind: Kind) -> list[dict[str, Any]]:
@@ -158,7 +179,7 @@ def _resources(kind: Kind) -> list[dict[str, Any]]:
         "singularName": kind.singular or kind.kind.lower(),
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": list(kind.verbs),
+        "verbs": _verbs(kind),
     }
     if kind.short:
         first["shortNames"] = list(kind.short)
@@ -216,7 +237,7 @@ def _discovery(kind: Kind) -> dict[str, Any]:
         ),
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular or kind.kind.lower(),
-        "verbs": list(kind.verbs),
+        "verbs": _verbs(kind),
     }
     if kind.short:
         document["shortNames"] = list(kind.short)

@@ -19,6 +19,7 @@ from sampan.kinds.kind import Kind
 
 # How long clients may go by the issuer's documents.
 _KEPT: Final = {"Cache-Control": "public, max-age=3600"}
+_ISSUERS: Final = frozenset({"/openid/v1/jwks", "/.well-known/openid-configuration"})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -41,6 +42,8 @@ class Documents:
             return Response(body=_encode(self._version_info()))
         if path.startswith("/openapi/"):
             return self.openapi.answer(request)
+        if path in _ISSUERS and request.method != "GET":
+            raise method_not_allowed(request.method)
         if path == "/openid/v1/jwks":
             return Response(
                 body=_encode(self._jwks()), content_type="application/jwk-set+json", headers=dict(_KEPT)

@@ -30,6 +30,7 @@ class Form(Enum):
     PARTIAL = "partial"
 
 
+_PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -51,6 +52,17 @@ def negotiate(accept: str) -> Form:
         if as_kind is None:
             return Form.YAML if media == "application/yaml" else Form.JSON
     raise not_acceptable("application/json, application/yaml")
+
+
+@lru_cache(maxsize=256)
+def takes_json(accept: str) -> bool:
+    """Whether a client that sends this Accept header takes plain JSON, or what is given as such."""
+    for clause in accept.split(",") if accept else ("*/*",):
+        media, *params = (part.strip() for part in clause.split(";"))
+        known = media in (JSON, "*/*", "application/*", "application/yaml", _PROTOBUF)
+        if known and not any(p.startswith("as=") for p in params):
+            return True
+    return False
 
 
 def negotiate_whole(accept: str) -> None:

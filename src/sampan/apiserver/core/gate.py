@@ -42,7 +42,7 @@ class Gate:
         """A request about no resource: health, discovery, documents."""
         access = Access(request.method.lower(), path=request.path)
         if not self._authorizer.allows(user, access):
-            raise StatusError(403, "Forbidden", refusal(user, access))
+            raise StatusError(403, "Forbidden", refusal(user, access), {})
 
     def check_relayed(self, user: User, request: Request, target: Target | None) -> None:
         """A request that an extension server answers: of its resources only their names are known here."""

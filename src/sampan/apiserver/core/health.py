@@ -21,15 +21,18 @@ _HOOKS: Final = (
     "poststarthook/start-apiextensions-controllers",
     "poststarthook/crd-informer-synced",
     "poststarthook/start-system-namespaces-controller",
+    "poststarthook/peer-endpoint-reconciler-controller",
     "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
     "poststarthook/storage-readiness",
+    "poststarthook/start-legacy-token-tracking-controller",
     "poststarthook/start-service-ip-repair-controllers",
     "poststarthook/rbac/bootstrap-roles",
     "poststarthook/scheduling/bootstrap-system-priority-classes",
     "poststarthook/priority-and-fairness-config-producer",
     "poststarthook/bootstrap-controller",
     "poststarthook/start-kubernetes-service-cidr-controller",
-    "poststarthook/aggregator-reload-proxy-client-cert",
     "poststarthook/start-kube-aggregator-informers",
     "poststarthook/apiservice-status-local-available-controller",
     "poststarthook/apiservice-status-remote-available-controller",
@@ -49,7 +52,10 @@ def names(root: str) -> list[str]:
 
 
 def _checks(root: str, *, ready: bool, stored: bool) -> dict[str, bool]:
-    checks = dict.fromkeys(_ALWAYS, True) | {"etcd": stored}
+    checks = dict.fromkeys(_ALWAYS, True)
+    if root != "readyz":
+        checks["loopback-serving-certificate"] = True
+    checks["etcd"] = stored
     if root == "readyz":
         checks |= {"etcd-readiness": stored, "informer-sync": ready}
     # A server that has not started yet lives all the same.
@@ -64,15 +70,15 @@ def answer(request: Request, *, ready: bool, stored: bool) -> Response | None:
 
     `ready`: the start is done and the end has not begun. `stored`: what is read and written is the store's.
     """
-    root, _, name = request.path.strip("/").partition("/")
-    if root not in ROOTS:
+    root, slash, name = request.path.removeprefix("/").partition("/")
+    if root not in ROOTS or (slash and not name):
         return None
     checks = _checks(root, ready=ready, stored=stored)
     if name:
         if name not in checks:
             return None
         if checks[name]:
-            return _plain(200, "ok")
+            return Response(body=b"ok", content_type=_TEXT)
         return _plain(500, f"internal server error: {name} failed\n")
     excluded = request.query_lists.get("exclude") or [request.query.get("exclude", "")]
     return _whole(root, checks, [given for given in excluded if given], "verbose" in request.query)

@@ -64,8 +64,8 @@ class OwnWrites:
             await self._writer.update(made, lambda _old: codec.copy(obj), subresource=subresource)
 
     async def delete(self, resource: Resource, obj: Any) -> None:
-        """Delete a cluster's object, if it is still this one."""
-        made = self.context(resource, "delete", obj.metadata.name)
+        """Delete an object, if it is still this one."""
+        made = self.context(resource, "delete", obj.metadata.name, obj.metadata.namespace or "")
         with contextlib.suppress(StatusError):
             await self._writer.delete(made, uid=obj.metadata.uid)
 

@@ -34,6 +34,7 @@ class Pages:
         metrics: Metrics,
         flow: FlowControl,
         cache: WatchCache,
+        address: str = "",
     ) -> None:
         self._gate = gate
         self._resources = resources
@@ -43,7 +44,8 @@ class Pages:
         self._metrics = metrics
         self._flow = flow
         self._cache = cache
-        self._discovery = Discovery(resources.kinds)
+        self._address = address
+        self._discovery = Discovery(resources.kinds, address=address)
         # The generations of custom kinds and extensions that discovery and OpenAPI tell of.
         self._discovered = self._documented = self._extended = 0
 
@@ -88,4 +90,4 @@ class Pages:
                 self._documents.openapi.replace_extensions(self._aggregator.documents)
         elif self._discovered != generation and path.count("/") <= _DISCOVERY_DEPTH:
             self._discovered = generation
-            self._discovery = Discovery(self._resources.kinds, self._custom.kinds())
+            self._discovery = Discovery(self._resources.kinds, self._custom.kinds(), address=self._address)

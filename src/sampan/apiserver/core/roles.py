@@ -12,19 +12,16 @@ from typing import Final
 from sampan.schema import api
 
 _READ: Final = "get list watch"
+_OWN: Final = "get list update watch"
 _WRITE: Final = "create delete deletecollection patch update"
 _ALL: Final = f"{_READ} {_WRITE}"
+_PODS: Final = "core: pods = create delete list patch watch"
 _EVENTS: Final = "core,events.k8s.io: events = create patch update"
-_LEADER: Final = "coordination.k8s.io: leases leasecandidates = create get list update watch"
+_LEADER: Final = (
+    "coordination.k8s.io: leases = create get list update watch\n"
+    "coordination.k8s.io: leasecandidates = create get list update watch"
+)
 _PUBLIC: Final = "/healthz /livez /readyz /version /version/ = get"
-_TEMPLATES: Final = (
-    "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale "
-    "statefulsets statefulsets/scale"
-)
-_APPS: Final = (
-    "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "
-    "replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status"
-)
 
 # Roles that are the sum of others, and the label by which those are found.
 AGGREGATED: Final = {"admin": "admin", "edit": "edit", "view": "view"}
@@ -47,13 +44,17 @@ CLUSTER_ROLES: Final = {
         core: pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy = {_READ}
         core: serviceaccounts = impersonate
         core: pods pods/attach pods/exec pods/portforward pods/proxy = {_WRITE}
-        core: pods/eviction serviceaccounts/token = create
+        core: pods/eviction = create
+        core: configmaps persistentvolumeclaims replicationcontrollers \
+replicationcontrollers/scale secrets serviceaccounts services services/proxy = {_WRITE}
+        core: serviceaccounts/token = create
         core,events.k8s.io: events = {_WRITE}
-        core: configmaps persistentvolumeclaims replicationcontrollers replicationcontrollers/scale \
-secrets serviceaccounts services services/proxy = {_WRITE}
-        apps: {_TEMPLATES} = {_WRITE}
+        apps: daemonsets deployments deployments/rollback deployments/scale replicasets \
+replicasets/scale statefulsets statefulsets/scale = {_WRITE}
         autoscaling: horizontalpodautoscalers = {_WRITE}
         batch: cronjobs jobs = {_WRITE}
+        extensions: daemonsets deployments deployments/rollback deployments/scale ingresses \
+networkpolicies replicasets replicasets/scale replicationcontrollers/scale = {_WRITE}
         policy: poddisruptionbudgets = {_WRITE}
         networking.k8s.io: ingresses networkpolicies = {_WRITE}
         coordination.k8s.io: leases = {_ALL}
@@ -61,14 +62,21 @@ secrets serviceaccounts services services/proxy = {_WRITE}
     """,
     "system:aggregate-to-view": f"""
         core: configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods \
-replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status = {_READ}
-        core,events.k8s.io: events = {_READ}
+replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status = \
+{_READ}
         core: bindings limitranges namespaces/status pods/log pods/status \
-replicationcontrollers/status resourcequotas resourcequotas/status namespaces = {_READ}
+replicationcontrollers/status resourcequotas resourcequotas/status = {_READ}
+        core: namespaces = {_READ}
+        core,events.k8s.io: events = {_READ}
         discovery.k8s.io: endpointslices = {_READ}
-        apps: {_APPS} = {_READ}
+        apps: controllerrevisions daemonsets daemonsets/status deployments deployments/scale \
+deployments/status replicasets replicasets/scale replicasets/status statefulsets \
+statefulsets/scale statefulsets/status = {_READ}
         autoscaling: horizontalpodautoscalers horizontalpodautoscalers/status = {_READ}
         batch: cronjobs cronjobs/status jobs jobs/status = {_READ}
+        extensions: daemonsets daemonsets/status deployments deployments/scale deployments/status \
+ingresses ingresses/status networkpolicies replicasets replicasets/scale replicasets/status \
+replicationcontrollers/scale = {_READ}
         policy: poddisruptionbudgets poddisruptionbudgets/status = {_READ}
         networking.k8s.io: ingresses ingresses/status networkpolicies = {_READ}
         resource.k8s.io: resourceclaims resourceclaims/status resourceclaimtemplates = {_READ}
@@ -102,40 +110,51 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
     "system:discovery": (
         "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/ = get"
     ),
-    "system:heapster": f"core: events namespaces nodes pods = {_READ}",
+    "system:heapster": f"""
+        core: events namespaces nodes pods = {_READ}
+        extensions: deployments = {_READ}
+    """,
     "system:kube-aggregator": f"core: endpoints services = {_READ}",
     # The garbage and namespace controllers delete whatever there is, and all run as this one user.
     "system:kube-controller-manager": "*: * = *\n/* = get",
-    "system:kube-dns": f"""
-        core: endpoints services pods namespaces = {_READ}
-        discovery.k8s.io: endpointslices = {_READ}
+    "system:kube-dns": """
+        core: endpoints services = list watch
     """,
     "system:kube-scheduler": f"""
         {_EVENTS}
         coordination.k8s.io: leases = create
-        coordination.k8s.io: leases [kube-scheduler] = {_READ} update
-        coordination.k8s.io: leasecandidates = create delete deletecollection {_READ} patch update
-        core: nodes namespaces replicationcontrollers services = {_READ}
-        core: persistentvolumes persistentvolumeclaims = {_READ}
+        coordination.k8s.io: leases [kube-scheduler] = {_OWN}
+        coordination.k8s.io: leasecandidates = {_ALL}
+        core: nodes = {_READ}
         core: pods = delete {_READ}
         core: bindings pods/binding = create
         core: pods/status = patch update
-        core: pods/finalizers = update
-        apps: replicasets statefulsets = {_READ}
+        core: replicationcontrollers services = {_READ}
+        apps,extensions: replicasets = {_READ}
+        apps: statefulsets = {_READ}
         policy: poddisruptionbudgets = {_READ}
-        storage.k8s.io: csidrivers csinodes csistoragecapacities volumeattachments = {_READ}
-        scheduling.k8s.io: podgroups = {_READ}
-        scheduling.k8s.io: podgroups/status = patch update
-        resource.k8s.io: deviceclasses devicetaintrules resourceslices = {_READ}
-        resource.k8s.io: resourceclaims resourceclaims/status = {_READ} patch update
-        resource.k8s.io: resourceclaims/binding = patch update
-        resource.k8s.io: resourceclaims = create delete
+        core: persistentvolumeclaims persistentvolumes = {_READ}
         authentication.k8s.io: tokenreviews = create
         authorization.k8s.io: subjectaccessreviews = create
+        storage.k8s.io: csinodes = {_READ}
+        storage.k8s.io: volumeattachments = {_READ}
+        core: namespaces = {_READ}
+        storage.k8s.io: csidrivers = {_READ}
+        storage.k8s.io: csistoragecapacities = {_READ}
+        resource.k8s.io: deviceclasses = {_READ}
+        resource.k8s.io: resourceclaims = patch {_OWN}
+        resource.k8s.io: resourceclaims/status = patch {_OWN}
+        core: pods/finalizers = update
+        resource.k8s.io: resourceslices = {_READ}
+        resource.k8s.io: resourceclaims = create delete
+        resource.k8s.io: devicetaintrules = {_READ}
+        resource.k8s.io: resourceclaims/binding = patch update
     """,
     "system:kubelet-api-admin": f"""
-        core: nodes = {_READ} proxy
-        core: nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats = *
+        core: nodes = {_READ}
+        core: nodes = proxy
+        core: nodes/log nodes/metrics nodes/proxy nodes/stats = *
+        core: nodes/configz nodes/healthz nodes/pods = *
     """,
     "system:monitoring": """
         /flagz /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/* /statusz = get
@@ -145,25 +164,30 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
         authentication.k8s.io: tokenreviews = create
         authorization.k8s.io: localsubjectaccessreviews subjectaccessreviews = create
         core: services = {_READ}
-        core: nodes = create {_READ} patch update
+        core: nodes = create {_READ}
         core: nodes/status = patch update
-        core,events.k8s.io: events = create patch update
-        core: pods = {_READ} create delete
+        core: nodes = patch update
+        {_EVENTS}
+        core: pods = {_READ}
+        core: pods = create delete
         core: pods/status = patch update
-        core: pods/eviction serviceaccounts/token = create
+        core: pods/eviction = create
         core: configmaps secrets = {_READ}
-        core: serviceaccounts = get
-        core: persistentvolumeclaims persistentvolumes endpoints = get
-        core: persistentvolumeclaims/status = get patch update
+        core: persistentvolumeclaims persistentvolumes = get
+        core: endpoints = get
         certificates.k8s.io: certificatesigningrequests = create {_READ}
-        certificates.k8s.io: clustertrustbundles = {_READ}
-        certificates.k8s.io: podcertificaterequests = create {_READ}
         coordination.k8s.io: leases = create delete get patch update
         storage.k8s.io: volumeattachments = get
+        core: serviceaccounts/token = create
+        core: persistentvolumeclaims/status = get patch update
         storage.k8s.io: csidrivers = {_READ}
         storage.k8s.io: csinodes = create delete get patch update
         node.k8s.io: runtimeclasses = {_READ}
         resource.k8s.io: resourceclaims = get
+        resource.k8s.io: resourceslices = deletecollection
+        certificates.k8s.io: clustertrustbundles = {_READ}
+        core: serviceaccounts = get
+        certificates.k8s.io: podcertificaterequests = create {_READ}
     """,
     "system:node-bootstrapper": f"certificates.k8s.io: certificatesigningrequests = create {_READ}",
     "system:node-problem-detector": f"""
@@ -175,8 +199,8 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
         core: endpoints services = list watch
         core: nodes = {_READ}
         {_EVENTS}
-        discovery.k8s.io: endpointslices = list watch
         networking.k8s.io: servicecidrs = list watch
+        discovery.k8s.io: endpointslices = list watch
     """,
     "system:persistent-volume-provisioner": f"""
         core: persistentvolumes = create delete {_READ}
@@ -191,27 +215,37 @@ replicationcontrollers/status resourcequotas resourcequotas/status namespaces = 
 /openid/v1/jwks/ = get
     """,
     "system:volume-scheduler": f"""
-        core: persistentvolumes persistentvolumeclaims = {_READ} patch update
+        core: persistentvolumes = patch {_OWN}
         storage.k8s.io: storageclasses = {_READ}
+        core: persistentvolumeclaims = patch {_OWN}
     """,
     # Sampan's own: a node finds its local-path volumes, and lets go of one once it has removed the data.
     "sampan:local-path": f"core: persistentvolumes = {_READ} patch",
     # Its proxy carries out the host ports of every node of its machine.
     "sampan:host-ports": "core: pods = list watch",
+    # Its DNS server follows slices, and answers for pods.
+    "sampan:dns": f"""
+        core: endpoints services pods namespaces = {_READ}
+        discovery.k8s.io: endpointslices = {_READ}
+    """,
+    # Its scheduler places groups of pods wherever the API has them.
+    "sampan:pod-groups": f"""
+        scheduling.k8s.io: podgroups = {_READ}
+        scheduling.k8s.io: podgroups/status = patch update
+    """,
 }
-
-_OWN: Final = "get list update watch"
-_PODS: Final = "core: pods = create delete list patch watch"
 
 # Each controller's role is bound to the service account of its name in kube-system.
 CONTROLLERS: Final = {
     "attachdetach-controller": f"""
-        core: persistentvolumeclaims persistentvolumes pods = list watch
+        core: persistentvolumeclaims persistentvolumes = list watch
         core: nodes = {_READ}
         core: nodes/status = patch update
+        core: pods = list watch
         {_EVENTS}
         storage.k8s.io: volumeattachments = create delete {_READ}
-        storage.k8s.io: csidrivers csinodes = {_READ}
+        storage.k8s.io: csidrivers = {_READ}
+        storage.k8s.io: csinodes = {_READ}
     """,
     "certificate-controller": f"""
         certificates.k8s.io: certificatesigningrequests = delete {_READ}
@@ -227,38 +261,46 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
     ),
     "cronjob-controller": f"""
         batch: cronjobs = {_OWN}
-        batch: jobs = create delete {_OWN} patch
-        batch: cronjobs/status cronjobs/finalizers = update
+        batch: jobs = create delete patch {_OWN}
+        batch: cronjobs/status = update
+        batch: cronjobs/finalizers = update
         core: pods = delete list watch
         {_EVENTS}
     """,
     "daemon-set-controller": f"""
-        apps: daemonsets = {_READ}
-        apps: daemonsets/status daemonsets/finalizers = update
+        apps,extensions: daemonsets = {_READ}
+        apps,extensions: daemonsets/status = update
+        apps,extensions: daemonsets/finalizers = update
         core: nodes = list watch
         {_PODS}
         core: pods/binding = create
-        apps: controllerrevisions = create delete {_OWN} patch
+        apps: controllerrevisions = create delete patch {_OWN}
         {_EVENTS}
     """,
     "deployment-controller": f"""
-        apps: deployments = {_OWN}
-        apps: deployments/status deployments/finalizers = update
-        apps: replicasets = create delete {_OWN} patch
+        apps,extensions: deployments = {_OWN}
+        apps,extensions: deployments/status = update
+        apps,extensions: deployments/finalizers = update
+        apps,extensions: replicasets = create delete patch {_OWN}
         core: pods = {_OWN}
         {_EVENTS}
     """,
     "device-taint-eviction-controller": f"""
         core: pods = delete {_READ}
         core: pods/status = patch update
-        resource.k8s.io: deviceclasses devicetaintrules resourceclaims resourceslices = {_READ}
-        resource.k8s.io: devicetaintrules/status = patch update
+        resource.k8s.io: resourceclaims = {_READ}
+        resource.k8s.io: resourceslices = {_READ}
+        resource.k8s.io: deviceclasses = {_READ}
         {_EVENTS}
+        resource.k8s.io: devicetaintrules/status = patch update
+        resource.k8s.io: devicetaintrules = {_READ}
     """,
     "disruption-controller": f"""
-        apps: deployments replicasets statefulsets = {_READ}
+        apps,extensions: deployments = {_READ}
+        apps,extensions: replicasets = {_READ}
         core: replicationcontrollers = {_READ}
         policy: poddisruptionbudgets = {_READ}
+        apps: statefulsets = {_READ}
         policy: poddisruptionbudgets/status = update
         core: pods/status = patch update
         *: */scale = get
@@ -278,7 +320,8 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
     """,
     "endpointslicemirroring-controller": f"""
         core: endpoints services = {_READ}
-        core: services/finalizers endpoints/finalizers = update
+        core: services/finalizers = update
+        core: endpoints/finalizers = update
         discovery.k8s.io: endpointslices = create delete {_OWN}
         {_EVENTS}
     """,
@@ -312,12 +355,14 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
         *: */scale = get update
         core: pods = list watch
         metrics.k8s.io: pods = list watch
-        custom.metrics.k8s.io,external.metrics.k8s.io: * = {_READ}
+        custom.metrics.k8s.io: * = {_READ}
+        external.metrics.k8s.io: * = {_READ}
         {_EVENTS}
     """,
     "job-controller": f"""
-        batch: jobs = {_OWN} patch
-        batch: jobs/status jobs/finalizers = update
+        batch: jobs = patch {_OWN}
+        batch: jobs/status = update
+        batch: jobs/finalizers = update
         {_PODS}
         {_EVENTS}
     """,
@@ -331,16 +376,18 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
         *: * = delete deletecollection {_READ}
     """,
     "node-controller": f"""
-        core: nodes = delete {_OWN} patch
-        core: nodes/status pods/status = patch update
+        core: nodes = delete patch {_OWN}
+        core: nodes/status = patch update
+        core: pods/status = patch update
         core: pods = delete {_READ}
         coordination.k8s.io: leases = {_READ}
         {_EVENTS}
     """,
     "persistent-volume-binder": f"""
         core: persistentvolumes = create delete {_OWN}
-        core: persistentvolumes/status persistentvolumeclaims/status = update
+        core: persistentvolumes/status = update
         core: persistentvolumeclaims = {_OWN}
+        core: persistentvolumeclaims/status = update
         core: pods = create delete {_READ}
         storage.k8s.io: storageclasses = {_READ}
         core: nodes = list watch
@@ -361,37 +408,43 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
         {_EVENTS}
     """,
     "replicaset-controller": f"""
-        apps: replicasets = {_OWN}
-        apps: replicasets/status replicasets/finalizers = update
+        apps,extensions: replicasets = {_OWN}
+        apps,extensions: replicasets/status = update
+        apps,extensions: replicasets/finalizers = update
         {_PODS}
         {_EVENTS}
     """,
     "replication-controller": f"""
         core: replicationcontrollers = {_OWN}
-        core: replicationcontrollers/status replicationcontrollers/finalizers = update
+        core: replicationcontrollers/status = update
+        core: replicationcontrollers/finalizers = update
         {_PODS}
         {_EVENTS}
     """,
     "resource-claim-controller": f"""
         core: pods = {_READ}
         core: pods/finalizers = update
-        resource.k8s.io: resourceclaims = create delete {_READ} patch update
-        resource.k8s.io: resourceclaims/status resourceclaims/binding = patch update
+        resource.k8s.io: resourceclaims = create delete {_READ}
+        resource.k8s.io: resourceclaims resourceclaims/status = patch update
         core: pods/status = patch update
         {_EVENTS}
+        resource.k8s.io: resourceclaims/binding = patch update
     """,
     "resourcequota-controller": f"*: * = list watch\ncore: resourcequotas/status = update\n{_EVENTS}",
     "root-ca-cert-publisher": f"core: configmaps = create update\n{_EVENTS}",
     "route-controller": f"core: nodes = list watch\ncore: nodes/status = patch\n{_EVENTS}",
     "selinux-warning-controller": f"""
         {_EVENTS}
-        core: persistentvolumes persistentvolumeclaims pods = {_READ}
+        core: persistentvolumes = {_READ}
+        core: persistentvolumeclaims = {_READ}
+        core: pods = {_READ}
         storage.k8s.io: csidrivers = {_READ}
     """,
     "service-account-controller": f"core: serviceaccounts = create\n{_EVENTS}",
     "service-cidrs-controller": f"""
-        networking.k8s.io: servicecidrs = {_OWN} patch
-        networking.k8s.io: servicecidrs/finalizers servicecidrs/status = patch update
+        networking.k8s.io: servicecidrs = patch {_OWN}
+        networking.k8s.io: servicecidrs/finalizers = patch update
+        networking.k8s.io: servicecidrs/status = patch update
         networking.k8s.io: ipaddresses = {_READ}
         {_EVENTS}
     """,
@@ -402,11 +455,14 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
         {_EVENTS}
     """,
     "statefulset-controller": f"""
-        core: pods = create delete get list patch update watch
+        core: pods = list watch
         apps: statefulsets = {_READ}
-        apps: statefulsets/status statefulsets/finalizers = update
-        apps: controllerrevisions = create delete {_OWN} patch
-        core: persistentvolumeclaims = create delete {_OWN}
+        apps: statefulsets/status = update
+        apps: statefulsets/finalizers = update
+        core: pods = create delete get patch update
+        apps: controllerrevisions = create delete patch {_OWN}
+        core: persistentvolumeclaims = create {_READ}
+        core: persistentvolumeclaims = delete update
         core: pods/finalizers = update
         {_EVENTS}
     """,
@@ -418,7 +474,8 @@ kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubern
         {_EVENTS}
     """,
     "volumeattributesclass-protection-controller": f"""
-        core: persistentvolumeclaims persistentvolumes = {_READ}
+        core: persistentvolumeclaims = {_READ}
+        core: persistentvolumes = {_READ}
         storage.k8s.io: volumeattributesclasses = {_OWN}
         {_EVENTS}
     """,
@@ -458,8 +515,11 @@ CLUSTER_BINDINGS: Final = (
     ("system:node-proxier", "system:node-proxier", ("User system:kube-proxy",)),
     ("sampan:local-path", "sampan:local-path", ("Group system:nodes",)),
     ("sampan:host-ports", "sampan:host-ports", ("User system:kube-proxy",)),
+    ("sampan:dns", "sampan:dns", ("ServiceAccount kube-dns",)),
+    ("sampan:pod-groups", "sampan:pod-groups", ("User system:kube-scheduler",)),
+    # As kubeadm binds it, under a name of its own: nodes may renew their certificates.
     (
-        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        "sampan:node-certificates",
         "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
         ("Group system:nodes",),
     ),
@@ -503,19 +563,19 @@ BINDINGS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
 
 
 def rules_of(text: str) -> Iterator[api.PolicyRule]:
-    """The rules that a role's lines say."""
+    """The rules that a role's lines say, with all lists in order, as kube-apiserver writes them."""
     for line in text.strip().splitlines():
         what, _, verbs = line.rpartition(" = ")
         what = what.strip()
         if what.startswith("/"):
             paths = ["*"] if what == "/*" else what.split()
-            yield api.PolicyRule(nonResourceURLs=paths, verbs=verbs.split())
+            yield api.PolicyRule(nonResourceURLs=sorted(paths), verbs=sorted(verbs.split()))
             continue
         groups, _, resources = what.partition(": ")
         resources, _, names = resources.partition(" [")
         yield api.PolicyRule(
-            apiGroups=["" if group == "core" else group for group in groups.split(",")],
-            resources=resources.split(),
-            resourceNames=names.rstrip("]").split(),
-            verbs=verbs.split(),
+            apiGroups=sorted("" if group == "core" else group for group in groups.split(",")),
+            resources=sorted(resources.split()),
+            resourceNames=sorted(names.rstrip("]").split()),
+            verbs=sorted(verbs.split()),
         )

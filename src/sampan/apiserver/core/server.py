@@ -31,6 +31,7 @@ from sampan.apiserver.core.admission.quotas import Quotas
 from sampan.apiserver.core.admission.services import PORTS_PREFIX, ServiceAddresses
 from sampan.apiserver.core.aggregation import aggregator, authentication
 from sampan.apiserver.core.aggregation.aggregator import Aggregator
+from sampan.apiserver.core.aggregation.registration import Registrar
 from sampan.apiserver.core.aggregation.trust import Trust
 from sampan.apiserver.core.audit.auditor import Auditor
 from sampan.apiserver.core.audit.events import ANNOTATION_DECISION, ANNOTATION_REASON
@@ -54,6 +55,7 @@ from sampan.apiserver.core.nodes import NodeTunnels
 from sampan.apiserver.core.ownwrites import OwnWrites
 from sampan.apiserver.core.pages import Pages
 from sampan.apiserver.core.paths import Target
+from sampan.apiserver.core.presence import Presence
 from sampan.apiserver.core.read import Reader
 from sampan.apiserver.core.repeats import Repeats
 from sampan.apiserver.core.request import Request, Response
@@ -98,6 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_ip: str = "10.96.0.1"
     address: str = "127.0.0.1"
     port: int = 6443
+    # The machine that the server runs on, by which the servers of a cluster are told apart.
+    hostname: str = "localhost"
     version: str = NEWEST
     static_tokens: Mapping[str, User] = msgspec.field(default_factory=dict)
     anonymous: bool = True
@@ -165,6 +169,9 @@ class ApiServer:
         trusted = list(authentication.objects(settings.client_ca, settings.front_proxy_ca))
         self._trust = Trust(self._own, self.resources.of(api.ConfigMap), trusted, clock)
         self._type_checks = TypeChecks(self.resources, self._own)
+        self._registrar = Registrar(self._custom, self.resources.of(api.APIService), self._own, clock)
+        where = f"{settings.address}:{settings.port}"
+        self._presence = Presence(self.resources, self._own, clock, settings.hostname, ids.uid(), where)
         self._follower = Follower(self.resources, self._custom, writer, self._own, clock)
         self._watches = Watches(self.cache, clock, chance)
         schemas, levels = self.resources.of(api.FlowSchema), self.resources.of(api.PriorityLevelConfiguration)
@@ -195,6 +202,7 @@ class ApiServer:
             self.metrics,
             self.flow,
             self.cache,
+            where,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self.ready = False
@@ -244,6 +252,8 @@ class ApiServer:
             asyncio.create_task(flows, name="upkeep of flow control"),
             asyncio.create_task(self._follower.run(), name="definitions"),
             asyncio.create_task(self.aggregator.run(), name="APIServices"),
+            asyncio.create_task(self._registrar.run(), name="APIServices of definitions"),
+            asyncio.create_task(self._presence.run(), name="presence"),
             asyncio.create_task(self._type_checks.run(), name="types of admission policies"),
             asyncio.create_task(self._trust.run(), name="trust of extension servers"),
         ]
@@ -404,6 +414,8 @@ class ApiServer:
                 self._type_checks.changed.set()
             elif change.key.startswith(aggregator.WATCHED):
                 services.append(change.key)
+                if change.key.startswith(aggregator.PREFIX):
+                    self._registrar.note(change.key.removeprefix(aggregator.PREFIX))
             elif change.key == authentication.KEY:
                 self._trust.changed.set()
             elif change.value is None and change.key.startswith(_TOKEN_PREFIXES):

@@ -12,6 +12,7 @@ from sampan.kinds.kind import Kind
 from sampan.machinery import field
 from sampan.machinery.field import FieldError
 
+_FORBIDDEN: Final = 403
 _PREFIX: Final = {"kind": "Status", "apiVersion": "v1", "metadata": {}}
 _encode = msgspec.json.Encoder().encode
 
@@ -48,6 +49,8 @@ class StatusError(Exception):
             body["details"] = self.details
         body["code"] = self.code
         headers = dict(self.headers)
+        if self.code == _FORBIDDEN:
+            headers["X-Content-Type-Options"] = "nosniff"
         if "retryAfterSeconds" in self.details:
             headers["Retry-After"] = str(self.details["retryAfterSeconds"])
         return Response(status=self.code, body=_encode(body), headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import traceback
 from collections.abc import Coroutine
@@ -60,6 +61,7 @@ async def run(layout: Layout, settings: Settings) -> None:
             anonymous_paths=("/healthz", "/livez", "/readyz"),
             address=address,
             port=settings.port,
+            hostname=socket.gethostname(),
             version=settings.kubernetes_version,
             kubelet_ca=str(layout.authority),
             loopback_pods=settings.runtime == "process",

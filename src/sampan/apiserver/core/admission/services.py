@@ -14,11 +14,12 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core import status
-from sampan.apiserver.core.context import Attributes, Context
+from sampan.apiserver.core.context import Attributes, Context, own_manager
 from sampan.apiserver.core.resource import Resources
 from sampan.kinds.core.service_validation import needs_health_check
 from sampan.machinery import field
 from sampan.machinery.field import FieldError, Path
+from sampan.machinery.patch.apply import writers
 from sampan.schema import api
 from sampan.store.backend import Delete, Guard, Put
 from sampan.store.watchcache import KindCache
@@ -97,9 +98,10 @@ class ServiceAddresses:
             ),
             spec=api.IPAddressSpec(parentRef=ref),
         )
-        key = self._addresses.key("", address)
+        kind, key = self._addresses.kind, self._addresses.key("", address)
+        owners = writers.created(own_manager(kind.group), kind.api_version)
         context.guards.append(Guard(key, 0))
-        context.ops.append(Put(key, self._addresses.encode(taken)))
+        context.ops.append(Put(key, self._addresses.encode(taken, owners)))
 
     def _address_errors(self, wanted: str) -> Iterator[FieldError]:
         path = _SPEC["clusterIPs"]

@@ -77,11 +77,23 @@ class Aggregator:
 
     def follow(self, keys: Sequence[str]) -> None:
         """These keys, of what is watched, changed."""
-        if any(key.startswith(PREFIX) for key in keys):
+        services = [key for key in keys if key.startswith(PREFIX)]
+        if any(map(self._concerns, services)):
             self.load()
             self._changed.set()
-        elif self.routes:
+        elif self.routes and len(services) < len(keys):
             self._changed.set()
+
+    def _concerns(self, key: str) -> bool:
+        """Whether the APIService is, or was, more than a name for what definitions add to this server."""
+        name = key.removeprefix(PREFIX)
+        if any(route.name == name for route in self.routes.values()):
+            return True
+        item = self._services.cache.get("", name)
+        if item is None:
+            return False
+        held = self._services.decode_stored(item.data)
+        return held.spec.service is not None or plans.AUTOMANAGED not in held.metadata.labels
 
     def find(self, path: str) -> Route | None:
         """The route of a path below /apis/GROUP/VERSION."""

@@ -14,7 +14,12 @@ AVAILABLE: Final = "Available"
 # Status, reason and message of the condition where this server answers itself.
 LOCAL: Final = ("True", "Local", "Local APIServices are always available")
 AUTOMANAGED: Final = "kube-aggregator.kubernetes.io/automanaged"
+# The values of that mark: made when a server starts, or kept while a definition has the version served.
+ON_START: Final = "onstart"
+WHILE_SERVED: Final = "true"
 _GROUP: Final = "apiregistration.k8s.io"
+# (groupPriorityMinimum, versionPriority) of what definitions add.
+_CUSTOM_PRIORITIES: Final = (1000, 100)
 # (groupPriorityMinimum, versionPriority) of what kube-apiserver serves itself; others follow in order.
 _GROUP_PRIORITIES: Final[dict[str, int]] = {
     "": 18_000,
@@ -117,18 +122,29 @@ def local_services(versions: Mapping[str, Sequence[str]]) -> list[api.APIService
     """The APIServices of the groups that this server has, `versions` of each preferred first."""
     made = []
     for group, served in versions.items():
+        if group == _GROUP:  # which the aggregator itself answers
+            continue
         for position, version in enumerate(served):
-            spec = api.APIServiceSpec(
-                group=group or None,
-                version=version,
-                groupPriorityMinimum=_GROUP_PRIORITIES.get(group, _OTHER_PRIORITY),
-                versionPriority=_version_priority(group, version, position),
+            priorities = (
+                _GROUP_PRIORITIES.get(group, _OTHER_PRIORITY),
+                _version_priority(group, version, position),
             )
-            metadata = api.ObjectMeta(name=f"{version}.{group}", labels={AUTOMANAGED: "onstart"})
-            made.append(
-                api.APIService(apiVersion=f"{_GROUP}/v1", kind="APIService", metadata=metadata, spec=spec)
-            )
+            made.append(_service(group, version, priorities, ON_START))
     return made
+
+
+def custom_service(group: str, version: str) -> api.APIService:
+    """The APIService of a version that definitions add."""
+    return _service(group, version, _CUSTOM_PRIORITIES, WHILE_SERVED)
+
+
+def _service(group: str, version: str, priorities: tuple[int, int], mark: str) -> api.APIService:
+    of_group, of_version = priorities
+    spec = api.APIServiceSpec(
+        group=group or None, version=version, groupPriorityMinimum=of_group, versionPriority=of_version
+    )
+    metadata = api.ObjectMeta(name=f"{version}.{group}", labels={AUTOMANAGED: mark})
+    return api.APIService(apiVersion=f"{_GROUP}/v1", kind="APIService", metadata=metadata, spec=spec)
 
 
 def groups_of(routes: Iterable[Route]) -> dict[str, list[Route]]:
@@ -181,7 +197,7 @@ def merged_discovery(
         ]
         have = items.get(group)
         if have is None:
-            metadata = {"name": group, "creationTimestamp": None}
+            metadata = {"name": group}
             items[group] = {"metadata": metadata, "versions": versions}
         else:
             known = {version["version"] for version in versions}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -36,6 +37,9 @@ class CustomKinds:
         self._definitions: dict[str, Definition] = {}
         self._resources: dict[Url, CustomResource] = {}
         self._places: dict[Url, tuple[Definition, str]] = {}
+        # How many kinds are served in each group and version; who wants to know is told APIServices' names.
+        self._served: Counter[tuple[str, str]] = Counter()
+        self.on_served: Callable[[str], None] | None = None
         self.holders = Holders()
         self.generation = 0
 
@@ -80,6 +84,7 @@ class CustomKinds:
             self._resources.pop(url, None)
         for url in after:
             self._places[url] = (new, url[1])
+        self._count(before, after)
         if set(before) - set(after) and old is not None:
             self._end_watches(old)
         self.generation += 1
@@ -92,11 +97,32 @@ class CustomKinds:
         del self._since[name]
         self._shapes.pop(name, None)
         self.holders.release(old)
-        for url in self._urls(old):
+        before = self._urls(old)
+        for url in before:
             self._places.pop(url, None)
             self._resources.pop(url, None)
+        self._count(before, ())
         self._end_watches(old)
         self.generation += 1
+
+    def serves(self, group: str, version: str) -> bool:
+        """Whether an established definition serves anything in this version of a group."""
+        return self._served[group, version] > 0
+
+    def _count(self, before: Sequence[Url], after: Sequence[Url]) -> None:
+        for group, version, _ in set(before) - set(after):
+            self._served[group, version] -= 1
+            if not self._served[group, version]:
+                del self._served[group, version]
+                self._tell(group, version)
+        for group, version, _ in set(after) - set(before):
+            self._served[group, version] += 1
+            if self._served[group, version] == 1:
+                self._tell(group, version)
+
+    def _tell(self, group: str, version: str) -> None:
+        if self.on_served is not None:
+            self.on_served(f"{version}.{group}")
 
     def find(self, group: str, version: str, plural: str) -> CustomResource | None:
         """The resource at a URL; None where no established definition serves it."""

@@ -41,9 +41,6 @@ _ALWAYS_THERE: Final = fieldset.of(
     ("f:spec", "f:scaleTargetRef"),
     ("f:spec", "f:priorityLevelConfiguration"),
     ("f:spec", "f:resources"),
-    ("f:roleRef",),
-    ("f:involvedObject",),
-    ("f:regarding",),
     ("f:source",),
 )
 _NODE: Final = fieldset.of(("f:spec", "f:nodeName"))

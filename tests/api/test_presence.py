@@ -1,0 +1,78 @@
+"""Leases of API servers, and what their own controllers keep beside them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sampan.apiserver.core import presence
+from sampan.schema import api as types
+from tests.api.server import Api, config_map, served
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+MAPS = "/api/v1/namespaces/kube-system/configmaps"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_server_is_named_as_kube_apiserver_names_the_one_on_that_host() -> None:
+    assert presence.identity("vm") == "apiserver-wlv32tlttr4jl3gtroqexyxapa"
+
+
+def test_a_lease_runs_out_when_it_is_not_renewed() -> None:
+    made = presence.lease("vm", "vm_1", "10.0.0.1:6443", NOW)
+    assert not presence.expired(made, NOW + timedelta(seconds=presence.LEASE_S))
+    assert presence.expired(made, NOW + timedelta(seconds=presence.LEASE_S + 1))
+    other = types.Lease(metadata=types.ObjectMeta(name="mine"), spec=made.spec)
+    assert not presence.expired(other, NOW + timedelta(days=9))
+
+
+@served
+async def test_each_server_has_a_lease_that_it_renews(api: Api) -> None:
+    await api.clock.advance(0)
+    (first,) = (await api.get(LEASES)).ok()["items"]
+    assert first["metadata"]["name"] == presence.identity("localhost")
+    assert first["metadata"]["labels"] == {
+        "apiserver.kubernetes.io/identity": "kube-apiserver",
+        "kubernetes.io/hostname": "localhost",
+    }
+    assert first["metadata"]["annotations"] == {"kubernetes.io/peer-advertise-address": "127.0.0.1:6443"}
+    assert first["spec"]["holderIdentity"].startswith(f"{first['metadata']['name']}_")
+    assert first["spec"]["leaseDurationSeconds"] == 3600
+    await api.clock.advance(presence.RENEW_EVERY_S)
+    (again,) = (await api.get(LEASES)).ok()["items"]
+    assert again["spec"]["renewTime"] > first["spec"]["renewTime"]
+
+
+@served
+async def test_leases_of_servers_that_are_gone_are_removed_and_others_stay(api: Api) -> None:
+    await api.clock.advance(0)
+    (own,) = (await api.get(LEASES)).ok()["items"]
+    for name in ("apiserver-gone", "kube-scheduler"):
+        labels = own["metadata"]["labels"] if name == "apiserver-gone" else {}
+        lease = {"metadata": {"name": name, "labels": labels}, "spec": own["spec"]}
+        (await api.post(LEASES, lease)).ok(201)
+    for _ in range(3):
+        await api.clock.advance(presence.SWEEP_EVERY_S)
+    assert (await api.get(LEASES)).names == [own["metadata"]["name"], "kube-scheduler"]
+
+
+@served
+async def test_since_when_tokens_of_secrets_are_tracked_is_put_down_once(api: Api) -> None:
+    await api.clock.advance(0)
+    made = (await api.get(f"{MAPS}/{presence.TRACKING}")).ok()
+    assert made["data"] == {"since": "2026-01-01"}
+    (await api.put(f"{MAPS}/{presence.TRACKING}", config_map(presence.TRACKING, since="2020-02-02"))).ok()
+    await api.clock.advance(presence.RENEW_EVERY_S)
+    assert (await api.get(f"{MAPS}/{presence.TRACKING}")).ok()["data"] == {"since": "2020-02-02"}
+
+
+@served
+async def test_the_default_range_of_services_is_ready(api: Api) -> None:
+    await api.clock.advance(0)
+    (condition,) = (await api.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes")).ok()["status"][
+        "conditions"
+    ]
+    assert (condition["type"], condition["status"], condition["message"]) == (
+        "Ready",
+        "True",
+        "Kubernetes default Service CIDR is ready",
+    )
