@@ -98,7 +98,7 @@ async def test_aggregated_discovery_of_custom_resources(api: Api) -> None:
         }
         assert (resource["scope"], resource["singularResource"]) == ("Namespaced", "crontab")
         assert resource["shortNames"] == ["ct"]
-        assert [s["subresource"] for s in resource["subresources"]] == ["scale", "status"]
+        assert [s["subresource"] for s in resource["subresources"]] == ["status", "scale"]
         assert {"create", "deletecollection", "watch"} <= set(resource["verbs"])
 
 
