@@ -6,10 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.machinery.patch.apply import checks, engine, fieldset, typed
+from sampan.machinery.patch.apply import again, checks, engine, fieldset, typed
+from sampan.machinery.patch.errors import PatchError
 from sampan.machinery.patch.values import equal
 from sampan.schema import nodes
 
@@ -204,3 +206,80 @@ def test_applies_give_the_same_at_length(
             live, managed = applied.object, applied.managed
         outcomes.append((json.dumps(live), managed))
     assert outcomes[0] == outcomes[1]
+
+
+def varied(value: Any, chosen: st.DataObject) -> Any:
+    """The same with some of its values changed, mostly to what fits."""
+    if isinstance(value, dict):
+        return {name: varied(item, chosen) for name, item in value.items()}
+    if isinstance(value, list):
+        return [varied(item, chosen) for item in value]
+    return chosen.draw(st.sampled_from([value] * 4 + ([0, 1, 2, True, None] if value in (0, 1, 2) else [])))
+
+
+def outcome(live: dict[str, Any], config: dict[str, Any], managed: Any, before: Any, *, force: bool) -> Any:
+    try:
+        return engine.apply(
+            live, config, "m", schema=SCHEMA, managed=managed, now=NOW, force=force, before=before
+        )
+    except PatchError as refused:
+        return refused
+
+
+@given(configs, configs, st.data(), st.booleans())
+def test_what_the_last_apply_left_changes_nothing_of_the_next(
+    theirs: dict[str, Any], ours: dict[str, Any], data: st.DataObject, force: bool
+) -> None:
+    one = apply({}, theirs, "one", ())
+    last = apply(one.object, ours, "m", one.managed)
+    live, managed = last.object, last.managed
+    for _ in range(3):
+        if data.draw(st.integers(0, 3)) == 0:  # somebody else writes in between
+            other = apply(live, data.draw(configs), "one", managed)
+            live, managed = other.object, other.managed
+        config = data.draw(st.sampled_from([varied(ours, data), data.draw(configs)]))
+        plain = outcome(live, config, managed, None, force=force)
+        made = outcome(live, config, managed, last.last, force=force)
+        assert type(made) is type(plain)
+        if isinstance(plain, PatchError):
+            assert str(made) == str(plain)
+            continue
+        assert json.dumps(made.object) == json.dumps(plain.object)
+        assert (made.managed, made.changed, made.last) == (plain.managed, plain.changed, plain.last)
+        live, managed, last, ours = made.object, made.managed, made, config
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_replaced"),
+    [
+        ({}, True),
+        ({"n": 2}, True),
+        ({"n": True}, False),
+        ({"n": None}, False),
+        ({"map": {"x": 2}}, True),
+        ({"map": {"y": 1}}, False),
+        ({"map": {"x": True}}, False),
+        ({"list": [{"k": "p", "v": 1, "m": {"x": 2}}, {"k": "q"}]}, True),
+        ({"list": [{"k": "p", "v": 2, "m": {"x": 1}}, {"k": "r"}]}, False),
+        ({"list": [{"k": "q"}, {"k": "p", "v": 1, "m": {"x": 1}}]}, False),
+        ({"list": [{"v": 2, "m": {"x": 1}}, {"k": "q"}]}, False),
+        ({"atomic": [2]}, False),
+        ({"set": ["t"]}, False),
+    ],
+)
+def test_only_plain_values_are_replaced(changes: dict[str, Any], is_replaced: bool) -> None:
+    first = {
+        "apiVersion": "e.com/v1", "kind": "C", "metadata": {"name": "c"}, "n": 1, "map": {"x": 1},
+        "list": [{"k": "p", "v": 1, "m": {"x": 1}}, {"k": "q"}], "atomic": [1], "set": ["s"],
+    }  # fmt: skip
+    one = apply({}, {**first, "list": [{"k": "o", "v": 1}]}, "one", ())
+    last = apply(one.object, first, "m", one.managed)
+    config = {**first, **changes}
+    found = again.replaced(last.last, last.object, config, SCHEMA)
+    assert (found is not None) == is_replaced
+    if found is not None:
+        merged = typed.merge(last.object, config, SCHEMA)
+        assert json.dumps(found.object) == json.dumps(merged)
+        assert found.modified == typed.compare(last.object, merged, SCHEMA).modified
+    moved = {**last.object, "n": 0}
+    assert again.replaced(last.last, moved, config, SCHEMA) is None

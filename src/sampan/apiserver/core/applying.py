@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from sampan.apiserver.core import ownership, status
 from sampan.apiserver.core.bodies import Bodies, by_the_cluster
 from sampan.apiserver.core.context import Context
-from sampan.machinery.patch.apply import engine
+from sampan.machinery.patch.apply import again, engine
 from sampan.machinery.patch.apply.conflicts import ApplyConflict
 from sampan.machinery.patch.errors import PatchError, PatchFailed, PatchTooLarge
 
+# Applies of which is remembered what they asked for, and how much of the object each may name.
+MAX_LAST: Final = 512
+MAX_LAST_BYTES: Final = 8_192
+_Key = tuple[str, str, str, str]
+
+
+class LastApplies:
+    """The last apply of each object by each manager, of those that came last.
+
+    Nothing rests on it but how fast the next one is: whether the object still is as it was left is looked
+    for in the object.
+    """
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[_Key, again.Last] = OrderedDict()
+
+    def get(self, key: _Key) -> again.Last | None:
+        return self._last.get(key)
+
+    def put(self, key: _Key, last: again.Last) -> None:
+        if len(last.left) > MAX_LAST_BYTES:
+            self._last.pop(key, None)
+            return
+        self._last[key] = last
+        self._last.move_to_end(key)
+        if len(self._last) > MAX_LAST:
+            self._last.popitem(last=False)
+
 
 def apply_change(
-    config: dict[str, Any], context: Context, force: bool, bodies: Bodies
+    config: dict[str, Any], context: Context, force: bool, bodies: Bodies, applies: LastApplies
 ) -> Callable[[Any], Any]:
     """The change that applying `config` makes to an object. Raises 409 on conflicts, 400 for a bad one."""
     resource, target = context.served, context.target
+    key = (
+        resource.hub.key(target.namespace, target.name),
+        resource.api_version,
+        target.subresource,
+        context.manager,
+    )
     kind = context.served.kind
     check_identity(config, kind.api_version, kind.kind, target.name)
     if resource.newer is not None and not by_the_cluster(context):
@@ -48,9 +83,11 @@ def apply_change(
                 subresource=target.subresource,
                 ignored=ownership.ignored(context),
                 empty=ownership.empty(resource.struct),
+                before=applies.get(key),
             )
         except PatchError as problem:
             raise refusal(problem) from None
+        applies.put(key, applied.last)
         # The configuration was held against the type before, and the live object came from it.
         known = resource.kind.own_type is None
         data = msgspec.json.encode(applied.object)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core import formats, status, write_options
+from sampan.apiserver.core.applying import LastApplies
 from sampan.apiserver.core.bodies import Bodies
 from sampan.apiserver.core.context import APPLY, Context
 from sampan.apiserver.core.formats import Tables
@@ -44,6 +45,7 @@ class Modifier:
         self._bodies = bodies
         self._stamps = stamps
         self._repeats = repeats
+        self._applies = LastApplies()
 
     async def create(self, request: Request, context: Context, tables: Tables) -> Response:
         if context.target.name:
@@ -76,7 +78,9 @@ class Modifier:
         key = repeats.key(request, context) if media == APPLY and item is not None else None
         if key is not None and item is not None and repeats.holds(key, item, resource):
             return await self._answer(request, context, Written(item.data, item.revision), tables)
-        change = request.change or _named(patched(request, context, media, self._bodies), context)
+        change = request.change
+        if change is None:
+            change = _named(patched(request, context, media, self._bodies, self._applies), context)
         if creates(request, context):
             fresh = resource.struct(kind=resource.kind.kind, apiVersion=resource.api_version)
             fresh.metadata.name = target.name

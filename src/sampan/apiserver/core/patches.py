@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.apiserver.core import ownership, status
-from sampan.apiserver.core.applying import apply_change, refusal
+from sampan.apiserver.core.applying import LastApplies, apply_change, refusal
 from sampan.apiserver.core.bodies import MAX_BODY_BYTES, YAML_ERRORS, Bodies, Patched, repeated_keys
 from sampan.apiserver.core.context import APPLY, Context
 from sampan.apiserver.core.request import Request
@@ -32,12 +32,14 @@ _PARTS_OF_STATUS: Final = frozenset({"apiVersion", "kind", "metadata", "status"}
 Change = Callable[[Any], Any]
 
 
-def patched(request: Request, context: Context, content_type: str, bodies: Bodies) -> Change:
+def patched(
+    request: Request, context: Context, content_type: str, bodies: Bodies, applies: LastApplies
+) -> Change:
     """What the patch in the body does to an object. Raises 400, 413, 415, 422."""
     if len(request.body) > MAX_BODY_BYTES:
         raise status.too_large(f"limit is {MAX_BODY_BYTES}")
     if content_type == APPLY:
-        return _apply(request, context, bodies)
+        return apply_change(config_of(request, context), context, request.flag("force"), bodies, applies)
     served = context.served
     edit = edit_of(request, content_type, served)
     about = _about(request, content_type, context)
@@ -154,10 +156,6 @@ def _tell_of_repeats(request: Request, context: Context) -> None:
         if context.field_validation == "Strict":
             raise status.bad_request(f"error strict decoding patch: error converting YAML to JSON: {problem}")
         context.warn(problem.removeprefix(YAML_ERRORS))
-
-
-def _apply(request: Request, context: Context, bodies: Bodies) -> Change:
-    return apply_change(config_of(request, context), context, request.flag("force"), bodies)
 
 
 def config_of(request: Request, context: Context) -> dict[str, Any]:

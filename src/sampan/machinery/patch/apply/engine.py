@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import msgspec
 
-from sampan.machinery.patch.apply import checks, conflicts, last_applied, managers, typed
+from sampan.machinery.patch.apply import again, checks, conflicts, last_applied, managers, typed
 from sampan.machinery.patch.apply.fieldset import EMPTY, FieldSet
 from sampan.machinery.patch.apply.managers import APPLY, BEFORE_FIRST_APPLY, STRIPPED, UPDATE
 from sampan.machinery.patch.apply.managers import Managed as Managed
@@ -35,6 +35,8 @@ class Applied(msgspec.Struct, frozen=True):
     object: JsonObject
     managed: Managed
     changed: bool
+    # What the next apply by this manager may start from.
+    last: again.Last
 
 
 def apply(
@@ -49,42 +51,52 @@ def apply(
     subresource: str = "",
     ignored: FieldSet = EMPTY,
     empty: JsonObject | None = None,
+    before: again.Last | None = None,
 ) -> Applied:
     """`live` with `config` applied by `manager`, and who owns what afterwards.
 
     `live` is the object without managedFields; where it does not exist yet, its type's empty object
     (`codec.to_builtins(api.Pod())`), which is also what `empty` is for telling what was set before the
-    first apply. `ignored` are fields the request may not touch (status, on the main resource).
+    first apply. `ignored` are fields the request may not touch (status, on the main resource). `before` is
+    what such an apply of the same object by the same manager, with the same `ignored`, has given as `last`.
 
     Raises ApplyConflict without `force` where another manager's fields would change, ConfigurationRefused
     where `config` does not fit its type, PatchMalformed where it holds managedFields.
     """
-    named = check_config(config, schema)
+    entry = ManagedEntry(
+        manager, APPLY, str(config.get("apiVersion", "")), EMPTY, managers.stamp(now), subresource
+    )
+    last = next((each for each in managed if each.key == entry.key), None)
+    # Most applies differ in a value or two from the one before: then one walk does what else takes four.
+    made = None
+    if before is not None and last is not None and last.fields == before.fields:
+        made = again.replaced(before, live, config, schema)
+    if last is not None and made is not None:
+        named = last.fields
+    else:
+        named = check_config(config, schema).without(ignored) - STRIPPED
+        if last is not None and last.fields == named:
+            named = last.fields  # what is one is compared, and written, once
+    mine = msgspec.structs.replace(entry, fields=named)
     if not managed:
         managed = _before_first_apply(live, empty or {}, schema, now)
-    mine = ManagedEntry(
-        manager,
-        APPLY,
-        str(config.get("apiVersion", "")),
-        named.without(ignored) - STRIPPED,
-        managers.stamp(now),
-        subresource,
-    )
-    last = next((entry for entry in managed if entry.key == mine.key), None)
-    if last is not None and last.fields == mine.fields:
-        mine = msgspec.structs.replace(mine, fields=last.fields)  # what is one is compared, and written, once
-    others = tuple(entry for entry in managed if entry.key != mine.key)
-    merged = _pruned(typed.merge(live, config, schema), last, mine, others, schema)
-    difference = _without(typed.compare(live, merged, schema), ignored)
+    others = tuple(each for each in managed if each.key != mine.key)
+    if made is not None:
+        merged, difference = made.object, typed.Comparison(EMPTY, made.modified, EMPTY)
+    else:
+        merged = _pruned(typed.merge(live, config, schema), last, mine, others, schema)
+        difference = typed.compare(live, merged, schema)
+    difference = _without(difference, ignored)
     if not force:
         _check_conflicts(others, difference, lambda: last_applied.untouched(live, manager, schema))
     left = _left_to(others, difference)
     if last is not None and last == msgspec.structs.replace(mine, time=last.time):
         mine = last  # the same fields again leave the time as it was
     owners = tuple(entry for entry in (*left, mine) if entry.fields)
-    if difference.same and sorted(owners, key=_key) == sorted(managed, key=_key):
-        return Applied(live, managed, changed=False)
-    return Applied(last_applied.renewed(merged, config, manager), owners, changed=True)
+    changed = not difference.same or sorted(owners, key=_key) != sorted(managed, key=_key)
+    if changed:
+        live, managed = last_applied.renewed(merged, config, manager), owners
+    return Applied(live, managed, changed, again.last(config, schema, mine.fields, live))
 
 
 def track_update(
