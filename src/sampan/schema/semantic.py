@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.resources import files
-from operator import eq
+from itertools import compress, count
+from operator import ne
 from typing import Any, Final
 
 import msgspec
@@ -50,16 +51,20 @@ def changes(old: Any, new: Any, but: Collection[str] = ()) -> Iterator[tuple[str
     Nobody looks at the fields that `but` names.
     """
     before, after = msgspec.structs.astuple(old), msgspec.structs.astuple(new)
-    alike = list(map(eq, before, after))
-    if all(alike):
-        return
-    optional, names = _optional(type(old).__name__), old.__struct_fields__
-    for place, is_same in enumerate(alike):
-        if is_same or names[place] in but:
-            continue
+    names = old.__struct_fields__
+    # One after the other: who asks whether there is any difference does not wait for all to be compared.
+    differing: Iterator[int] = compress(count(), map(ne, before, after))
+    if but:
+        kept = [place for place, name in enumerate(names) if name not in but]
+        differing = (place for place in kept if before[place] != after[place])
+    optional = None
+    for place in differing:
         attribute, was, now = names[place], before[place], after[place]
-        if not was and not now and attribute not in optional and _is_plain(was) and _is_plain(now):
-            continue
+        if not was and not now and _is_plain(was) and _is_plain(now):
+            if optional is None:
+                optional = _optional(type(old).__name__)
+            if attribute not in optional:
+                continue
         if not _same_parts(was, now):
             yield attribute, was, now
 

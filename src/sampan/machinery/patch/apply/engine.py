@@ -63,10 +63,9 @@ def apply(
     Raises ApplyConflict without `force` where another manager's fields would change, ConfigurationRefused
     where `config` does not fit its type, PatchMalformed where it holds managedFields.
     """
-    entry = ManagedEntry(
-        manager, APPLY, str(config.get("apiVersion", "")), EMPTY, managers.stamp(now), subresource
-    )
-    last = next((each for each in managed if each.key == entry.key), None)
+    version = str(config.get("apiVersion", ""))
+    key = (manager, APPLY, "", subresource)
+    last = next((entry for entry in managed if entry.key == key), None)
     # Most applies differ in a value or two from the one before: then one walk does what else takes four.
     made = None
     if before is not None and last is not None and last.fields == before.fields:
@@ -75,12 +74,15 @@ def apply(
         named = last.fields
     else:
         named = check_config(config, schema).without(ignored) - STRIPPED
-        if last is not None and last.fields == named:
-            named = last.fields  # what is one is compared, and written, once
-    mine = msgspec.structs.replace(entry, fields=named)
+    if last is not None and last.fields == named and last.api_version == version:
+        mine = (
+            last  # the same fields again leave the time as it was; what is one is compared, and written, once
+        )
+    else:
+        mine = ManagedEntry(manager, APPLY, version, named, managers.stamp(now), subresource)
     if not managed:
         managed = _before_first_apply(live, empty or {}, schema, now)
-    others = tuple(each for each in managed if each.key != mine.key)
+    others = tuple(entry for entry in managed if entry.key != key)
     if made is not None:
         merged, difference = made.object, typed.Comparison(EMPTY, made.modified, EMPTY)
     else:
@@ -90,8 +92,6 @@ def apply(
     if not force:
         _check_conflicts(others, difference, lambda: last_applied.untouched(live, manager, schema))
     left = _left_to(others, difference)
-    if last is not None and last == msgspec.structs.replace(mine, time=last.time):
-        mine = last  # the same fields again leave the time as it was
     owners = tuple(entry for entry in (*left, mine) if entry.fields)
     changed = not difference.same or sorted(owners, key=_key) != sorted(managed, key=_key)
     if changed:
