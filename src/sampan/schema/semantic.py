@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.resources import files
-from itertools import compress, count
+from itertools import compress
 from operator import ne
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ def same(one: Any, other: Any) -> bool:
 def _same_parts(one: Any, other: Any) -> bool:
     """`same` of two values that are not equal."""
     if isinstance(one, msgspec.Struct):
-        return type(one) is type(other) and next(changes(one, other), None) is None
+        return type(one) is type(other) and _same_structs(one, other)
     if isinstance(one, dict):
         return (
             isinstance(other, dict)
@@ -50,27 +50,28 @@ def changes(old: Any, new: Any, but: Collection[str] = ()) -> Iterator[tuple[str
 
     Nobody looks at the fields that `but` names.
     """
-    before, after = msgspec.structs.astuple(old), msgspec.structs.astuple(new)
-    names = old.__struct_fields__
-    # One after the other: who asks whether there is any difference does not wait for all to be compared.
-    differing: Iterator[int] = compress(count(), map(ne, before, after))
-    if but:
-        kept = [place for place, name in enumerate(names) if name not in but]
-        differing = (place for place in kept if before[place] != after[place])
-    optional = None
-    for place in differing:
-        attribute, was, now = names[place], before[place], after[place]
-        if not was and not now and _is_plain(was) and _is_plain(now):
-            if optional is None:
-                optional = _optional(type(old).__name__)
-            if attribute not in optional:
-                continue
-        if not _same_parts(was, now):
-            yield attribute, was, now
+    for attribute in old.__struct_fields__:
+        if attribute not in but:
+            was, now = getattr(old, attribute), getattr(new, attribute)
+            if not (was == now or _says_nothing(old, attribute, was, now) or _same_parts(was, now)):
+                yield attribute, was, now
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN)
+def _same_structs(one: msgspec.Struct, other: msgspec.Struct) -> bool:
+    """Whether `changes` finds nothing. What C finds equal is not looked at, and nothing after a difference."""
+    before, after = msgspec.structs.astuple(one), msgspec.structs.astuple(other)
+    for place in compress(range(len(before)), map(ne, before, after)):
+        was, now = before[place], after[place]
+        if not (_says_nothing(one, one.__struct_fields__[place], was, now) or _same_parts(was, now)):
+            return False
+    return True
+
+
+def _says_nothing(struct: Any, attribute: str, was: Any, now: Any) -> bool:
+    """Whether both values are as good as absent there."""
+    if was or now or not isinstance(was, _PLAIN) or not isinstance(now, _PLAIN):
+        return False
+    return attribute not in _optional(type(struct).__name__)
 
 
 def _optional(struct: str) -> frozenset[str]:
