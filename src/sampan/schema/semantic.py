@@ -58,7 +58,7 @@ def changes(old: Any, new: Any, but: Collection[str] = ()) -> Iterator[tuple[str
 
 
 def _same_structs(one: msgspec.Struct, other: msgspec.Struct) -> bool:
-    """Whether `changes` finds nothing. What C finds equal is not looked at, and nothing after a difference."""
+    """Whether `changes` finds nothing. What C finds equal is not looked at, nor what follows a difference."""
     before, after = msgspec.structs.astuple(one), msgspec.structs.astuple(other)
     for place in compress(range(len(before)), map(ne, before, after)):
         was, now = before[place], after[place]

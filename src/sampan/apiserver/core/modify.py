@@ -75,9 +75,10 @@ class Modifier:
         resource, target = context.resource, context.target
         item = resource.cache.get(target.namespace, target.name)
         repeats, media = self._repeats, media_of(request)
-        key = repeats.key(request, context) if media == APPLY and item is not None else None
-        if key is not None and item is not None and repeats.holds(key, item, resource):
-            return await self._answer(request, context, Written(item.data, item.revision), tables)
+        if media == APPLY and item is not None and repeats.may_hold(item):
+            key = repeats.key(request, context)
+            if key is not None and repeats.holds(key, item, resource):
+                return await self._answer(request, context, Written(item.data, item.revision), tables)
         change = request.change
         if change is None:
             change = _named(patched(request, context, media, self._bodies, self._applies), context)
@@ -94,8 +95,10 @@ class Modifier:
                 if refused.reason != "AlreadyExists":  # then somebody else was faster: apply to theirs
                     raise
         written = await self._writer.update(context, change, subresource=target.subresource)
-        if key is not None and item is not None and written.data is item.data and not context.warnings:
-            repeats.note(key, item, resource)
+        if media == APPLY and item is not None and written.data is item.data and not context.warnings:
+            key = repeats.key(request, context)
+            if key is not None:
+                repeats.note(key, item, resource)
         return await self._answer(request, context, written, tables)
 
     async def delete(self, request: Request, context: Context, tables: Tables) -> Response:

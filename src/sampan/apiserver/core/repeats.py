@@ -48,6 +48,12 @@ class Repeats:
         self._read: dict[str, tuple[KindCache, ...]] = {}
         # The revision of the object, and the last of what admission reads.
         self._known: dict[Key, tuple[int, tuple[int, ...]]] = {}
+        # The revision at which an object was last left as it was: no key is made for one that has changed.
+        self._left: dict[str, int] = {}
+
+    def may_hold(self, item: Item) -> bool:
+        """Whether some apply may be known to leave the object as it is now."""
+        return self._left.get(item.key) == item.revision
 
     def key(self, request: Request, context: Context) -> Key | None:
         """Under which an apply is remembered; None where each has to be looked at by itself."""
@@ -79,6 +85,9 @@ class Repeats:
         if key not in known and len(known) >= MAX_APPLIES:
             del known[next(iter(known))]
         known[key] = (item.revision, self._world(resource))
+        if item.key not in self._left and len(self._left) >= MAX_APPLIES:
+            del self._left[next(iter(self._left))]
+        self._left[item.key] = item.revision
 
     def _world(self, resource: Resource) -> tuple[int, ...]:
         kind = resource.kind.kind

@@ -7,7 +7,7 @@ changes in a template is mostly the image alone.
 from __future__ import annotations
 
 import re
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sampan.schema import api, codec
 
@@ -22,9 +22,9 @@ _ANY_TOKENS: Final = b"\x00"
 _ANY_IMAGE: Final = "image"
 
 
-def shape(spec: api.PodSpec) -> bytes | None:
+def shape(spec: api.PodSpec, within: Any = None) -> bytes | None:
     """What validity depends on: all but the node, which good image a container has, and the letters drawn
-    for the volume of the token.
+    for the volume of the token. With `within`, the struct that holds the spec, that of the whole struct.
 
     None where it depends on more than the spec: volumes that become claims are named after the pod.
     """
@@ -37,7 +37,7 @@ def shape(spec: api.PodSpec) -> bytes | None:
         for container, image in zip(containers, images, strict=True):
             if image and image.strip() == image:
                 container.image = _ANY_IMAGE
-        data = codec.encode(spec)
+        data = codec.encode(spec if within is None else within)
     finally:
         spec.nodeName = node
         for container, image in zip(containers, images, strict=True):

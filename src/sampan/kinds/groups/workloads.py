@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sampan.kinds.core import known_specs
 from sampan.kinds.core.pod_defaults import default_pod_template
 from sampan.kinds.core.pod_validation import validate_pod_template
 from sampan.kinds.groups import checks
@@ -80,6 +81,21 @@ def replica_template_errors(spec: Any, path: Path) -> list[FieldError]:
         errors += mismatch_errors(selector, spec.template, path)
     errors += template_errors(spec.template, path)
     return errors + running_forever_errors(spec.template, path, "ReplicaSet")
+
+
+def shape(spec: Any) -> bytes | None:
+    """What the validity of a workload's spec depends on, but for that of its replicas.
+
+    None where it has to be looked at each time: a node, which a shape leaves out, is looked at by itself.
+    """
+    template = spec.template.spec
+    if template.nodeName:
+        return None
+    replicas, spec.replicas = spec.replicas, None
+    try:
+        return known_specs.shape(template, spec)
+    finally:
+        spec.replicas = replicas
 
 
 def collision_errors(new: Any, old: Any) -> list[FieldError]:

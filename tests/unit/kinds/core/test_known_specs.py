@@ -8,9 +8,11 @@ from sampan.kinds.core import known_specs
 from sampan.kinds.core.pod_defaults import default_pod
 from sampan.kinds.core.pod_validation import validate_pod, validate_pod_template
 from sampan.kinds.core.pod_warnings import template_warnings
+from sampan.kinds.groups.apps.deployment import default as default_deployment
+from sampan.kinds.groups.apps.deployment import validate as validate_deployment
 from sampan.machinery.field import Path
 from sampan.machinery.quantity import quantity
-from sampan.schema import api
+from sampan.schema import api, codec
 
 
 def pod(*volumes: str, node: str | None = None, image: str = "web:1", name: str = "p") -> api.Pod:
@@ -123,6 +125,48 @@ def test_a_valid_template_vouches_for_the_next_image_and_for_nothing_invalid(
         assert validate_pod_template(template(image), path) == []
     found = [str(error) for error in validate_pod_template(bad, path)]
     assert [error[: len(start)] for error, start in zip(found, wrong, strict=True)] == wrong
+
+
+def deployment(**changes: Any) -> api.Deployment:
+    made = api.Deployment(metadata=api.ObjectMeta(name="web", namespace="default"))
+    made.spec = api.DeploymentSpec(
+        selector=api.LabelSelector(matchLabels={"app": "web"}), template=template("web:1"), replicas=3
+    )
+    for path, value in changes.items():
+        *steps, name = path.split("__")
+        at: Any = made
+        for step in steps:
+            at = at[int(step)] if step.isdigit() else getattr(at, step)
+        setattr(at, name, value)
+    default_deployment(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"spec__template__spec__containers__0__image": "web:2"}, []),
+        ({"spec__replicas": 4}, []),
+        ({"spec__replicas": -1}, ["spec.replicas"]),
+        ({"spec__template__spec__containers__0__image": ""}, ["spec.template.spec.containers[0].image"]),
+        ({"spec__template__spec__nodeName": "Node_1"}, ["spec.template.spec.nodeName"]),
+        ({"spec__template__spec__restartPolicy": "Never"}, ["spec.template.spec.restartPolicy"]),
+        ({"spec__template__metadata__labels": {"app": "other"}}, ["spec.template.metadata.labels"]),
+        ({"spec__template__metadata__annotations": {"-": ""}}, ["spec.template.annotations"]),
+        ({"spec__minReadySeconds": -1}, ["spec.minReadySeconds"]),
+        ({"spec__progressDeadlineSeconds": 0}, ["spec.progressDeadlineSeconds"]),
+        ({"spec__replicas": -1, "spec__minReadySeconds": -1}, ["spec.replicas", "spec.minReadySeconds"]),
+    ],
+)
+def test_a_valid_deployment_vouches_for_the_next_image_and_for_nothing_invalid(
+    changes: dict[str, Any], wrong: list[str]
+) -> None:
+    for _ in range(2):
+        assert validate_deployment(deployment()) == []
+        changed = deployment(**changes)
+        before = codec.encode(changed)
+        assert [error.field for error in validate_deployment(changed)] == wrong
+        assert codec.encode(changed) == before
 
 
 def test_images_and_nodes_are_left_as_they_were() -> None:

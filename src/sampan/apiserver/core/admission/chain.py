@@ -56,6 +56,10 @@ class Chain:
         self._allocators = {kind: each for each in allocators for kind in each.kinds}
         self._every = tuple(p for p in plugins if not p.kinds)
         named = {kind for plugin in plugins for kind in plugin.kinds}
+        # The kinds that plugins of their own may change. One that changes nothing is no reason to fill in
+        # the defaults once more.
+        changing = [p for p in plugins if not getattr(p, "changes_nothing", False)]
+        self._changed = frozenset(kind for plugin in changing for kind in plugin.kinds)
         # Kept in the order given, whether a plugin is for some kinds or for all.
         self._by_kind = {kind: tuple(p for p in plugins if not p.kinds or kind in p.kinds) for kind in named}
 
@@ -71,7 +75,7 @@ class Chain:
         else:
             for plugin in plugins:
                 plugin.mutate(attributes)
-        touched = plugins is not self._every and not attributes.subresource
+        touched = attributes.context.resource.kind.kind in self._changed and not attributes.subresource
         extension = self.extension
         if extension is not None and extension.mutates and not attributes.context.reviewed:
             return await extension.mutate(attributes, plugins) or touched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from sampan.kinds.core import known_specs
 from sampan.kinds.core.pod_warnings import workload_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.cells import column, container_columns, selector_text
@@ -14,6 +15,8 @@ from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
 
 _COUNTS: Final = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas")
+# Specs that were found valid: what changes in one is mostly an image, or how many replicas it asks for.
+_KNOWN: Final = known_specs.KnownSpecs()
 
 
 def default(obj: Any) -> None:
@@ -38,7 +41,18 @@ def validate(obj: Any) -> list[FieldError]:
     """Every error of the spec: ValidateDeploymentSpec."""
     spec = obj.spec
     errors = checks.non_negative(spec.replicas, SPEC["replicas"])
-    errors += workloads.selector_errors(spec.selector, SPEC["selector"], "deployment")
+    shape = workloads.shape(spec)
+    if shape not in _KNOWN:
+        wrong = _spec_errors(spec)
+        if not wrong:
+            _KNOWN.add(shape)
+        errors += wrong
+    return errors
+
+
+def _spec_errors(spec: Any) -> list[FieldError]:
+    """What is wrong beside the replicas."""
+    errors = workloads.selector_errors(spec.selector, SPEC["selector"], "deployment")
     errors += workloads.replica_template_errors(spec, SPEC["template"])
     errors += _strategy_errors(spec.strategy, SPEC["strategy"])
     errors += checks.non_negatives(spec, SPEC, "minReadySeconds", "revisionHistoryLimit")

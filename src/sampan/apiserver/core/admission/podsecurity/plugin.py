@@ -41,6 +41,7 @@ class PodSecurity:
 
     kinds: frozenset[str] = _WITH_TEMPLATES | {"Pod", "Namespace"}
     reads: tuple[type[Any], ...] = (api.Namespace,)
+    changes_nothing = True
 
     def __init__(
         self, resources: Resources, defaults: Policy = policy.NONE, exempt: Exemptions | None = None
