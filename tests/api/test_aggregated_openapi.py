@@ -41,7 +41,7 @@ V2: dict[str, Any] = {
         f"{ROOT}/namespaces/{{namespace}}/things": {
             "get": {
                 "produces": ["application/json"],
-                "parameters": [{"name": "limit", "in": "query", "type": "integer"}],
+                "parameters": [{"$ref": "#/parameters/limit-1"}],
                 "responses": {"200": {"schema": {"$ref": "#/definitions/com.example.things.v1.ThingList"}}},
                 "x-kubernetes-group-version-kind": GVK,
             },
@@ -57,6 +57,7 @@ V2: dict[str, Any] = {
         },
         "/apis/others.example.com/v1/others": {"get": {"responses": {}}},
     },
+    "parameters": {"limit-1": {"name": "limit", "in": "query", "type": "integer"}},
     "definitions": {
         "com.example.things.v1.Thing": THING,
         "com.example.things.v1.ThingList": {

@@ -389,7 +389,7 @@ async def test_the_root_tells_of_paths(api: Api) -> None:
     assert paths == sorted(paths)
 
 
-@pytest.mark.parametrize("path", ["/version", "/api/v1", "/apis/apps"])
+@pytest.mark.parametrize("path", ["/version", "/api", "/api/v1", "/apis/apps/v1"])
 @served
 async def test_documents_are_only_read(api: Api, path: str) -> None:
     (await api.put(path, {})).refused(405, "MethodNotAllowed")

@@ -1,7 +1,8 @@
 """Values that fields are limited to, as `kubectl explain` tells them.
 
 The published definitions leave them out; kube-apiserver's own documents have them. A table for each package:
-the kind, its field (`[]` where the items of a list are meant), and the values with bars between them.
+the kind, its field (`[]` where the items of a list are meant, `{}` for the values of a map), and the values
+with bars between them. What the values mean stands in enum_texts.py.
 """
 
 from __future__ import annotations
@@ -10,23 +11,29 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
+from sampan.schema.enum_texts import described
+
 _PACKAGES: Final = {"apiextensions.v1": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"}
-_ITEMS: Final = "[]"
+_WITHIN: Final = {"[]": "items", "{}": "additionalProperties"}
 
 # Part of the hash of every document: to be counted up where the table changes.
-REVISION: Final = 1
+REVISION: Final = 2
 
 
 def with_enums(name: str, schema: dict[str, Any]) -> None:
     """Put the values of its fields into the schema of a definition, in place."""
     properties = schema.get("properties", {})
+    kind = name.rpartition(".")[2]
     for field, values in _by_definition().get(name, ()):
-        plain = field.removesuffix(_ITEMS)
-        shown = properties.get(plain)
-        if shown is not None and plain is not field:
-            shown = shown.get("items")
-        if isinstance(shown, dict):
-            shown["enum"] = list(values)
+        within = _WITHIN.get(field[-2:])
+        shown = properties.get(field[:-2] if within else field)
+        if isinstance(shown, dict) and within:
+            shown = shown.get(within)
+        if not isinstance(shown, dict):
+            continue
+        shown["enum"] = list(values)
+        if not within:
+            shown["description"] = shown.get("description", "") + described(f"{kind}.{field}", values)
 
 
 @cache
@@ -121,6 +128,8 @@ NodeStatus.phase = Pending|Running|Terminated
 PersistentVolumeClaimSpec.accessModes[] = ReadOnlyMany|ReadWriteMany|ReadWriteOnce|ReadWriteOncePod
 PersistentVolumeClaimSpec.volumeMode = Block|Filesystem
 PersistentVolumeClaimStatus.accessModes[] = ReadOnlyMany|ReadWriteMany|ReadWriteOnce|ReadWriteOncePod
+PersistentVolumeClaimStatus.allocatedResourceStatuses{} = ControllerResizeInProgress|\
+    ControllerResizeInfeasible|NodeResizeInProgress|NodeResizeInfeasible|NodeResizePending
 PersistentVolumeClaimStatus.phase = Bound|Lost|Pending
 PersistentVolumeSpec.accessModes[] = ReadOnlyMany|ReadWriteMany|ReadWriteOnce|ReadWriteOncePod
 PersistentVolumeSpec.persistentVolumeReclaimPolicy = Delete|Recycle|Retain

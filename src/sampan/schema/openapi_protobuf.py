@@ -5,12 +5,14 @@ kubectl asks for this form and reads nothing else. Only what the documents of op
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 _VARINT: Final = 0
+_FIXED_64: Final = 1
 _LENGTH: Final = 2
 
 
@@ -22,6 +24,7 @@ def encode(document: Mapping[str, Any]) -> bytes:
             _message(2, _text(1, document["info"]["title"]) + _text(2, document["info"]["version"])),
             _message(8, _named(2, document["paths"], _path_item)),
             _message(9, _named(1, document["definitions"], _schema)),
+            _message(10, _named(1, document.get("parameters", {}), _described)),
             *(_message(12, _named(1, need, _texts_message)) for need in document["security"]),
             _message(13, _named(1, document["securityDefinitions"], _security)),
         )
@@ -44,7 +47,7 @@ def _operation(operation: Mapping[str, Any]) -> bytes:
             _text(3, operation["description"]),
             _text(5, operation["operationId"]),
             _texts(6, operation["produces"]),
-            _texts(7, operation["consumes"]),
+            _texts(7, operation.get("consumes", ())),
             *(_message(8, _parameter(parameter)) for parameter in operation.get("parameters", ())),
             _message(9, _named(1, operation["responses"], _response)),
             _texts(10, operation["schemes"]),
@@ -54,13 +57,18 @@ def _operation(operation: Mapping[str, Any]) -> bytes:
 
 
 def _parameter(parameter: Mapping[str, Any]) -> bytes:
-    """A ParametersItem, which holds a Parameter, which holds one of several shapes."""
+    """A ParametersItem: a reference to one of the document's own, or a Parameter."""
+    if "$ref" in parameter:
+        return _message(2, _text(1, parameter["$ref"]))
+    return _message(1, _described(parameter))
+
+
+def _described(parameter: Mapping[str, Any]) -> bytes:
+    """A Parameter, which holds one of several shapes."""
     if parameter["in"] == "body":
-        shape = _message(1, _body(parameter))
-    else:
-        in_path = parameter["in"] == "path"
-        shape = _message(2, _message(4 if in_path else 3, _non_body(parameter, in_path=in_path)))
-    return _message(1, shape)
+        return _message(1, _body(parameter))
+    in_path = parameter["in"] == "path"
+    return _message(2, _message(4 if in_path else 3, _non_body(parameter, in_path=in_path)))
 
 
 def _body(parameter: Mapping[str, Any]) -> bytes:
@@ -105,6 +113,10 @@ def _schema(schema: Mapping[str, Any]) -> bytes:
     ]
     if "default" in schema:
         parts.append(_message(5, _any(schema["default"])))
+    for field, name in _BOUNDS.items():
+        if name in schema:
+            parts.append(_double(field, schema[name]))
+    parts.extend(_flag(field, schema.get(name)) for field, name in _FLAGS.items())
     parts.append(_text(13, schema.get("pattern")))
     for field, name in _COUNTS.items():
         if name in schema:
@@ -127,6 +139,8 @@ def _schema(schema: Mapping[str, Any]) -> bytes:
     return b"".join(parts)
 
 
+_BOUNDS: Final = {6: "multipleOf", 7: "maximum", 9: "minimum"}
+_FLAGS: Final = {8: "exclusiveMaximum", 10: "exclusiveMinimum", 16: "uniqueItems"}
 _COUNTS: Final = {
     11: "maxLength",
     12: "minLength",
@@ -189,6 +203,10 @@ def _flag(field: int, value: bool | None) -> bytes:
 
 def _number(field: int, value: int) -> bytes:
     return _key(field, _VARINT) + _varint(value)
+
+
+def _double(field: int, value: float) -> bytes:
+    return _key(field, _FIXED_64) + struct.pack("<d", value)
 
 
 def _key(field: int, wire: int) -> bytes:

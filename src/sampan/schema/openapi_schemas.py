@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from sampan.schema import openapi_structural as structural
+from sampan.schema import openapi_texts
 from sampan.schema.definitions import REF_PREFIX, Definitions, GroupVersionKind, Schema
 from sampan.schema.enums import with_enums
+from sampan.schema.openapi_defaults import with_defaults
 from sampan.schema.openapi_paths import PATCH
 from sampan.schema.openapi_resources import ServedResource
 
@@ -18,7 +21,14 @@ V3: Final = "#/components/schemas/"
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _INT_OR_STRING: Final = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+# Beside a custom schema: what its objects can be selected by.
+SELECTABLE: Final = "x-kubernetes-selectable-fields"
 _PRESERVES: Final = "x-kubernetes-preserve-unknown-fields"
+_OF_EVERY_GROUP: Final = frozenset({_META + "DeleteOptions", _META + "WatchEvent"})
+# Groups that the server of custom resources does not know.
+_NOT_BUILT_IN: Final = frozenset(
+    {"admission.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "imagepolicy.k8s.io"}
+)
 _GVK: Final = "x-kubernetes-group-version-kind"
 _CONVENTIONS: Final = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
 # What custom resources say of the fields that every object has; scripts and kubectl's own tests look for it.
@@ -39,9 +49,11 @@ _NOT_IN_V2: Final = frozenset({"oneOf", "anyOf", "not", "nullable"})
 class Components:
     """The schemas of one document, each added when something refers to it."""
 
-    def __init__(self, definitions: Definitions, prefix: str) -> None:
+    def __init__(self, definitions: Definitions, prefix: str, within: tuple[str, str] | None = None) -> None:
+        """`within` is the group and version that the document is of; None where it is of all of them."""
         self._definitions = definitions
         self._prefix = prefix
+        self._within = within
         self._schemas: dict[str, Schema] = {}
 
     def add(self, names: Iterable[str | None]) -> None:
@@ -73,28 +85,38 @@ class Components:
 
     def _published(self, name: str) -> Schema:
         if name == PATCH:
-            return {
-                "description": "Patch is provided to give a concrete name and type to the patch body.",
-                "type": "object",
-            }
+            return {"description": openapi_texts.PATCH, "type": "object"}
         schema = self._definitions.schemas[name]
         if name in (_QUANTITY, _INT_OR_STRING):
-            return self._either(name, schema)
+            return self._either(name)
         rewritten: Schema = self._rewritten(schema)
         if _GVK in schema:
             for field in ("apiVersion", "kind"):  # the source narrows them; Kubernetes does not
                 rewritten.get("properties", {}).get(field, {}).pop("enum", None)
         with_enums(name, rewritten)
+        if self._prefix == V3:
+            with_defaults(name, rewritten)
+            if name in _OF_EVERY_GROUP:
+                rewritten[_GVK] = [gvk for gvk in rewritten[_GVK] if self._belongs(gvk)]
         return rewritten
 
-    def _either(self, name: str, schema: Schema) -> Schema:
-        other = "number" if name == _QUANTITY else "integer"
-        shown: Schema = {"description": schema["description"]} if "description" in schema else {}
+    def _belongs(self, gvk: Mapping[str, str]) -> bool:
+        """Whether the document tells of a type of every group that it is of this one."""
+        group, version = gvk["group"], gvk["version"]
+        if self._within is None:  # of a custom kind
+            return group not in _NOT_BUILT_IN
+        return (group, version) in (("", "v1"), self._within)
+
+    def _either(self, name: str) -> Schema:
+        forms = ("string", "number") if name == _QUANTITY else ("integer", "string")
+        shown: Schema = {
+            "description": openapi_texts.QUANTITY if name == _QUANTITY else openapi_texts.INT_OR_STRING
+        }
         if name == _INT_OR_STRING:
             shown["format"] = "int-or-string"
         if self._prefix == V2:
             return {**shown, "type": "string"}
-        return {**shown, "oneOf": [{"type": other}, {"type": "string"}]}
+        return {**shown, "oneOf": [{"type": form} for form in forms]}
 
     def _rewritten(self, schema: Any) -> Any:
         """A schema as the document says it. Property names are data and stay as they are."""
@@ -120,21 +142,25 @@ class Components:
         return {k: v for k, v in shown.items() if not (self._prefix == V2 and k in _NOT_IN_V2)}
 
     def _custom(self, resource: ServedResource) -> Schema:
-        if self._prefix == V2 and resource.custom and resource.custom.get(_PRESERVES):
+        v2 = self._prefix == V2
+        assert resource.custom is not None
+        if v2 and resource.custom.get(_PRESERVES):
             # Clients that validate by this form refuse what is beside the properties that it names.
             return {"type": "object", _GVK: [_shown(resource.gvk)]}
-        schema: Schema = self._with_embedded(self._rewritten(resource.custom))
+        schema: Schema = self._with_embedded(self._rewritten(structural.shown(resource.custom, v2=v2)))
         properties = {
+            **schema.get("properties", {}),
             "apiVersion": self._text_of("apiVersion"),
             "kind": self._text_of("kind"),
             "metadata": self._described_ref("ObjectMeta", _STANDARD_METADATA),
-            **{k: v for k, v in schema.get("properties", {}).items() if k != "metadata"},
         }
         return {**schema, "type": "object", "properties": properties, _GVK: [_shown(resource.gvk)]}
 
     def _custom_list(self, resource: ServedResource, name: str) -> Schema:
         kind = f"{resource.gvk.kind}List"
+        chosen = (resource.custom or {}).get(SELECTABLE)
         return {
+            **({SELECTABLE: chosen} if chosen else {}),
             "description": f"{kind} is a list of {resource.gvk.kind}",
             "type": "object",
             "required": ["items"],

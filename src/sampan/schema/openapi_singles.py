@@ -12,10 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from sampan.schema.definitions import Definitions
+from sampan.schema.openapi_paths import ANSWERS, TEXT, Operation, PathItem, tag_of
 from sampan.schema.openapi_schemas import V3, Components
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
-_MANY: Final = ("application/json", "application/vnd.kubernetes.protobuf", "application/yaml")
 _JSON: Final = ("application/json",)
 
 
@@ -25,8 +25,9 @@ class Single(msgspec.Struct, frozen=True):
     tag: str
     id: str
     description: str
-    answer: str = ""
+    answer: str = TEXT
     media: tuple[str, ...] = _JSON
+    takes: tuple[str, ...] = ()
 
 
 def singles(groups: Iterable[str]) -> dict[str, Single]:
@@ -35,34 +36,53 @@ def singles(groups: Iterable[str]) -> dict[str, Single]:
         ".well-known/openid-configuration": Single(
             "WellKnown",
             "getServiceAccountIssuerOpenIDConfiguration",
-            "who issues tokens of service accounts, as an OpenID provider says it",
+            "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'",
         ),
-        "api": Single(
-            "core", "getCoreAPIVersions", "the versions of the core group", _META + "APIVersions", _MANY
-        ),
-        "apis": Single("apis", "getAPIVersions", "the groups that there are", _META + "APIGroupList", _MANY),
+        "api": _versions("core", "getCoreAPIVersions", "APIVersions"),
+        "apis": _versions("apis", "getAPIVersions", "APIGroupList"),
         "openid/v1/jwks": Single(
             "openid",
             "getServiceAccountIssuerOpenIDKeyset",
-            "the keys that tokens of service accounts are verified with",
+            "get service account issuer OpenID JSON Web Key Set (contains public token verification keys)",
             media=("application/jwk-set+json",),
         ),
         "version": Single(
-            "version", "getCodeVersion", "the version of this server", "io.k8s.apimachinery.pkg.version.Info"
+            "version",
+            "getCodeVersion",
+            "get the version information for this server",
+            "io.k8s.apimachinery.pkg.version.Info",
+            takes=_JSON,
         ),
     }
     for group in groups:
         if group:
-            tag = _tag(group)
-            name = f"get{tag[:1].upper()}{tag[1:]}APIGroup"
-            made[f"apis/{group}"] = Single(tag, name, "the versions of this group", _META + "APIGroup", _MANY)
+            tag = tag_of(group)
+            made[f"apis/{group}"] = Single(
+                tag,
+                f"get{tag[:1].upper()}{tag[1:]}APIGroup",
+                "get information of a group",
+                _META + "APIGroup",
+                ANSWERS,
+                ANSWERS,
+            )
     return dict(sorted(made.items()))
 
 
-def _tag(group: str) -> str:
-    """`rbacAuthorization` of `rbac.authorization.k8s.io`."""
-    first, *others = group.removesuffix(".k8s.io").split(".")
-    return first + "".join(part[:1].upper() + part[1:] for part in others)
+def _versions(tag: str, name: str, answer: str) -> Single:
+    return Single(tag, name, "get available API versions", _META + answer, ANSWERS, ANSWERS)
+
+
+def path_item(root: str, single: Single) -> PathItem:
+    """A single as other paths are told of."""
+    operation = Operation(
+        "get",
+        single.id,
+        single.description,
+        takes=single.takes,
+        answer=single.answer,
+        gives=single.media,
+    )
+    return PathItem(f"/{root}/", single.tag, (), (operation,))
 
 
 def digest(root: str, single: Single, definitions: Definitions) -> str:
@@ -93,7 +113,7 @@ def document(root: str, single: Single, definitions: Definitions) -> dict[str, A
         shown = {"schemas": components.schemas(), **shown}
     return {
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": f"v{definitions.version}.0"},
+        "info": {"title": "Kubernetes", "version": definitions.version},
         "paths": {f"/{root}/": {"get": get}},
         "components": shown,
     }

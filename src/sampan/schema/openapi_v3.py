@@ -10,17 +10,14 @@ import msgspec
 
 from sampan.schema import enums
 from sampan.schema.definitions import Definitions, GroupVersionKind
-from sampan.schema.openapi_paths import ANSWERS, Operation, Parameter, PathItem, path_items
+from sampan.schema.openapi_parameters import Parameter
+from sampan.schema.openapi_paths import TEXT, Operation, PathItem, path_items, resource_list
 from sampan.schema.openapi_resources import ServedResource, definition_of
 from sampan.schema.openapi_schemas import V3, Components
 from sampan.schema.openapi_singles import SECURITY
 
+_CUSTOM_INFO: Final = {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
 _PHRASES: Final = {200: "OK", 201: "Created", 202: "Accepted"}
-_WATCHED: Final = (
-    "application/json",
-    "application/json;stream=watch",
-    "application/yaml",
-)
 
 
 def roots(resources: Sequence[ServedResource]) -> tuple[str, ...]:
@@ -54,8 +51,13 @@ def document(root: str, resources: Sequence[ServedResource], definitions: Defini
     own = [resource for resource in resources if resource.root == root]
     if not own:
         raise KeyError(root)
-    components = Components(definitions, V3)
+    custom = own[0].custom is not None
+    gvk = own[0].gvk
+    components = Components(definitions, V3, None if custom else (gvk.group, gvk.version))
     paths: dict[str, Any] = {}
+    if not custom:
+        item = resource_list(root, gvk.group, gvk.version)
+        paths[item.path] = _path_item(item, components)
     for resource in own:
         if resource.custom is not None:
             components.add_custom(resource)
@@ -65,23 +67,24 @@ def document(root: str, resources: Sequence[ServedResource], definitions: Defini
             paths[item.path] = _path_item(item, components)
     return {
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": f"v{definitions.version}.0"},
-        "paths": paths,
+        "info": _CUSTOM_INFO if custom else {"title": "Kubernetes", "version": definitions.version},
+        "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": components.schemas(),
-            "securitySchemes": SECURITY,
+            **({} if custom else {"securitySchemes": SECURITY}),
         },
     }
 
 
 def _path_item(item: PathItem, components: Components) -> dict[str, Any]:
     shown: dict[str, Any] = {op.method: _operation(op, item.tag, components) for op in item.operations}
-    shown["parameters"] = [_parameter(parameter) for parameter in item.parameters]
+    if item.parameters:
+        shown["parameters"] = [_parameter(parameter) for parameter in item.parameters]
     return shown
 
 
 def _operation(operation: Operation, tag: str, components: Components) -> dict[str, Any]:
-    components.add([operation.body, operation.answer])
+    components.add([operation.body, operation.answer or None])
     shown: dict[str, Any] = {
         "tags": [tag],
         "description": operation.description,
@@ -95,19 +98,19 @@ def _operation(operation: Operation, tag: str, components: Components) -> dict[s
         if operation.method != "delete":
             shown["requestBody"]["required"] = True
     shown["responses"] = _responses(operation, components)
-    shown["x-kubernetes-action"] = operation.action
-    shown["x-kubernetes-group-version-kind"] = gvk_of(operation.gvk)
+    if operation.gvk is not None:
+        shown["x-kubernetes-action"] = operation.action
+        shown["x-kubernetes-group-version-kind"] = gvk_of(operation.gvk)
     return shown
 
 
 def _responses(operation: Operation, components: Components) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    media = _WATCHED if operation.action == "list" else ANSWERS
     for code in operation.codes:
         response: dict[str, Any] = {"description": _PHRASES[code]}
         if operation.answer is not None:
-            schema = components.ref(operation.answer)
-            response["content"] = {kind: {"schema": schema} for kind in media}
+            schema = {"type": "string"} if operation.answer == TEXT else components.ref(operation.answer)
+            response["content"] = {media: {"schema": schema} for media in operation.gives}
         responses[str(code)] = response
     responses["401"] = {"description": "Unauthorized"}
     return responses

@@ -171,7 +171,7 @@ class OpenApi:
         return found
 
     def _v2_document(self, state: _State) -> dict[str, Any]:
-        own = openapi_v2.document(state.resources, self._definitions())
+        own = openapi_v2.document(state.resources, self._definitions(), self._singles)
         if not state.extensions:
             return own
         return merged_v2(own, (each.v2 for _, each in sorted(state.extensions.items())))

@@ -77,6 +77,14 @@ class Version(msgspec.Struct, frozen=True):
         found: dict[str, Any] = msgspec.json.decode(bytes(self.schema.openAPIV3Schema) or b"{}")
         return found
 
+    def documented_schema(self) -> dict[str, Any]:
+        """The schema with what OpenAPI tells beside it: the fields that objects can be selected by."""
+        found = self.parsed_schema()
+        if self.selectableFields:
+            paths = (field.jsonPath.removeprefix(".") for field in self.selectableFields)
+            found["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in paths]
+        return found
+
 
 class Conversion(msgspec.Struct, frozen=True):
     strategy: str = "None"

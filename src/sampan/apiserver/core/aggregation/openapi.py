@@ -56,8 +56,9 @@ def part_of_v2(document: Any, root: str) -> Part:
     given, definitions = document.get("paths"), document.get("definitions", {})
     if not isinstance(given, dict) or not isinstance(definitions, dict):
         raise ValueError("this OpenAPI document has no paths or definitions")
+    shared = document.get("parameters") or {}
     paths = {
-        path: _path_item(item)
+        path: _path_item(item, shared)
         for path, item in given.items()
         if f"{path}/".startswith(f"/{root}/") and isinstance(item, dict)
     }
@@ -71,21 +72,21 @@ def part_of_v2(document: Any, root: str) -> Part:
     return {"paths": paths, "definitions": found}
 
 
-def _path_item(item: Mapping[str, Any]) -> dict[str, Any]:
+def _path_item(item: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     """With all that this server's own have, so that one writer can write both."""
-    made: dict[str, Any] = {m: _operation(item[m]) for m in _METHODS if isinstance(item.get(m), dict)}
+    made: dict[str, Any] = {m: _operation(item[m], shared) for m in _METHODS if isinstance(item.get(m), dict)}
     if item.get("parameters"):
-        made["parameters"] = [_parameter(each) for each in item["parameters"]]
+        made["parameters"] = [_parameter(each, shared) for each in item["parameters"]]
     return made
 
 
-def _operation(operation: Mapping[str, Any]) -> dict[str, Any]:
+def _operation(operation: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     lists = {name: operation.get(name) or [] for name in ("tags", "produces", "consumes")}
     texts = {name: operation.get(name) or "" for name in ("description", "operationId")}
     responses = {
         code: {"description": "", **answer} for code, answer in (operation.get("responses") or {}).items()
     }
-    parameters = [_parameter(each) for each in operation.get("parameters") or ()]
+    parameters = [_parameter(each, shared) for each in operation.get("parameters") or ()]
     schemes = operation.get("schemes") or ["https"]
     return {
         **operation,
@@ -97,7 +98,10 @@ def _operation(operation: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
+def _parameter(parameter: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter by itself, where Go's servers refer to what the document has for all its paths."""
+    if "$ref" in parameter:
+        parameter = shared[parameter["$ref"].removeprefix("#/parameters/")]
     if parameter.get("in") == "body":
         return {"name": "body", "schema": {}, **parameter}
     return {"description": "", "type": "string", **parameter}

@@ -179,7 +179,7 @@ class CustomKinds:
     def schemas(self) -> dict[GroupVersionKind, Schema]:
         """The schemas of all served kinds, for OpenAPI."""
         return {
-            definition.gvk(name): described.parsed_schema()
+            definition.gvk(name): described.documented_schema()
             for definition, name in self._places.values()
             if (described := definition.version(name)) is not None
         }
