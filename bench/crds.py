@@ -6,6 +6,7 @@ In-process, over SQLite on disk, 32 at once; then discovery, one object of the l
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import sys
 import time
@@ -19,9 +20,11 @@ from sampan.apiserver.core.authn import TokenKeys
 from sampan.apiserver.core.request import Request
 from sampan.apiserver.core.server import ApiServer, Settings
 from sampan.apiserver.core.users import ADMIN
+from sampan.base import garbage
 from sampan.base.clock import SystemClock
 from sampan.base.ids import RandomIds
 from sampan.cluster import pki
+from sampan.cluster.parts.apiserver import SWITCH_S
 from sampan.store.sqlite import SqliteStore
 
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
@@ -124,5 +127,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.setswitchinterval(0.0005)
+    # As in the process of an API server.
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
+    garbage.look_seldom()
     uvloop.run(main())

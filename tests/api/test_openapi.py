@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
+import msgspec
 import pytest
 
+from sampan.apiserver.core import openapi
 from sampan.schema import enums
 from tests.api.server import Api, served
 
@@ -91,3 +94,17 @@ async def test_all_of_them_are_fields_of_the_newest_version(api: Api) -> None:
         shown = definitions[name]["properties"][field.removesuffix("[]").removesuffix("{}")]
         within = shown.get("items") or shown.get("additionalProperties") or shown
         assert within["enum"] == list(values), (name, field)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        [],
+        {"a": 1},
+        {"paths": {}, "info": {"x": "é"}},
+        {"paths": {f'/"{n}': {"get": n} for n in range(99)}},
+    ],
+)
+def test_a_document_made_in_pieces_is_the_same(document: Any) -> None:
+    assert b"".join(openapi._pieces(document)) == msgspec.json.encode(document)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
@@ -34,6 +34,9 @@ MANY: Final = 200
 # Expires header: without it, kubectl takes what it keeps to be out of date.
 _FOREVER: Final = {"Cache-Control": "public, immutable", "Vary": "Accept"}
 _FOREVER_S: Final = 365 * 24 * 3600
+# Maps of more entries are encoded entry by entry, and what holds such maps map by map.
+_IN_ONE: Final = 64
+_OF_MANY: Final = frozenset({"paths", "components", "schemas", "definitions"})
 _ANY: Final = frozenset({"", "*/*", "application/*", JSON})
 
 
@@ -186,12 +189,28 @@ class OpenApi:
     def _document(self, state: _State, name: str, make: Callable[[], object], etag: str = "") -> _Document:
         made = state.made.get(name)
         if made is None:
-            body = msgspec.json.encode(make())
+            body = b"".join(_pieces(make()))
             made = state.made[name] = _Document(body, JSON, etag or _digest(body))
         return made
 
     def _definitions(self) -> Definitions:
         return load(self._version)
+
+
+def _pieces(document: object) -> Iterator[bytes]:
+    """A document's JSON, no piece of which takes long to make: nobody else runs while one is made."""
+    if not isinstance(document, dict) or not document:
+        yield msgspec.json.encode(document)
+        return
+    before = b"{"
+    for name, value in document.items():
+        yield b"%b%b:" % (before, msgspec.json.encode(name))
+        if isinstance(value, dict) and (len(value) > _IN_ONE or name in _OF_MANY):
+            yield from _pieces(value)
+        else:
+            yield msgspec.json.encode(value)
+        before = b","
+    yield b"}"
 
 
 def _kept_for_ever() -> dict[str, str]:
