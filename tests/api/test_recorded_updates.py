@@ -6,9 +6,13 @@ from typing import Any, Final
 
 import pytest
 
-from tests.api.server import DEPLOYMENTS, Api, deployment, served
+from tests.api.server import CONFIG_MAPS, DEPLOYMENTS, PODS, Api, config_map, deployment, served
 
 STATEFUL_SETS: Final = "/apis/apps/v1/namespaces/default/statefulsets"
+APPS: Final = "/apis/apps/v1/namespaces/default"
+NETWORKING: Final = "/apis/networking.k8s.io/v1"
+STORAGE: Final = "/apis/storage.k8s.io/v1"
+LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 SERVICES: Final = "/api/v1/namespaces/default/services"
 CLAIMS: Final = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
 CIDRS: Final = "/apis/networking.k8s.io/v1/servicecidrs"
@@ -22,6 +26,10 @@ def stateful_set() -> dict[str, Any]:
 
 def service() -> dict[str, Any]:
     return {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+
+
+def term(key: str) -> dict[str, Any]:
+    return {"nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "Exists"}]}]}
 
 
 def claim() -> dict[str, Any]:
@@ -71,6 +79,76 @@ REFUSALS: Final[dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]]
             "(e.g. 10.9.8.7 or 2001:db8::ffff)"
         ],
     ),
+    "a selector, before what else is wrong": (
+        f"{APPS}/daemonsets",
+        {"metadata": {"name": "d"}, "spec": {k: deployment()["spec"][k] for k in ("selector", "template")}},
+        {"selector": {"matchExpressions": [{"key": "b", "operator": "Exists"}], "matchLabels": {"a": "c"}}},
+        [
+            'spec.selector: Invalid value: {"matchLabels":{"a":"c"},'
+            '"matchExpressions":[{"key":"b","operator":"Exists"}]}: field is immutable',
+            'spec.template.metadata.labels: Invalid value: {"app":"web"}: '
+            "`selector` does not match template `labels`",
+        ],
+    ),
+    "a controller, before what else is wrong": (
+        f"{NETWORKING}/ingressclasses",
+        {"metadata": {"name": "i"}, "spec": {"controller": "a.b/c"}},
+        {"controller": ""},
+        ['spec.controller: Invalid value: "": field is immutable', "spec.controller: Required value"],
+    ),
+    "what holds an address, unseen": (
+        f"{NETWORKING}/ipaddresses",
+        {"metadata": {"name": "10.96.9.9"}, "spec": {"parentRef": {"resource": "services", "name": "a"}}},
+        {"parentRef": {"resource": "services", "name": "b"}},
+        ["spec.parentRef: Invalid value: null: field is immutable"],
+    ),
+    "each range of addresses": (
+        CIDRS,
+        {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/16"]}},
+        {"cidrs": ["x"]},
+        ['spec.cidrs[0]: Invalid value: "x": field is immutable'],
+    ),
+    "drivers of a node, by Go's names": (
+        f"{STORAGE}/csinodes",
+        {"metadata": {"name": "n"}, "spec": {"drivers": [{"name": "d.e", "nodeID": "n"}]}},
+        {"drivers": [{"name": "d.e", "nodeID": "m", "topologyKeys": ["a"]}]},
+        [
+            'spec.drivers: Invalid value: {"Name":"d.e","NodeID":"m","TopologyKeys":["a"],'
+            '"Allocatable":null}: field is immutable'
+        ],
+    ),
+    "templates of claims, by Go's names": (
+        "/apis/resource.k8s.io/v1/namespaces/default/resourceclaimtemplates",
+        {"metadata": {"name": "t"}, "spec": {"spec": {}}},
+        {
+            "metadata": {"labels": {"a": "b"}},
+            "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}},
+        },
+        [
+            'spec: Invalid value: {"labels":{"a":"b"},"Spec":{"Devices":{"Requests":[{"Name":"r","Exactly":'
+            '{"DeviceClassName":"c","Selectors":null,"AllocationMode":"ExactCount","Count":1,'
+            '"AdminAccess":null,"Tolerations":null,"Capacity":null,"DerivedAttributes":null},'
+            '"FirstAvailable":null}],"Constraints":null,"Config":null}}}: field is immutable'
+        ],
+    ),
+    "where a volume can be, by Go's names": (
+        "/api/v1/persistentvolumes",
+        {
+            "metadata": {"name": "v"},
+            "spec": {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "nfs": {"server": "s", "path": "/p"},
+                "nodeAffinity": {"required": term("a")},
+            },
+        },
+        {"nodeAffinity": {"required": term("b")}},
+        [
+            'nodeAffinity: Invalid value: {"Required":{"NodeSelectorTerms":[{"MatchExpressions":'
+            '[{"Key":"b","Operator":"Exists","Values":null}],"MatchFields":null}]}}: '
+            "field is immutable, except for updating from beta label to GA"
+        ],
+    ),
     "claims, alone": (
         CLAIMS,
         claim(),
@@ -98,3 +176,101 @@ async def test_finalizers_name_a_domain(api: Api) -> None:
     made["metadata"]["finalizers"] = ["abc"]
     said = (await api.put(f"{DEPLOYMENTS}/{made['metadata']['name']}", made)).refused(422, "Invalid")
     assert 'metadata.finalizers[0]: Invalid value: "abc": name is neither a standard finalizer name' in said
+
+
+LEASE: Final[dict[str, Any]] = {"metadata": {"name": "l"}, "spec": {}}
+NOT_EMPTY: Final = "name part must be non-empty"
+NAME_PART: Final = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+NO_DOMAIN: Final = "name is neither a standard finalizer name nor is it fully qualified"
+PREFIX: Final = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+GRACE: Final = "metadata.deletionGracePeriodSeconds: Invalid value: 5: field is immutable"
+# Where, an object, what its metadata becomes, and what is wrong with that.
+METADATA: Final[dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]]] = {
+    "finalizers without a name": (
+        LEASES,
+        LEASE,
+        {"finalizers": [""]},
+        [f'metadata.finalizers: Invalid value: "": {said}' for said in (NOT_EMPTY, NAME_PART)],
+    ),
+    "finalizers without a name or a domain": (
+        CONFIG_MAPS,
+        config_map("c"),
+        {"finalizers": ["x y"]},
+        [
+            f'metadata.finalizers: Invalid value: "x y": {NAME_PART}',
+            f'metadata.finalizers[0]: Invalid value: "x y": {NO_DOMAIN}',
+        ],
+    ),
+    "a prefix of which no name can be made": (
+        CONFIG_MAPS,
+        config_map("c"),
+        {"generateName": "A b"},
+        [f'metadata.generateName: Invalid value: "A b": {PREFIX}'],
+    ),
+    "the same where nobody looks": (DEPLOYMENTS, deployment(), {"generateName": "A b"}, []),
+    "a prefix with a slash, where nobody else looks": (
+        DEPLOYMENTS,
+        deployment(),
+        {"generateName": "a/b"},
+        ["metadata.generateName: Invalid value: \"a/b\": may not contain '/'"],
+    ),
+    "labels before what cannot change": (
+        CONFIG_MAPS,
+        config_map("c"),
+        {"labels": {"a b": ""}, "deletionGracePeriodSeconds": 5},
+        [f'metadata.labels: Invalid value: "a b": {NAME_PART}', GRACE],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", METADATA)
+@served
+async def test_metadata(api: Api, name: str) -> None:
+    place, body, changed, errors = METADATA[name]
+    made = (await api.post(place, body)).ok(201)
+    made["metadata"] |= changed
+    answer = await api.put(f"{place}/{made['metadata']['name']}", made)
+    if not errors:
+        answer.ok()
+        return
+    answer.refused(422, "Invalid")
+    causes = answer.json["details"]["causes"]
+    assert [f"{cause['field']}: {cause['message']}" for cause in causes] == errors
+
+
+@pytest.mark.parametrize("revision", [None, "", "0"])
+@served
+async def test_some_updates_must_name_a_revision(api: Api, revision: str | None) -> None:
+    for place, body in ((LEASES, LEASE), (CONFIG_MAPS, config_map("c"))):
+        made = (await api.post(place, body)).ok(201)
+        made["metadata"]["resourceVersion"] = revision
+        answer = await api.put(f"{place}/{made['metadata']['name']}", made)
+        if place == CONFIG_MAPS:
+            answer.ok()
+            continue
+        assert answer.refused(422, "Invalid") == (
+            'leases.coordination.k8s.io "l" is invalid: '
+            "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        )
+        assert answer.json["details"]["kind"] == "leases"
+    patched = await api.patch(f"{LEASES}/l", {"spec": {"holderIdentity": "me"}})
+    assert patched.ok()["spec"]["holderIdentity"] == "me"
+
+
+@served
+async def test_a_pod_keeps_the_priority_that_it_was_given(api: Api) -> None:
+    made = await api.pod("p")
+    spec = made["spec"]
+    priority, policy = spec.pop("priority"), spec.pop("preemptionPolicy")
+    same = (await api.put(f"{PODS}/p", made)).ok()
+    assert (same["spec"]["priority"], same["spec"]["preemptionPolicy"]) == (priority, policy)
+    spec["priority"] = priority + 1
+    (await api.put(f"{PODS}/p", made)).refused(422, "Invalid")

@@ -397,7 +397,8 @@ def test_conditions_that_do_not_compile_are_refused(url: str) -> None:
             assert "compilation failed" in said
             assert 'matchConditions[1].expression: Invalid value: "1 + 1": must evaluate to bool' in said
             body["webhooks"][0]["matchConditions"] = [{"name": "one", "expression": "object.a == 'b'"}]  # type: ignore[index]
-            (await api.post(url, body)).ok(201)
+            made = (await api.post(url, body)).ok(201)
+            body["metadata"] = made["metadata"]
             body["webhooks"][0]["matchConditions"][0]["expression"] = "object.a =="  # type: ignore[index]
             assert "compilation failed" in (await api.put(f"{url}/x", body)).refused(422, "Invalid")
 

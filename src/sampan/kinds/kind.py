@@ -29,6 +29,69 @@ _FREE_FINALIZERS: Final = frozenset(
         "policy",
     }
 )
+# What is updated only on condition of the revision that it had.
+_CONDITIONAL: Final = frozenset(
+    {
+        "apiservices.apiregistration.k8s.io",
+        "clustertrustbundles.certificates.k8s.io",
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+        "csistoragecapacities.storage.k8s.io",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "devicetaintrules.resource.k8s.io",
+        "leases.coordination.k8s.io",
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "podcertificaterequests.certificates.k8s.io",
+        "poddisruptionbudgets.policy",
+        "runtimeclasses.node.k8s.io",
+        "storageversionmigrations.storagemigration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "volumeattachments.storage.k8s.io",
+    }
+)
+# Whose updates are asked for a generateName that makes names, as creates are.
+_KEEPS_PREFIXES: Final = frozenset(
+    {
+        "apiservices.apiregistration.k8s.io",
+        "clustertrustbundles.certificates.k8s.io",
+        "configmaps",
+        "controllerrevisions.apps",
+        "csinodes.storage.k8s.io",
+        "csistoragecapacities.storage.k8s.io",
+        "endpoints",
+        "endpointslices.discovery.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        "ingressclasses.networking.k8s.io",
+        "ingresses.networking.k8s.io",
+        "ipaddresses.networking.k8s.io",
+        "limitranges",
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "namespaces",
+        "nodes",
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "resourceclaims.resource.k8s.io",
+        "resourceclaimtemplates.resource.k8s.io",
+        "runtimeclasses.node.k8s.io",
+        "secrets",
+        "serviceaccounts",
+        "storageclasses.storage.k8s.io",
+        "storageversionmigrations.storagemigration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "volumeattachments.storage.k8s.io",
+        "volumeattributesclasses.storage.k8s.io",
+    }
+)
 NAMESPACED: Final = True
 CLUSTER: Final = False
 
@@ -132,6 +195,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     told_alone: str = ""
     # What is worth a Warning header of a new object before `prepare_create` changes it.
     early_warnings: Callable[[Any], list[str]] | None = None
+    # Whether an update is told what is wrong with the change before what is wrong with the object.
+    change_first: bool = False
     # What is allowed and yet worth a Warning header: of a new object (old is None) or of an update.
     warnings: Callable[[Any, Any], list[str]] | None = None
     # Times that an update gives to what is new in it: the new object, the old one, and now.
@@ -186,6 +251,16 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         if self.own_type is not None or self.kind == "Event":
             return False
         return self.group not in _FREE_FINALIZERS
+
+    @property
+    def conditional(self) -> bool:
+        """Whether an update must name the revision that it is based on."""
+        return self.own_type is not None or self.resource in _CONDITIONAL
+
+    @property
+    def keeps_prefixes(self) -> bool:
+        """Whether an update must leave a generateName from which names can be made."""
+        return self.resource in _KEEPS_PREFIXES
 
     @property
     def resource(self) -> str:

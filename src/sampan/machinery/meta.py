@@ -66,10 +66,26 @@ def validate_object_meta(
 
 
 def validate_object_meta_update(
-    new: Any, old: Any, path: Path = _METADATA, *, qualified_finalizers: bool = False
+    new: Any,
+    old: Any,
+    path: Path = _METADATA,
+    *,
+    qualified_finalizers: bool = False,
+    prefix_errors: names.NameErrors | None = None,
 ) -> list[FieldError]:
-    """What an update may not do to an ObjectMeta; `new` must carry the resourceVersion it will replace."""
+    """What an update may not do to an ObjectMeta; `new` must carry the resourceVersion it will replace.
+
+    `prefix_errors` is the kind's rule for names, where its updates are asked for a valid generateName too.
+    """
     errors: list[FieldError] = []
+    if new.generateName:
+        errors += _validate_prefix(new.generateName, names.path_segment_name, path["generateName"])
+    errors += validate_labels(new.labels, path["labels"])
+    errors += validate_annotations(new.annotations, path["annotations"])
+    errors += validate_owner_references(new.ownerReferences, path["ownerReferences"])
+    if new.finalizers:
+        errors += validate_finalizers(new.finalizers, path["finalizers"])
+    errors += validate_managed_fields(new.managedFields, path["managedFields"])
     if old.deletionTimestamp is not None:
         errors += _validate_no_new_finalizers(new.finalizers, old.finalizers, path["finalizers"])
     if not new.resourceVersion:
@@ -80,10 +96,8 @@ def validate_object_meta_update(
         value = getattr(new, name)
         if value != getattr(old, name):
             errors.append(field.invalid(path[name], _shown(value), IMMUTABLE))
-    errors += validate_labels(new.labels, path["labels"])
-    errors += validate_annotations(new.annotations, path["annotations"])
-    errors += validate_owner_references(new.ownerReferences, path["ownerReferences"])
-    errors += validate_managed_fields(new.managedFields, path["managedFields"])
+    if new.generateName and prefix_errors is not None:
+        errors += _validate_prefix(new.generateName, prefix_errors, path["generateName"])
     if qualified_finalizers and new.finalizers:
         errors += _validate_qualified(new.finalizers, path["finalizers"])
     return errors
@@ -246,13 +260,16 @@ def _validate_label_requirement(expression: Any, path: Path) -> list[FieldError]
 def _validate_names(meta: Any, check: names.NameErrors, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
     if meta.generateName:
-        messages = check(names.mask_trailing_dash(meta.generateName))
-        errors += [field.invalid(path["generateName"], meta.generateName, message) for message in messages]
+        errors += _validate_prefix(meta.generateName, check, path["generateName"])
     if not meta.name:
         errors.append(field.required(path["name"], "name or generateName is required"))
     else:
         errors += [field.invalid(path["name"], meta.name, message) for message in check(meta.name)]
     return errors
+
+
+def _validate_prefix(prefix: str, check: names.NameErrors, path: Path) -> list[FieldError]:
+    return [field.invalid(path, prefix, message) for message in check(names.mask_trailing_dash(prefix))]
 
 
 def _validate_namespace(namespace: str, path: Path) -> list[FieldError]:

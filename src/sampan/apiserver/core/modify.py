@@ -66,9 +66,14 @@ class Modifier:
         target = context.target
         obj = context.served.to_hub(self._bodies.decode(request, context, context.served))
         check_name(obj.metadata, context)
-        written = await self._writer.update(
-            context, lambda _old: codec.copy(obj), subresource=target.subresource
-        )
+        conditional = context.resource.kind.conditional and obj.metadata.resourceVersion in (None, "", "0")
+
+        def replace(_old: Any) -> Any:
+            if conditional:
+                raise status.revision_required(context.served.kind, target.name)
+            return codec.copy(obj)
+
+        written = await self._writer.update(context, replace, subresource=target.subresource)
         return await self._answer(request, context, written, tables)
 
     async def patch(self, request: Request, context: Context, tables: Tables) -> Response:

@@ -127,6 +127,14 @@ def invalid_review(kind: Kind, errors: Sequence[FieldError]) -> StatusError:
     return StatusError(422, "Invalid", whole.message.removeprefix(kind.kind), details)
 
 
+def revision_required(kind: Kind, name: str) -> StatusError:
+    """An update without a resourceVersion of what is only updated on condition of one."""
+    error = field.invalid(field.Path("metadata.resourceVersion"), 0, "must be specified for an update")
+    causes = [{"reason": error.type, "message": error.body(), "field": error.field}]
+    details = _details(kind, name, causes=causes) | {"kind": kind.plural}
+    return StatusError(422, "Invalid", f'{kind.resource} "{name}" is invalid: {error}', details)
+
+
 def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 

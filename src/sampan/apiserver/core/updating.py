@@ -83,8 +83,12 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
     if kind.generation and subresource not in ("status", "binding") and not same_intent(new, old, kind):
         new.metadata.generation = (old.metadata.generation or 0) + 1
     ownership.track(new, old, context, subresource or context.target.subresource, context.now)
+    rules = context.served.kind.rules or kind
     errors = meta.validate_object_meta_update(
-        new.metadata, old.metadata, qualified_finalizers=kind.qualified_finalizers
+        new.metadata,
+        old.metadata,
+        qualified_finalizers=kind.qualified_finalizers,
+        prefix_errors=rules.name_errors if new.metadata.generateName and kind.keeps_prefixes else None,
     )
     if kind.validate_change is not None:
         errors += kind.validate_change(new, old)
@@ -92,13 +96,12 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
         errors += kind.validate_status_update(new, old)
     else:
         whole: list[field.FieldError] = []
-        rules = context.served.kind.rules or kind
         changed = rules.validate_update(new, old) if not subresource else []
         if subresource != "binding" and not (changed and kind.told_alone == "change"):
             whole = rules.validate(new)  # a binding sets the node of a pod that was valid, and nothing else
-        errors += whole
-        if not (whole and kind.told_alone == "whole"):
-            errors += changed
+        if whole and kind.told_alone == "whole":
+            changed = []
+        errors += [*changed, *whole] if kind.change_first else [*whole, *changed]
     if own is not None and own.validate is not None:
         errors += own.validate(new, old)
     if errors:

@@ -48,6 +48,7 @@ KIND: Final = Kind(
     api_version="v1",
     kind="ConfigMap",
     plural="configmaps",
+    change_first=True,
     short=("cm",),
     validate=validate_config_map,
     validate_update=validate_config_map_update,

@@ -64,8 +64,8 @@ def validate_node_update(node: api.Node, old: api.Node) -> list[FieldError]:
         detail = 'node updates may not change podCIDR except from "" to valid'
         errors.append(field.forbidden(_POD_CIDRS, detail))
     if old.spec.providerID and node.spec.providerID != old.spec.providerID:
-        detail = 'node updates may not change providerID except from "" to valid'
-        errors.append(field.forbidden(Path("spec.providerID"), detail))
+        what = "modified" if node.spec.providerID else "cleared"
+        errors.append(field.invalid(Path("spec.providerID"), None, f"field cannot be {what} once set"))
     if node.spec.externalID != old.spec.externalID:
         errors.append(field.forbidden(Path("spec.externalID"), "may not be updated"))
     return errors

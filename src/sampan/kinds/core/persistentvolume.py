@@ -24,6 +24,7 @@ from sampan.kinds.core.volume_sources import (
     validate_source,
 )
 from sampan.kinds.core.warnings import volume_warnings
+from sampan.kinds.gonames import shown
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
@@ -224,7 +225,7 @@ def validate_volume_update(volume: api.PersistentVolume, old: api.PersistentVolu
     affinity, before = volume.spec.nodeAffinity, old.spec.nodeAffinity
     if before is not None and not _same_affinity(affinity, before):
         detail = "field is immutable, except for updating from beta label to GA"
-        errors.append(field.invalid(Path("nodeAffinity"), affinity, detail))
+        errors.append(field.invalid(Path("nodeAffinity"), shown(affinity), detail))
     if old.spec.volumeAttributesClassName is not None and volume.spec.volumeAttributesClassName is None:
         detail = "update from non-nil value to nil is forbidden"
         errors.append(field.forbidden(_SPEC["volumeAttributesClassName"], detail))

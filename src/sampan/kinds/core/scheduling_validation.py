@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sampan.kinds.core.choices import validate_choice
+from sampan.kinds.gonames import shown
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.machinery.meta import validate_label_selector
@@ -295,10 +296,10 @@ def validate_node_affinity_additions(
     here = path["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     if len(terms) != len(before.nodeSelectorTerms):
         detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
-        return [field.invalid(here, terms or None, detail)]
+        return [field.invalid(here, shown(terms) or None, detail)]
     detail = "only additions are allowed (no mutations or deletions)"
     return [
-        field.invalid(here.index(position), now, detail)
+        field.invalid(here.index(position), shown(now), detail)
         for position, (now, was) in enumerate(zip(terms, before.nodeSelectorTerms, strict=True))
         if not _only_adds(now, was)
     ]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
+from sampan.kinds.gonames import shown
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema.semantic import changes, same
@@ -41,16 +42,21 @@ def immutable(new: Any, old: Any, path: Path) -> list[FieldError]:
     return [] if same(new, old) else [field.invalid(path, new, IMMUTABLE)]
 
 
+def immutable_printed(new: Any, old: Any, path: Path) -> list[FieldError]:
+    """The same where the original prints a type that has no names in JSON."""
+    return [] if same(new, old) else [field.invalid(path, shown(new), IMMUTABLE)]
+
+
 def fixed(new: Any, old: Any, path: Path) -> list[FieldError]:
     """The same where Kubernetes generates the check, which does not show the value."""
     return [] if same(new, old) else [field.invalid(path, None, IMMUTABLE)]
 
 
 def immutables(new: Any, old: Any, path: Path, *fields: str) -> list[FieldError]:
-    """`immutable` for several fields of one struct."""
+    """`immutable_printed` for several fields of one struct."""
     if new == old:
         return []
-    changed = {name: value for name, _, value in changes(old, new)}
+    changed = {name: shown(value) for name, _, value in changes(old, new)}
     return [field.invalid(path[name], changed[name], IMMUTABLE) for name in fields if name in changed]
 
 

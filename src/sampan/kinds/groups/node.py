@@ -62,13 +62,14 @@ def _toleration_errors(toleration: Any, path: Path) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """Pods that run must keep the handler they were started with."""
-    return checks.immutable(new.handler, old.handler, Path("handler"))
+    return checks.fixed(new.handler, old.handler, Path("handler"))
 
 
 RUNTIME_CLASS: Final = Kind(
     api_version="node.k8s.io/v1",
     kind="RuntimeClass",
     plural="runtimeclasses",
+    told_alone="change",
     namespaced=CLUSTER,
     validate=validate,
     validate_update=validate_update,

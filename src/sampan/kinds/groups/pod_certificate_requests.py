@@ -103,7 +103,7 @@ def _key_errors(key: Any, path: Path) -> list[FieldError]:
 
 def validate_pod_request_update(new: Any, old: Any) -> list[FieldError]:
     """A request is for life."""
-    return checks.immutable(new.spec, old.spec, SPEC)
+    return checks.immutable_printed(new.spec, old.spec, SPEC)
 
 
 def validate_pod_request_status(new: Any, old: Any) -> list[FieldError]:
@@ -241,6 +241,7 @@ POD_CERTIFICATE_REQUEST: Final = Kind(
     api_version="certificates.k8s.io/v1",
     kind="PodCertificateRequest",
     plural="podcertificaterequests",
+    told_alone="change",
     status=True,
     status_keeps_metadata=True,
     default=default_pod_request,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sampan.kinds.gonames import shown
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import NAME_AND_CREATED_AT, column
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
@@ -116,7 +117,7 @@ def validate_binding_update(new: Any, old: Any) -> list[FieldError]:
     """A binding cannot be pointed at another role: who may edit its subjects may not raise its rights."""
     if new.roleRef == old.roleRef:
         return []
-    return [field.invalid(Path("roleRef"), new.roleRef, checks.IMMUTABLE)]
+    return [field.invalid(Path("roleRef"), shown(new.roleRef), checks.IMMUTABLE)]
 
 
 def _subjects(kind: str, obj: Any) -> str:

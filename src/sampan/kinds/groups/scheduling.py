@@ -64,6 +64,7 @@ PRIORITY_CLASS: Final = Kind(
     api_version="scheduling.k8s.io/v1",
     kind="PriorityClass",
     plural="priorityclasses",
+    told_alone="change",
     short=("pc",),
     namespaced=CLUSTER,
     generation=True,

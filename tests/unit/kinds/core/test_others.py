@@ -78,7 +78,7 @@ def test_nodes(spec: dict[str, Any], expected: list[str]) -> None:
         (
             {"providerID": "x://1"},
             {"providerID": "x://2"},
-            ['spec.providerID: Forbidden: node updates may not change providerID except from "" to valid'],
+            ["spec.providerID: Invalid value: null: field cannot be modified once set"],
         ),
     ],
 )

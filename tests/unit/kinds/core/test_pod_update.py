@@ -104,8 +104,8 @@ def test_what_may_change(old: dict[str, Any], new: dict[str, Any]) -> None:
             {**GATED, **node_affinity(HAS_Y)},
             [
                 "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution."
-                'nodeSelectorTerms[0]: Invalid value: {"matchExpressions":[{"key":"y",'
-                '"operator":"Exists"}]}: '
+                'nodeSelectorTerms[0]: Invalid value: {"MatchExpressions":[{"Key":"y",'
+                '"Operator":"Exists","Values":null}],"MatchFields":null}: '
                 "only additions are allowed (no mutations or deletions)"
             ],
         ),

@@ -109,7 +109,7 @@ def test_a_binding_stays_with_its_role(kind: str) -> None:
         kind, binding(kind="ClusterRole", name="admin"), binding(kind="ClusterRole", name="x")
     )
     assert found == [
-        'roleRef: Invalid value: {"kind":"ClusterRole","name":"admin","apiGroup":"rbac.authorization.k8s.io"}: '
+        'roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"admin"}: '
         "field is immutable"
     ]
     other = binding({"kind": "User", "name": "a"}, kind="ClusterRole", name="x")

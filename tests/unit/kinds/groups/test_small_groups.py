@@ -397,7 +397,7 @@ def test_validation(kind: str, value: dict[str, Any], expected: list[str]) -> No
             "RuntimeClass",
             {"handler": "b"},
             {"handler": "a"},
-            ['handler: Invalid value: "b": field is immutable'],
+            ["handler: Invalid value: null: field is immutable"],
         ),
         (
             "EndpointSlice",

@@ -102,7 +102,7 @@ def test_validation(kind: str, value: dict[str, Any], expected: list[str]) -> No
             "CSIDriver",
             {"spec": {"attachRequired": False, "podInfoOnMount": True}},
             {},
-            ["spec.attachRequired: Invalid value: false: field is immutable"],
+            ["spec.attachedRequired: Invalid value: false: field is immutable"],
         ),
         (
             "VolumeAttributesClass",

@@ -189,10 +189,12 @@ class Priority:
         self._classes = resources.of(api.PriorityClass)
 
     def mutate(self, attributes: Attributes) -> None:
+        served = attributes.context.resource.kind
+        if attributes.verb == "update" and served.resource == "pods" and not attributes.subresource:
+            _keep_priority(attributes.obj.spec, attributes.old.spec)
         if attributes.verb != "create" or attributes.subresource:
             return
         pod: api.Pod = attributes.obj
-        served = attributes.context.resource.kind
         if served.kind != "Pod" and served.group != "scheduling.k8s.io":
             return  # a custom kind of the same name
         noun = "pod" if served.kind == "Pod" else "pod group"
@@ -238,3 +240,11 @@ class Priority:
             if b'"globalDefault":true' in item.data
         ]
         return min(marked, key=lambda each: each.value or 0) if marked else None
+
+
+def _keep_priority(new: api.PodSpec, old: api.PodSpec) -> None:
+    # Clients that send what they made of a pod leave out what was put into it here.
+    if new.priority is None:
+        new.priority = old.priority
+    if new.preemptionPolicy is None:
+        new.preemptionPolicy = old.preemptionPolicy

@@ -45,6 +45,7 @@ KIND: Final = Kind(
     api_version="apps/v1",
     kind="ControllerRevision",
     plural="controllerrevisions",
+    told_alone="change",
     default=default,
     validate=validate,
     validate_update=validate_update,

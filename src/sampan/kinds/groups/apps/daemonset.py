@@ -81,7 +81,7 @@ def _strategy_errors(strategy: Any, path: Path) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """The selector is for life."""
-    return checks.immutable(new.spec.selector, old.spec.selector, SPEC["selector"])
+    return checks.immutable_printed(new.spec.selector, old.spec.selector, SPEC["selector"])
 
 
 def validate_status_update(new: Any, old: Any) -> list[FieldError]:
@@ -115,6 +115,7 @@ KIND: Final = Kind(
     api_version="apps/v1",
     kind="DaemonSet",
     plural="daemonsets",
+    change_first=True,
     short=("ds",),
     categories=("all",),
     status=True,

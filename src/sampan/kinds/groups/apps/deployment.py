@@ -90,7 +90,7 @@ def _rolling_errors(rolling: Any, path: Path) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """The selector is for life."""
-    return checks.immutable(new.spec.selector, old.spec.selector, SPEC["selector"])
+    return checks.immutable_printed(new.spec.selector, old.spec.selector, SPEC["selector"])
 
 
 def validate_status_update(new: Any, old: Any) -> list[FieldError]:

@@ -32,7 +32,7 @@ def validate(obj: Any) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """The selector is for life."""
-    return checks.immutable(new.spec.selector, old.spec.selector, SPEC["selector"])
+    return checks.immutable_printed(new.spec.selector, old.spec.selector, SPEC["selector"])
 
 
 def validate_status_update(new: Any, _old: Any) -> list[FieldError]:

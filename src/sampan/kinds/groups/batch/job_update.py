@@ -19,7 +19,7 @@ _SCHEDULING: Final = ("nodeSelector", "tolerations", "schedulingGates")
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """The shape of the work is for life; where pods may run can change while a Job has not started."""
     errors = _completions_errors(new.spec, old.spec)
-    errors += checks.immutable(new.spec.selector, old.spec.selector, SPEC["selector"])
+    errors += checks.immutable_printed(new.spec.selector, old.spec.selector, SPEC["selector"])
     errors += _template_errors(new, old)
     return errors + checks.immutables(new.spec, old.spec, SPEC, *_FIXED)
 

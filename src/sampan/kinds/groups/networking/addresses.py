@@ -42,7 +42,7 @@ def validate_ip_address(obj: Any) -> list[FieldError]:
 
 def validate_ip_address_update(new: Any, old: Any) -> list[FieldError]:
     """An address changes hands only by being made anew."""
-    return checks.immutable(new.spec.parentRef, old.spec.parentRef, SPEC["parentRef"])
+    return checks.fixed(new.spec.parentRef, old.spec.parentRef, SPEC["parentRef"])
 
 
 def _parent(obj: Any) -> str:
@@ -82,6 +82,9 @@ def _cidr_errors(text: str, path: Path) -> list[FieldError]:
 def validate_service_cidr_update(new: Any, old: Any) -> list[FieldError]:
     """A range can only gain one of the other family."""
     before, after, path = old.spec.cidrs, new.spec.cidrs, SPEC["cidrs"]
+    if len(before) == len(after):
+        pairs = enumerate(zip(after, before, strict=True))
+        return [error for at, (now, was) in pairs for error in checks.immutable(now, was, path[at])]
     if len(before) == 1 and len(after) == _CIDRS_MAX:
         return checks.immutable(after[0], before[0], path[0])
     return checks.immutable(after, before, path)
@@ -102,6 +105,7 @@ SERVICE_CIDR: Final = Kind(
     api_version="networking.k8s.io/v1",
     kind="ServiceCIDR",
     plural="servicecidrs",
+    told_alone="change",
     namespaced=CLUSTER,
     status=True,
     status_keeps_metadata=True,

@@ -60,7 +60,7 @@ def _parameters_errors(parameters: Any) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """Ingresses of a class stay with the controller they were given to."""
-    return checks.immutable(new.spec.controller, old.spec.controller, SPEC["controller"])
+    return checks.immutable(new.spec.controller or "", old.spec.controller or "", SPEC["controller"])
 
 
 def _parameters(obj: Any) -> str:
@@ -75,6 +75,7 @@ KIND: Final = Kind(
     api_version="networking.k8s.io/v1",
     kind="IngressClass",
     plural="ingressclasses",
+    change_first=True,
     namespaced=CLUSTER,
     generation=True,
     default=default,

@@ -253,6 +253,11 @@ def validate_claim_update(new: Any, old: Any) -> list[FieldError]:
     return checks.fixed(new.spec, old.spec, SPEC)
 
 
+def validate_template_update(new: Any, old: Any) -> list[FieldError]:
+    """What claims are made of stays as it is."""
+    return checks.immutable_printed(new.spec, old.spec, SPEC)
+
+
 def validate_claim_status(new: Any, old: Any) -> list[FieldError]:
     """What was allocated stays until it is given back, and only what is allocated can be reserved."""
     allocation, users = new.status.allocation, new.status.reservedFor
@@ -318,11 +323,10 @@ TEMPLATE: Final = Kind(
     api_version=_API_VERSION,
     kind="ResourceClaimTemplate",
     plural="resourceclaimtemplates",
-    told_alone="change",
     default=default_template,
     validate=validate_template,
     validate_create=validate_template_create,
-    validate_update=validate_claim_update,
+    validate_update=validate_template_update,
     name_errors=names.dns1123_subdomain,
     columns=NAME_AND_AGE,
 )

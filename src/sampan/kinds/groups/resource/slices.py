@@ -224,8 +224,8 @@ def taint_errors(taint: Any, path: Path, late: list[FieldError]) -> list[FieldEr
 
 def validate_slice_update(new: Any, old: Any) -> list[FieldError]:
     """A slice stays with its driver, its pool and its node."""
-    errors = checks.immutables(new.spec, old.spec, SPEC, "driver", "nodeName")
-    return errors + checks.immutable(new.spec.pool.name, old.spec.pool.name, SPEC["pool"]["name"])
+    errors = checks.immutable(new.spec.pool.name, old.spec.pool.name, SPEC["pool"]["name"])
+    return errors + checks.immutables(new.spec, old.spec, SPEC, "driver", "nodeName")
 
 
 def stamp_slice(obj: Any) -> None:

@@ -97,7 +97,10 @@ def prepare_driver_update(new: Any, old: Any) -> None:
 
 def validate_driver_update(new: Any, old: Any) -> list[FieldError]:
     """How volumes are attached cannot change under those that are."""
-    return checks.immutables(new.spec, old.spec, SPEC, "attachRequired", "volumeLifecycleModes")
+    # Named as the original's messages name it.
+    path = SPEC["attachedRequired"]
+    errors = checks.immutable(new.spec.attachRequired, old.spec.attachRequired, path)
+    return errors + checks.immutables(new.spec, old.spec, SPEC, "volumeLifecycleModes")
 
 
 def validate_node(obj: Any) -> list[FieldError]:
@@ -131,7 +134,7 @@ def validate_node_update(new: Any, old: Any) -> list[FieldError]:
         for known in old.spec.drivers
         for driver in new.spec.drivers
         if driver.name == known.name
-        for error in checks.immutable(
+        for error in checks.immutable_printed(
             msgspec.structs.replace(driver, allocatable=None),
             msgspec.structs.replace(known, allocatable=None),
             SPEC["drivers"],
