@@ -137,6 +137,19 @@ def validate_annotations(annotations: Mapping[str, str], path: Path) -> list[Fie
     return errors
 
 
+def selector_shown(selector: Any) -> dict[str, Any]:
+    """A label selector as messages show it."""
+    shown: dict[str, Any] = {}
+    if selector.matchLabels:
+        shown["matchLabels"] = dict(sorted(selector.matchLabels.items()))
+    if selector.matchExpressions:
+        shown["matchExpressions"] = [
+            {"key": each.key, "operator": each.operator} | ({"values": each.values} if each.values else {})
+            for each in selector.matchExpressions
+        ]
+    return shown
+
+
 def validate_owner_references(references: Sequence[Any], path: Path) -> list[FieldError]:
     """Each reference is whole, none is an Event, and one at most is the controller."""
     errors: list[FieldError] = []

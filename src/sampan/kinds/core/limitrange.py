@@ -64,6 +64,12 @@ def default_limit_range(limits: api.LimitRange) -> None:
             item.defaultRequest.setdefault(name, amount)
 
 
+def prepare_create(limits: api.LimitRange) -> None:
+    """One without a name is called by its UID."""
+    meta = limits.metadata
+    meta.name = meta.name or meta.uid
+
+
 def validate_limit_range(limits: api.LimitRange) -> list[FieldError]:
     """Types are known and unique; minimum, defaults and maximum are in order."""
     errors: list[FieldError] = []
@@ -144,6 +150,7 @@ KIND: Final = Kind(
     short=("limits",),
     default=default_limit_range,
     validate=validate_limit_range,
+    prepare_create=prepare_create,
     name_errors=names.dns1123_subdomain,
     columns=(NAME, CREATED_AT),
 )

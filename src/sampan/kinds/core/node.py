@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Final
 
@@ -14,10 +15,15 @@ from sampan.kinds.core.scheduling_validation import validate_taints
 from sampan.kinds.core.warnings import node_warnings
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Column, Kind
 from sampan.machinery import field, names
-from sampan.machinery.field import FieldError, Path
+from sampan.machinery.field import FieldError, Path, quoted
 from sampan.schema import api
 
 _POD_CIDRS: Final = Path("spec.podCIDRs")
+_is_feature: Final = re.compile("[A-Z][a-zA-Z0-9]*(/[a-zA-Z][a-zA-Z0-9]*)*").fullmatch
+_FEATURE_WORDS: Final = (
+    "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature "
+    "or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+)
 _TAINTS: Final = Path("metadata.taints")  # where Kubernetes reports them, though they stand in the spec
 _ROLE_PREFIX: Final = "node-role.kubernetes.io/"
 _ROLE: Final = "kubernetes.io/role"
@@ -47,6 +53,10 @@ def validate_node(node: api.Node) -> list[FieldError]:
     cidrs = node.spec.podCIDRs
     for position, cidr in enumerate(cidrs):
         errors += validate_cidr(cidr, _POD_CIDRS.index(position))
+    for position, feature in enumerate(node.status.declaredFeatures):
+        if not _is_feature(feature):
+            detail = f"invalid feature name {quoted(feature)}: {_FEATURE_WORDS}"
+            errors.append(field.invalid(Path("status.declaredFeatures").index(position), feature, detail))
     if len(cidrs) > 1:
         if len(cidrs) > 2 or {cidr_family(cidr) for cidr in cidrs} != {4, 6}:
             detail = "may specify no more than one CIDR for each IP family"

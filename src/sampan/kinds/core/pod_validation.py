@@ -266,13 +266,22 @@ def _validate_resource_claims(claims: Sequence[api.PodResourceClaim], path: Path
         given = {name: getattr(claim, name) for name in sources if getattr(claim, name) is not None}
         if len(given) > 1:
             detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
-            errors.append(field.invalid(here, claim, detail))
+            errors.append(field.invalid(here, _claim_shown(claim), detail))
         elif not given:
             detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
-            errors.append(field.invalid(here, claim, detail))
+            errors.append(field.invalid(here, _claim_shown(claim), detail))
         for name, value in given.items():
             errors += [field.invalid(here[name], value, m) for m in names.dns1123_subdomain(value)]
     return errors
+
+
+def _claim_shown(claim: api.PodResourceClaim) -> dict[str, str | None]:
+    # As the original prints its own type.
+    return {
+        "Name": claim.name,
+        "ResourceClaimName": claim.resourceClaimName,
+        "ResourceClaimTemplateName": claim.resourceClaimTemplateName,
+    }
 
 
 def _validate_host_network_ports(spec: api.PodSpec, path: Path, is_pod: bool) -> list[FieldError]:

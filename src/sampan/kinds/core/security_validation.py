@@ -225,7 +225,8 @@ def _validate_seccomp(profile: api.SeccompProfile, path: Path) -> list[FieldErro
     here, local = path["localhostProfile"], profile.localhostProfile
     if profile.type != "Localhost":
         if local is not None:
-            errors.append(field.invalid(here, profile, "can only be set when seccomp type is Localhost"))
+            shown = {"Type": profile.type, "LocalhostProfile": local}
+            errors.append(field.invalid(here, shown, "can only be set when seccomp type is Localhost"))
     elif local is None:
         errors.append(field.required(here, "must be set when seccomp type is Localhost"))
     elif local.startswith("/"):

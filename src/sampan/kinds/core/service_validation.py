@@ -275,6 +275,11 @@ def _validate_families(spec: api.ServiceSpec) -> list[FieldError]:
     policy = spec.ipFamilyPolicy
     if policy is not None and policy not in _FAMILY_POLICIES:
         errors.append(field.not_supported(_SPEC["ipFamilyPolicy"], policy, _FAMILY_POLICIES))
+    # Only what points anywhere may have two families, of which it then has no addresses.
+    anywhere = is_headless(spec) and not spec.selector
+    if policy == "RequireDualStack" and spec.type != "ExternalName" and not anywhere:
+        detail = "this cluster is not configured for dual-stack services"
+        errors.append(field.invalid(_SPEC["ipFamilyPolicy"], policy, detail))
     return errors
 
 

@@ -97,6 +97,11 @@ def _parsed(text: bytes) -> tuple[Rule, ...]:
         return ()
 
 
+def names_old_self(expression: str) -> bool:
+    """Whether a rule looks at what was there before."""
+    return _TRANSITION.search(expression) is not None
+
+
 def compile_error(expression: str, known: SchemaNode, *, optional_old_self: bool = False) -> str:
     """Why an expression cannot be a rule or a message about values of type `known`; "" where it can."""
     from sampan.machinery import cel

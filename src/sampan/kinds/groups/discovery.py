@@ -12,6 +12,7 @@ from sampan.kinds.kind import AGE, NAME, Kind
 from sampan.kinds.loopback import LoopbackEndpoints
 from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
+from sampan.schema import api
 
 _ADDRESS_TYPES: Final = ("FQDN", "IPv4", "IPv6")
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
@@ -29,6 +30,7 @@ def default(obj: Any) -> None:
     for endpoint in obj.endpoints:
         # Topology left the API with v1beta1; v1 says zone and nodeName.
         endpoint.deprecatedTopology = {}
+        endpoint.conditions = endpoint.conditions or api.EndpointConditions()  # by value in Go
 
 
 def validate(obj: Any) -> list[FieldError]:

@@ -208,7 +208,8 @@ def validate_level(obj: Any) -> list[FieldError]:
     if spec.type != "Limited":
         given = [name for name in ("limited", "exempt") if getattr(spec, name) is not None]
         wrong = checks.required_one_of(spec.type, ("Exempt", "Limited"), SPEC["type"])
-        return [*(field.forbidden(SPEC[name], "") for name in given), *wrong]
+        forbidden = [field.forbidden(SPEC[name], "") for name in given]
+        return [*wrong, *forbidden] if spec.type else [*forbidden, *wrong]
     errors: list[FieldError] = []
     if spec.exempt is not None:
         errors.append(field.forbidden(SPEC["exempt"], ""))

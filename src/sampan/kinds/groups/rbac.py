@@ -44,7 +44,10 @@ def validate_cluster_role(obj: Any) -> list[FieldError]:
         detail = "at least one clusterRoleSelector required if aggregationRule is non-nil"
         errors.append(field.required(path, detail))
     for position, selector in enumerate(selectors):
-        errors += meta.validate_label_selector(selector, path[position])
+        wrong = meta.validate_label_selector(selector, path[position])
+        errors += wrong
+        if wrong:
+            errors.append(field.invalid(path[position], None, "invalid label selector."))
     return errors
 
 

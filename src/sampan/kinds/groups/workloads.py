@@ -16,13 +16,25 @@ from sampan.machinery.selectors import SelectorError
 SELECTOR_MISMATCH = "`selector` does not match template `labels`"
 
 
+def strategy_shown(strategy: Any, *fields: str) -> dict[str, Any]:
+    """A strategy of updates as messages show it; `fields` are those of its rolling update."""
+    rolling = strategy.rollingUpdate
+    return {
+        "Type": strategy.type or "",
+        "RollingUpdate": None
+        if rolling is None
+        else {name[0].upper() + name[1:]: getattr(rolling, name) for name in fields},
+    }
+
+
 def selector_errors(selector: Any, path: Path, kind: str) -> list[FieldError]:
     """A selector that must be there and select something."""
     if selector is None:
         return [field.required(path)]
     errors = meta.validate_label_selector(selector, path)
     if not selector.matchLabels and not selector.matchExpressions:
-        errors.append(field.invalid(path, selector, f"empty selector is invalid for {kind}"))
+        shown = meta.selector_shown(selector)
+        errors.append(field.invalid(path, shown, f"empty selector is invalid for {kind}"))
     return errors
 
 
@@ -36,7 +48,7 @@ def selects(selector: Any, labels: Mapping[str, str]) -> bool | None:
 
 def mismatch_errors(selector: Any, template: Any, path: Path) -> list[FieldError]:
     """The template must carry the labels that the selector asks for; `path` is the template's."""
-    if selects(selector, template.metadata.labels) is not False:
+    if selector is not None and selects(selector, template.metadata.labels) is not False:
         return []
     labels = path["metadata"]["labels"]
     return [field.invalid(labels, template.metadata.labels or None, SELECTOR_MISMATCH)]
@@ -76,8 +88,10 @@ def replica_template_errors(spec: Any, path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
     selector = spec.selector
     if selector is not None and selects(selector, {}) is None:
-        return [field.invalid(checks.SPEC["selector"], selector, "invalid label selector")]
-    if selector is not None and (selector.matchLabels or selector.matchExpressions):
+        shown = meta.selector_shown(selector)
+        return [field.invalid(checks.SPEC["selector"], shown, "invalid label selector")]
+    # No selector selects nothing, an empty one everything.
+    if selector is None or selector.matchLabels or selector.matchExpressions:
         errors += mismatch_errors(selector, spec.template, path)
     errors += template_errors(spec.template, path)
     return errors + running_forever_errors(spec.template, path, "ReplicaSet")

@@ -633,7 +633,8 @@ SPECS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"resourceClaims": [{"name": "c"}]},
         [
-            'spec.resourceClaims[0]: Invalid value: {"name":"c"}: '
+            'spec.resourceClaims[0]: Invalid value: {"Name":"c","ResourceClaimName":null,'
+            '"ResourceClaimTemplateName":null}: '
             "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
         ],
     ),

@@ -74,7 +74,7 @@ def test_stored_versions_are_kept_in_mind() -> None:
         ),
         (
             {"versions": [{**VERSION, "schema": None}]},
-            ["spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required"],
+            ["spec.versions[0].schema.openAPIV3Schema: Required value"],
         ),
         (
             {"preserveUnknownFields": True},
@@ -153,7 +153,10 @@ def test_protected_groups_need_an_approval() -> None:
                 "properties": {"a": {"type": "string"}},
                 "additionalProperties": {"type": "string"},
             },
-            [".additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive"],
+            [
+                ".additionalProperties: Forbidden: must not be used at the root",
+                ".additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
+            ],
         ),
     ],
 )

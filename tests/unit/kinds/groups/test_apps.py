@@ -129,7 +129,7 @@ def test_a_daemon_set_without_selector_matches_nothing() -> None:
         (
             {"strategy": {"type": "Sudden"}},
             [
-                'spec.strategy: Unsupported value: {"type":"Sudden"}: supported values: "Recreate", '
+                'spec.strategy: Unsupported value: {"Type":"Sudden","RollingUpdate":null}: supported values: "Recreate", '
                 '"RollingUpdate"'
             ],
         ),

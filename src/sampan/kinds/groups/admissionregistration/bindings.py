@@ -63,7 +63,7 @@ def _param_ref_errors(ref: Any, path: Path) -> list[FieldError]:
 
 def _actions_errors(actions: Sequence[str], path: Path) -> list[FieldError]:
     if not actions:
-        return [field.required(path, "at least one validation action is required")]
+        return [field.required(path)]
     errors: list[FieldError] = []
     for position, action in enumerate(actions):
         errors += checks.one_of(action, _ACTIONS, path[position])

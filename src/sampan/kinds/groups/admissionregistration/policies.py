@@ -15,7 +15,7 @@ from sampan.kinds.kind import AGE, CLUSTER, NAME, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 
-_REASONS: Final = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+_REASONS: Final = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 _PATCH_TYPES: Final = ("ApplyConfiguration", "JSONPatch")
 _MEMBERS: Final = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
 _MESSAGE_MAX_CHARS: Final = 5 * 1024
@@ -90,16 +90,12 @@ def _param_kind_errors(kind: Any, path: Path) -> list[FieldError]:
 
 def _variables_errors(variables: Sequence[Any], path: Path) -> list[FieldError]:
     errors: list[FieldError] = []
-    seen: set[str] = set()
     for position, variable in enumerate(variables):
         at = path[position]
         if not variable.name:
             errors.append(field.required(at["name"], "name is not specified"))
         elif names.c_identifier(variable.name):
             errors.append(field.invalid(at["name"], variable.name, "name is not a valid CEL identifier"))
-        elif variable.name in seen:
-            errors.append(field.duplicate(at["name"], variable.name))
-        seen.add(variable.name)
         if not variable.expression.strip():
             errors.append(field.required(at["expression"], "expression is not specified"))
     return errors
@@ -125,6 +121,7 @@ def _validation_errors(validation: Any, path: Path) -> list[FieldError]:
 def validate_mutating(obj: Any) -> list[FieldError]:
     """Every error of a MutatingAdmissionPolicy."""
     spec, errors = obj.spec, _common_errors(obj.spec)
+    errors += rules.mutated_operations_errors(spec.matchConstraints, SPEC["matchConstraints"])
     path = SPEC["reinvocationPolicy"]
     errors += checks.required_one_of(spec.reinvocationPolicy, rules.REINVOCATION_POLICIES, path)
     if not spec.mutations:

@@ -13,8 +13,9 @@ from sampan.schema import api
 API_VERSION: Final = "admissionregistration.k8s.io/v1"
 FAILURE_POLICIES: Final = ("Fail", "Ignore")
 MATCH_POLICIES: Final = ("Equivalent", "Exact")
-REINVOCATION_POLICIES: Final = ("Never", "IfNeeded")
+REINVOCATION_POLICIES: Final = ("IfNeeded", "Never")
 _OPERATIONS: Final = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+_MUTATED: Final = ("*", "CONNECT", "CREATE", "UPDATE")
 _SCOPES: Final = ("*", "Cluster", "Namespaced")
 _CONDITIONS_MAX: Final = 64
 
@@ -73,6 +74,16 @@ def rule_errors(rule: Any, path: Path) -> list[FieldError]:
     ]
     errors += _resources_errors(rule.resources, path["resources"])
     return errors + checks.one_of(rule.scope, _SCOPES, path["scope"])
+
+
+def mutated_operations_errors(match: Any | None, path: Path) -> list[FieldError]:
+    """Operations of which nothing is left that could be changed: a policy that mutates cannot match them."""
+    return [
+        error
+        for rule in (match.resourceRules if match is not None else ())
+        for operation in rule.operations
+        for error in checks.one_of(operation, _MUTATED, path["resourceRules"]["operations"])
+    ]
 
 
 def _wildcard_errors(values: Sequence[str], path: Path) -> list[FieldError]:

@@ -63,11 +63,14 @@ def validate(obj: Any) -> list[FieldError]:
     """Every error of a definition: ValidateCustomResourceDefinition."""
     spec, name = obj.spec, obj.metadata.name or ""
     errors: list[FieldError] = []
+    base = obj.metadata.generateName
+    if base and (spec.names is None or base != f"{spec.names.plural}.{spec.group}"):
+        detail = 'must be spec.names.plural+"."+spec.group'
+        errors.append(field.invalid(METADATA["generateName"], base, detail))
     if spec.names is None or name != f"{spec.names.plural}.{spec.group}":
         detail = 'must be spec.names.plural+"."+spec.group'
-        errors.append(field.invalid(METADATA["name"], name, detail))
-        if obj.metadata.generateName:
-            errors.append(field.invalid(METADATA["generateName"], obj.metadata.generateName, detail))
+        if name:
+            errors.append(field.invalid(METADATA["name"], name, detail))
     errors += _group_errors(spec.group, SPEC["group"])
     errors += _approval_errors(obj)
     errors += checks.required_one_of(spec.scope, _SCOPES, SPEC["scope"])
@@ -150,7 +153,11 @@ def _conversion_errors(conversion: Any, path: Path) -> list[FieldError]:
     if conversion.strategy != "Webhook":
         if webhook is not None:
             detail = "should not be set when strategy is not set to Webhook"
-            errors.append(field.forbidden(path, detail))
+            whole = SPEC["conversion"]
+            if webhook.clientConfig is not None:
+                errors.append(field.forbidden(whole["webhookClientConfig"], detail))
+            if webhook.conversionReviewVersions:
+                errors.append(field.forbidden(whole["conversionReviewVersions"], detail))
         return errors
     if webhook is None or webhook.clientConfig is None:
         detail = "required when strategy is set to Webhook"

@@ -46,6 +46,28 @@ _NOT_IN_VALIDATIONS: Final = (
     MAP_TYPE,
     PRESERVE,
 )
+# What says something even where it is empty: numbers above all.
+_SET_IF_PRESENT: Final = frozenset(
+    {
+        "maximum",
+        "minimum",
+        "maxItems",
+        "minItems",
+        "maxLength",
+        "minLength",
+        "maxProperties",
+        "minProperties",
+        "multipleOf",
+        "not",
+        "additionalProperties",
+        "example",
+        PRESERVE,
+        LIST_TYPE,
+        MAP_TYPE,
+    }
+)
+# Parts of a schema that are values, not schemas.
+_VALUES: Final = frozenset({"default", "enum", "example"})
 _LIST_TYPES: Final = ("atomic", "set", "map")
 _MAP_TYPES: Final = ("atomic", "granular")
 _SCALARS: Final = ("boolean", "integer", "number", "string")
@@ -60,9 +82,8 @@ def node_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
     for name in _NOT_SUPPORTED:
         if schema.get(name):
             yield field.forbidden(path[name], f"{name} is not supported")
-    for name, told in (("$schema", "schema"), ("id", "id")):
-        if schema.get(name):
-            yield field.invalid(path, "", f"OpenAPIV3Schema '{told}' is not supported")
+    if schema.get("id"):
+        yield field.forbidden(path["id"], "id is not supported")
     if schema.get(INT_OR_STRING) and schema.get(PRESERVE):
         yield field.invalid(path[PRESERVE], True, f"must be false if {INT_OR_STRING} is true")
     if schema.get("additionalProperties") is False:
@@ -232,6 +253,27 @@ def _default_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
         yield FieldError(error.type, at, error.bad_value, detail)
 
 
+def names_meta_schema(schema: Any) -> bool:
+    """Whether anything in the schema says which dialect it is in: told once, as of the whole."""
+    if isinstance(schema, list):
+        return any(map(names_meta_schema, schema))
+    if not isinstance(schema, dict):
+        return False
+    if schema.get("$schema") and isinstance(schema["$schema"], str):
+        return True
+    return any(names_meta_schema(value) for key, value in schema.items() if key not in _VALUES)
+
+
+def meta_types_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
+    """What every object has is of the types it has there, where it is named at all."""
+    properties = schema.get("properties") or {}
+    for name, wanted in (("kind", "string"), ("apiVersion", "string"), ("metadata", "object")):
+        own = properties.get(name)
+        if isinstance(own, dict) and (given := own.get("type") or "") != wanted:
+            at = path["properties"].key(name)["type"]
+            yield field.invalid(at, given, f"must be {wanted}")
+
+
 def metadata_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
     """The root says nothing of metadata but what names may be."""
     properties = schema.get("properties") or {}
@@ -242,8 +284,18 @@ def metadata_errors(schema: Schema, path: Path) -> Iterator[FieldError]:
     detail = (
         "must not specify anything other than name and generateName, but metadata is implicitly specified"
     )
-    extra = set(own) - {"type", "description", "properties"}
-    if extra or set(own.get("properties") or ()) - {"name", "generateName"}:
+    if "default" in own:
+        yield field.forbidden(at["default"], "must not be set in top-level metadata")
+    # References and the like are refused as such.
+    extra = {name for name, value in own.items() if value or name in _SET_IF_PRESENT} - {
+        "$ref",
+        "$schema",
+        "id",
+    }
+    if extra - {"type", "properties", "default"} or set(own.get("properties") or ()) - {
+        "name",
+        "generateName",
+    }:
         yield field.forbidden(at, detail)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sampan.kinds.custom import rules
 from sampan.kinds.custom.ruletypes import RuleType
 from sampan.kinds.custom.structural import VALIDATIONS
+from sampan.kinds.groups.apiextensions import root as roots
 from sampan.kinds.groups.apiextensions import structure
 from sampan.kinds.groups.checks import SPEC
 from sampan.machinery import field, names
@@ -37,6 +38,8 @@ _ONE_STORAGE: Final = "must have exactly one version marked as storage version"
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 _INT_OR_STRING: Final = "x-kubernetes-int-or-string"
 _WARNING_MOST: Final = 256
+_STEP: Final = re.compile(r"\.([A-Za-z_][\w-]*)|\['([^']*)'\]")
+_FIELD_PATH: Final = re.compile(f"(?:{_STEP.pattern})+")
 _NO_SIMPLE_PATH: Final = "must be a simple json path starting with ."
 _SIMPLE_PATH: Final = re.compile(r"(\.[A-Za-z_][A-Za-z0-9_-]*)+")
 
@@ -105,13 +108,11 @@ def _schema_errors(version: Any, path: Path) -> list[FieldError]:
     at = (SPEC["validation"] if path is _WHOLE else path["schema"])["openAPIV3Schema"]
     schema = version.schema.openAPIV3Schema if version.schema is not None else None
     if schema is None:
-        return [field.required(at, "schemas are required")]
-    errors: list[FieldError] = []
+        return [field.required(at)]
+    plain = codec.to_builtins(schema)
     status = version.subresources is not None and version.subresources.status is not None
-    if status and schema.type not in (None, "", "object"):
-        detail = 'only "object" is allowed as the type at the root of the schema if the status subresource '
-        errors.append(field.invalid(at["type"], schema.type, f"{detail}is enabled"))
-    return errors + schema_errors(codec.to_builtins(schema), at)
+    errors = roots.root_errors(plain, at) if status else []
+    return errors + schema_errors(plain, at)
 
 
 def _columns_errors(version: Any, path: Path) -> list[FieldError]:
@@ -226,6 +227,8 @@ def cost_errors(new: Any, old: Any | None = None) -> list[FieldError]:
 def schema_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
     """Every error in the outline of a version's schema (as plain JSON values)."""
     errors: list[FieldError] = []
+    if structure.names_meta_schema(schema):
+        errors.append(field.invalid(path, "", "OpenAPIV3Schema 'schema' is not supported"))
     type = schema.get("type")
     if not type:
         if not schema.get(_PRESERVE):
@@ -236,6 +239,7 @@ def schema_errors(schema: dict[str, Any], path: Path) -> list[FieldError]:
             errors.append(field.not_supported(path["type"], type, _TYPES))
     if schema.get("nullable"):
         errors.append(field.forbidden(path["nullable"], "nullable cannot be true at the root"))
+    errors += structure.meta_types_errors(schema, path)
     errors += structure.metadata_errors(schema, path)
     return errors + _members_errors(schema, path, root=True)
 
@@ -249,13 +253,17 @@ def _rules_errors(schema: dict[str, Any], path: Path, *, root: bool) -> list[Fie
         if not text.strip():
             errors.append(field.required(at["rule"], "rule is not specified"))
             continue
+        errors += _field_path_errors(entry.get("fieldPath") or "", schema, at["fieldPath"])
         optional = bool(entry.get("optionalOldSelf"))
         for name in ("rule", "messageExpression"):
             if not entry.get(name):
                 continue
             problem = rules.compile_error(entry[name], known, optional_old_self=optional)
             if problem:
-                errors.append(field.invalid(at[name], _printed(entry), problem))
+                errors.append(field.invalid(at[name], roots.rule_shown(entry), problem))
+        if (given := entry.get("optionalOldSelf")) is not None and not rules.names_old_self(text):
+            detail = "may not be set if oldSelf is not used in rule"
+            errors.append(field.invalid(at["optionalOldSelf"], given, detail))
         if "\n" in (entry.get("message") or "").strip():
             detail = "message must not contain line breaks"
             errors.append(field.invalid(at["message"], entry["message"], detail))
@@ -265,11 +273,19 @@ def _rules_errors(schema: dict[str, Any], path: Path, *, root: bool) -> list[Fie
     return errors
 
 
-def _printed(entry: dict[str, Any]) -> dict[str, Any]:
-    # As the original prints its own type, which has all fields.
-    names_ = ("rule", "message", "messageExpression", "reason", "fieldPath", "optionalOldSelf")
-    empty = {"reason": None, "optionalOldSelf": None}
-    return {name[0].upper() + name[1:]: entry.get(name, empty.get(name, "")) for name in names_}
+def _field_path_errors(text: str, schema: dict[str, Any], path: Path) -> list[FieldError]:
+    """A rule's fieldPath leads to a field of the schema, if there is one."""
+    if not text:
+        return []
+    errors: list[FieldError] = []
+    if not text.strip():
+        errors.append(field.invalid(path, text, "must be non-empty if specified"))
+    if "\n" in text:
+        errors.append(field.invalid(path, text, "must not contain line breaks"))
+    steps = [name or quoted for name, quoted in _STEP.findall(text)]
+    if not _FIELD_PATH.fullmatch(text) or structure.found_at(schema, steps) is None:
+        errors.append(field.invalid(path, text, "must be a valid path"))
+    return errors
 
 
 def _members_errors(schema: dict[str, Any], path: Path, *, root: bool = False) -> list[FieldError]:
@@ -291,7 +307,9 @@ def _members_errors(schema: dict[str, Any], path: Path, *, root: bool = False) -
         errors.append(field.required(path["items"], "must be specified"))
     extra = schema.get("additionalProperties")
     if isinstance(extra, dict):
-        errors += _member_errors(extra, path["additionalProperties"], "map values")
+        errors += _member_errors(extra, path["additionalProperties"], "object fields")
+    if root and extra is not None:
+        errors.append(field.forbidden(path["additionalProperties"], "must not be used at the root"))
     if schema.get("properties") and isinstance(extra, (dict, bool)) and extra is not False:
         detail = "additionalProperties and properties are mutual exclusive"
         errors.append(field.forbidden(path["additionalProperties"], detail))

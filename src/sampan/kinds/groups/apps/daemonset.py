@@ -62,7 +62,8 @@ def _strategy_errors(strategy: Any, path: Path) -> list[FieldError]:
     if strategy.type == "OnDelete":
         return []
     if strategy.type != "RollingUpdate":
-        return [field.not_supported(path, strategy, ("RollingUpdate", "OnDelete"))]
+        shown = workloads.strategy_shown(strategy, "maxUnavailable", "maxSurge")
+        return [field.not_supported(path, shown, ("RollingUpdate", "OnDelete"))]
     if strategy.rollingUpdate is None:
         return [field.required(path["rollingUpdate"])]
     rolling, path = strategy.rollingUpdate, path["rollingUpdate"]

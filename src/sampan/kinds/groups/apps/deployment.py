@@ -72,7 +72,8 @@ def _strategy_errors(strategy: Any, path: Path) -> list[FieldError]:
         detail = "may not be specified when strategy `type` is 'Recreate'"
         return [field.forbidden(path["rollingUpdate"], detail)]
     if strategy.type != "RollingUpdate":
-        return [field.not_supported(path, strategy, ("Recreate", "RollingUpdate"))]
+        shown = workloads.strategy_shown(strategy, "maxUnavailable", "maxSurge")
+        return [field.not_supported(path, shown, ("Recreate", "RollingUpdate"))]
     if strategy.rollingUpdate is None:
         return [field.required(path["rollingUpdate"], "this should be defaulted and never be nil")]
     return _rolling_errors(strategy.rollingUpdate, path["rollingUpdate"])

@@ -11,9 +11,9 @@ from sampan.kinds.core.claim_validation import validate_claim_spec
 from sampan.kinds.core.pod_warnings import claim_fractions, template_warnings
 from sampan.kinds.groups import checks, workloads
 from sampan.kinds.groups.cells import column, container_columns
-from sampan.kinds.groups.checks import METADATA, SPEC, STATUS
+from sampan.kinds.groups.checks import SPEC, STATUS
 from sampan.kinds.kind import AGE, NAME, Kind, Scale
-from sampan.machinery import field, names
+from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
 
@@ -61,24 +61,26 @@ def validate(obj: Any) -> list[FieldError]:
     errors += checks.non_negatives(spec, SPEC, "replicas", "minReadySeconds")
     if spec.ordinals is not None:
         errors += checks.non_negative(spec.ordinals.start, SPEC["ordinals"]["start"])
-    errors += workloads.selector_errors(spec.selector, SPEC["selector"], "statefulset")
-    path = SPEC["template"]
-    if spec.selector is not None:
+    path, selector = SPEC["template"], SPEC["selector"]
+    errors += workloads.selector_errors(spec.selector, selector, "statefulset")
+    if spec.selector is not None and workloads.selects(spec.selector, {}) is None:
+        errors.append(field.invalid(selector, meta.selector_shown(spec.selector), ""))
+    else:
         errors += workloads.mismatch_errors(spec.selector, spec.template, path)
-    errors += workloads.template_errors(_with_claims(spec), path)
+        errors += workloads.template_errors(_with_claims(spec), path)
     return errors + workloads.running_forever_errors(spec.template, path, "StatefulSet")
 
 
+def prepare_create(obj: Any) -> None:
+    """What a client says of the status of something new is forgotten; one count is always there."""
+    checks.clear_status(obj)
+    obj.status.availableReplicas = 0
+
+
 def validate_create(obj: Any) -> list[FieldError]:
-    """A new one names pods: its name and its Service's are labels."""
-    errors: list[FieldError] = []
-    name, service = obj.metadata.name or "", obj.spec.serviceName
-    if not names.dns1123_subdomain(name):  # which says what else is wrong
-        messages = ["must not contain dots"] if "." in name else names.dns1123_label(name)
-        errors += checks.named(name, messages, METADATA["name"])
-    if service:
-        errors += checks.named(service, names.dns1123_label(service), SPEC["serviceName"])
-    return errors
+    """A new one names pods: the name of its Service is a label, as is its own."""
+    service = obj.spec.serviceName
+    return checks.named(service, names.dns1123_label(service), SPEC["serviceName"]) if service else []
 
 
 def _with_claims(spec: Any) -> Any:
@@ -117,7 +119,10 @@ def _strategy_errors(strategy: Any, path: Path) -> list[FieldError]:
         detail = "only allowed for updateStrategy 'RollingUpdate'"
         return [field.invalid(path["rollingUpdate"], strategy.rollingUpdate, detail)]
     if strategy.type != "RollingUpdate":
-        return [field.invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")]
+        shown = workloads.strategy_shown(strategy, "partition", "maxUnavailable")
+        if strategy.rollingUpdate is not None:
+            shown["RollingUpdate"]["Partition"] = strategy.rollingUpdate.partition or 0
+        return [field.invalid(path, shown, "must be 'RollingUpdate' or 'OnDelete'")]
     if strategy.rollingUpdate is None:
         return []
     rolling, path = strategy.rollingUpdate, path["rollingUpdate"]
@@ -192,8 +197,8 @@ KIND: Final = Kind(
     validate_create=validate_create,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
-    prepare_create=checks.clear_status,
-    name_errors=names.dns1123_subdomain,
+    prepare_create=prepare_create,
+    name_errors=names.dns1123_label,
     columns=(
         NAME,
         column(

@@ -111,7 +111,7 @@ def _backend_errors(backend: Any, path: Path) -> list[FieldError]:
     if resource is not None:
         return _resource_errors(resource, path["resource"])
     if service is None:
-        return [field.required(path, "port name or number is required")]
+        return [field.invalid(path, "", "resource or service backend is required")]
     errors: list[FieldError] = []
     if not service.name:
         errors.append(field.required(path["service"]["name"]))
