@@ -78,7 +78,7 @@ async def test_clients_that_know_only_the_beta_form_get_the_old_documents(api: A
     assert (await api.get("/apis", accept=beta)).ok()["kind"] == "APIGroupList"
 
 
-@pytest.mark.parametrize("path", ["/apis/nothing.example.com", "/apis/apps/v9", "/api/v2"])
+@pytest.mark.parametrize("path", ["/apis/nothing.example.com", "/nothing", "/apis/none/v1/things"])
 @served
 async def test_what_is_not_there_is_404(api: Api, path: str) -> None:
     answer = await api.get(path)
@@ -137,3 +137,9 @@ async def test_the_issuers_documents_can_only_be_got(api: Api, path: str) -> Non
     assert (await api.get(path)).code == 200
     (await api.call("HEAD", path)).refused(405, "MethodNotAllowed")
     (await api.post(path, {})).refused(405, "MethodNotAllowed")
+
+
+@pytest.mark.parametrize("path", ["/api/v2", "/api/v2/pods", "/apis/apps/v3", "/apis/apps/v3/deployments"])
+@served
+async def test_versions_that_a_group_does_not_have_get_a_status(api: Api, path: str) -> None:
+    (await api.get(path)).refused(404, "NotFound")

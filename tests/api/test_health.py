@@ -82,11 +82,28 @@ async def test_metrics_count_requests_objects_and_seats(api: Api) -> None:
         r'apiserver_request_duration_seconds_bucket\{.*verb="POST",version="v1",le="\+Inf"\} 1', text
     )
     assert 'apiserver_current_inflight_requests{request_kind="readOnly"} 1' in text
+    assert f'apiserver_request_sli_duration_seconds_count{{component="apiserver",{labels}}} 3' in text
     assert 'apiserver_storage_objects{resource="configmaps"} 1' in text
+    assert 'apiserver_resource_objects{group="",resource="configmaps"} 1' in text
+    assert 'apiserver_resource_objects{group="apiregistration.k8s.io",resource="apiservices"}' in text
+    assert 'apiserver_flowcontrol_upper_limit_seats{priority_level="workload-low"}' in text
+    assert re.search(r'^kubernetes_build_info\{.*major="1",minor="\d+",.*\} 1$', text, re.M)
     assert 'apiserver_flowcontrol_nominal_limit_seats{priority_level="workload-low"}' in text
     assert re.search(r"^process_resident_memory_bytes \d+", text, re.M)
     assert re.search(r"^etcd_request_duration_seconds_count.* \d+", text, re.M)
     assert "made-up" not in text
+
+
+@served
+async def test_metrics_count_watches_that_are_open(api: Api) -> None:
+    name = "apiserver_longrunning_requests"
+    watches = [await api.watch(CONFIG_MAPS) for _ in range(2)]
+    labels = 'component="apiserver",group="",resource="configmaps",scope="namespace"'
+    line = f'{name}{{{labels},subresource="",verb="WATCH",version="v1"}} 2'
+    assert line in (await api.get("/metrics")).body.decode()
+    for watch in watches:
+        await watch.close()
+    assert f"{name}{{" not in (await api.get("/metrics")).body.decode()
 
 
 @pytest.mark.parametrize(

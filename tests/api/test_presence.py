@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from sampan.apiserver.core import presence
 from sampan.schema import api as types
-from tests.api.server import Api, config_map, served
+from tests.api.server import Api, config_map, run
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 MAPS = "/api/v1/namespaces/kube-system/configmaps"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def present(test: Callable[[Api], Awaitable[None]]) -> Callable[[], None]:
+    """A test with a server that has told of itself."""
+
+    async def work(api: Api) -> None:
+        await api.clock.advance(0)
+        await test(api)
+
+    def whole() -> None:
+        asyncio.run(run(work, hostname="localhost"))
+
+    return whole
 
 
 def test_a_server_is_named_as_kube_apiserver_names_the_one_on_that_host() -> None:
@@ -25,9 +40,8 @@ def test_a_lease_runs_out_when_it_is_not_renewed() -> None:
     assert not presence.expired(other, NOW + timedelta(days=9))
 
 
-@served
+@present
 async def test_each_server_has_a_lease_that_it_renews(api: Api) -> None:
-    await api.clock.advance(0)
     (first,) = (await api.get(LEASES)).ok()["items"]
     assert first["metadata"]["name"] == presence.identity("localhost")
     assert first["metadata"]["labels"] == {
@@ -42,9 +56,8 @@ async def test_each_server_has_a_lease_that_it_renews(api: Api) -> None:
     assert again["spec"]["renewTime"] > first["spec"]["renewTime"]
 
 
-@served
+@present
 async def test_leases_of_servers_that_are_gone_are_removed_and_others_stay(api: Api) -> None:
-    await api.clock.advance(0)
     (own,) = (await api.get(LEASES)).ok()["items"]
     for name in ("apiserver-gone", "kube-scheduler"):
         labels = own["metadata"]["labels"] if name == "apiserver-gone" else {}
@@ -55,9 +68,8 @@ async def test_leases_of_servers_that_are_gone_are_removed_and_others_stay(api: 
     assert (await api.get(LEASES)).names == [own["metadata"]["name"], "kube-scheduler"]
 
 
-@served
+@present
 async def test_since_when_tokens_of_secrets_are_tracked_is_put_down_once(api: Api) -> None:
-    await api.clock.advance(0)
     made = (await api.get(f"{MAPS}/{presence.TRACKING}")).ok()
     assert made["data"] == {"since": "2026-01-01"}
     (await api.put(f"{MAPS}/{presence.TRACKING}", config_map(presence.TRACKING, since="2020-02-02"))).ok()
@@ -65,9 +77,8 @@ async def test_since_when_tokens_of_secrets_are_tracked_is_put_down_once(api: Ap
     assert (await api.get(f"{MAPS}/{presence.TRACKING}")).ok()["data"] == {"since": "2020-02-02"}
 
 
-@served
+@present
 async def test_the_default_range_of_services_is_ready(api: Api) -> None:
-    await api.clock.advance(0)
     (condition,) = (await api.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes")).ok()["status"][
         "conditions"
     ]

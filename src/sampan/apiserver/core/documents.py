@@ -39,7 +39,7 @@ class Documents:
         if path == "/version":
             if request.method != "GET":
                 raise method_not_allowed(request.method)
-            return Response(body=_encode(self._version_info()))
+            return Response(body=_encode(self.version_info()))
         if path.startswith("/openapi/"):
             return self.openapi.answer(request)
         if path in _ISSUERS and request.method != "GET":
@@ -67,7 +67,8 @@ class Documents:
         ]
         return Response(body=_encode({"paths": sorted((*fixed, *discovered))}))
 
-    def _version_info(self) -> dict[str, str]:
+    def version_info(self) -> dict[str, str]:
+        """What /version tells."""
         major, minor = self._version.split(".")
         return {
             "major": major,

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import Final
 
-from sampan.apiserver.core.flowcontrol.control import FlowControl, Level
+from sampan.apiserver.core.metrics_state import head
 from sampan.apiserver.core.paths import Target
 from sampan.apiserver.core.request import Response
-from sampan.store.watchcache import WatchCache
 
 # Upper bounds in seconds, as kube-apiserver's.
 _BOUNDS: Final = (
@@ -42,6 +42,7 @@ _STORE_BOUNDS: Final = (
     30.0,
 )
 # Different requests that are counted apart; beyond that further ones are counted as "other".
+_SLI: Final = "apiserver_request_sli_duration_seconds"
 MAX_SERIES: Final = 4096
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _VERBS: Final = {"create": "POST", "update": "PUT"}
@@ -114,26 +115,31 @@ class Metrics:
             found = self._requests.setdefault(key, Histogram(_BOUNDS))
         found.observe(seconds)
 
-    def answer(self, flow: FlowControl, cache: WatchCache) -> Response:
-        """The whole page."""
-        lines = [*self._request_lines(), *_flow_lines(flow), *_object_lines(cache), *self._process_lines()]
+    def answer(self, state: Iterable[str]) -> Response:
+        """The whole page; `state` are the lines of metrics_state."""
+        lines = [*self._request_lines(), *state, *self._process_lines()]
         return Response(body=("\n".join(lines) + "\n").encode(), content_type=CONTENT_TYPE)
 
     def _request_lines(self) -> Iterator[str]:
         total, duration = "apiserver_request_total", "apiserver_request_duration_seconds"
-        yield from _head(total, "counter", "Requests by verb, resource and HTTP code.")
+        yield from head(total, "counter", "Requests by verb, resource and HTTP code.")
         for key, histogram in self._requests.items():
             labels = f'code="{key[6]}",component="apiserver",dry_run="",{_labels(key)}'
             yield f"{total}{{{labels}}} {histogram.count}"
-        yield from _head(duration, "histogram", "Response latency in seconds.")
-        for labels, histogram in self._by_labels().items():
+        yield from head(duration, "histogram", "Response latency in seconds.")
+        by_labels = self._by_labels()
+        for labels, histogram in by_labels.items():
             yield from histogram.lines(duration, labels)
+        # Of which kube-apiserver leaves out what admission webhooks take; SLOs are reckoned by it.
+        yield from head(_SLI, "histogram", "Response latency in seconds, for objectives.")
+        for labels, histogram in by_labels.items():
+            yield from histogram.lines(_SLI, labels.replace('dry_run="",', ""))
         name = "apiserver_current_inflight_requests"
-        yield from _head(name, "gauge", "Requests under way, by whether they change anything.")
+        yield from head(name, "gauge", "Requests under way, by whether they change anything.")
         yield f'{name}{{request_kind="mutating"}} {self.in_flight[False]}'
         yield f'{name}{{request_kind="readOnly"}} {self.in_flight[True]}'
         name = "etcd_request_duration_seconds"
-        yield from _head(name, "histogram", "Latency of commits to the store in seconds.")
+        yield from head(name, "histogram", "Latency of commits to the store in seconds.")
         yield from self.commits.lines(name, 'group="",operation="update",resource=""')
 
     def _by_labels(self) -> dict[str, Histogram]:
@@ -155,10 +161,11 @@ class Metrics:
             ("process_cpu_seconds_total", "counter", "User and system CPU time.", time.process_time()),
             ("process_resident_memory_bytes", "gauge", "Resident memory.", int(pages[1]) * page_bytes),
             ("process_virtual_memory_bytes", "gauge", "Virtual memory.", int(pages[0]) * page_bytes),
+            ("process_max_fds", "gauge", "Files that may be open.", getrlimit(RLIMIT_NOFILE)[0]),
             ("process_open_fds", "gauge", "Open files.", sum(1 for _ in Path("/proc/self/fd").iterdir())),
             ("process_start_time_seconds", "gauge", "When the process started.", self._started_s),
         ):
-            yield from _head(name, kind, text)
+            yield from head(name, kind, text)
             yield f"{name} {value:.12g}"
 
 
@@ -176,42 +183,3 @@ def _labels(key: Key) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _head(name: str, kind: str, text: str) -> Iterable[str]:
-    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
-
-
-_GAUGES: Final[tuple[tuple[str, str, str, Callable[[Level], int]], ...]] = (
-    ("current_executing_requests", "gauge", "Requests that run.", lambda level: level.queues.running),
-    ("current_executing_seats", "gauge", "Seats taken.", lambda level: level.queues.seats_in_use),
-    ("current_inqueue_requests", "gauge", "Requests that wait.", lambda level: level.queues.waiting),
-    ("current_limit_seats", "gauge", "Seats there are now.", lambda level: level.queues.limit),
-    ("nominal_limit_seats", "gauge", "Seats by the level's shares.", lambda level: level.bounds.nominal),
-    ("dispatched_requests_total", "counter", "Requests taken in.", lambda level: level.dispatched),
-)
-
-
-def _flow_lines(flow: FlowControl) -> Iterator[str]:
-    prefix = "apiserver_flowcontrol"
-    levels = list(flow.levels.values())
-    for name, kind, text, value in _GAUGES:
-        yield from _head(f"{prefix}_{name}", kind, text)
-        for level in levels:
-            yield f'{prefix}_{name}{{priority_level="{level.name}"}} {value(level)}'
-    name = f"{prefix}_rejected_requests_total"
-    yield from _head(name, "counter", "Requests turned away, by reason.")
-    for level in levels:
-        for reason, count in level.rejected.items():
-            yield f'{name}{{priority_level="{level.name}",reason="{reason}"}} {count}'
-
-
-def _object_lines(cache: WatchCache) -> Iterator[str]:
-    counts = {}
-    for prefix, kind in cache.kinds():
-        group, plural = prefix.removeprefix("/registry/").strip("/").split("/", 1)
-        counts[plural if group == "core" else f"{plural}.{group}"] = kind.count
-    for name in ("apiserver_storage_objects", "apiserver_resource_objects"):
-        yield from _head(name, "gauge", "Objects stored, by resource.")
-        for resource, count in sorted(counts.items()):
-            yield f'{name}{{resource="{resource}"}} {count}'

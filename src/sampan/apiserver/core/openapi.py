@@ -107,10 +107,8 @@ class OpenApi:
                 await asyncio.to_thread(self.answer, request)
 
     def answer(self, request: Request) -> Response | None:
-        """The document at the path; None where there is none. Raises 406."""
+        """The document at the path, whatever the method; None where there is none. Raises 406."""
         state, path = self._state, request.path.rstrip("/")
-        if request.method not in ("GET", "HEAD"):
-            return None
         if path == _V2:
             return self._v2(request, state)
         if path == _V3:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from sampan.apiserver.core import status
+from sampan.apiserver.core import metrics_state, status
 from sampan.apiserver.core.aggregation.aggregator import Aggregator
 from sampan.apiserver.core.custom.registry import CustomKinds
 from sampan.apiserver.core.discovery import Discovery
@@ -45,6 +46,7 @@ class Pages:
         self._flow = flow
         self._cache = cache
         self._address = address
+        self._built_in = frozenset(kind.group for kind in resources.kinds)
         self._discovery = Discovery(resources.kinds, address=address)
         # The generations of custom kinds and extensions that discovery and OpenAPI tell of.
         self._discovered = self._documented = self._extended = 0
@@ -62,15 +64,24 @@ class Pages:
             stored = not self._cache.failed
             answer = self._documents.answer(request, ready=ready and stored, stored=stored)
         if answer is None and request.path == "/metrics":
-            answer = self._metrics.answer(self._flow, self._cache)
-        if answer is None and request.path == "/":
+            answer = self._metrics.answer(self._state())
+        if answer is None and request.path in ("/", "/index.html"):
             answer = self._documents.index(self._discovery.paths)
         return self._nothing_at(request) if answer is None else answer
 
+    def _state(self) -> Iterator[str]:
+        """The lines of /metrics about how things are now."""
+        versions = {(kind.group, kind.plural): kind.version for kind in self._resources.kinds}
+        yield from metrics_state.flow(self._flow)
+        yield from metrics_state.objects(self._cache)
+        yield from metrics_state.watches(self._cache, versions)
+        yield from metrics_state.extensions(self._aggregator.routes.values())
+        yield from metrics_state.build(self._documents.version_info())
+
     def _nothing_at(self, request: Request) -> Response:
-        """The refusal of a path that names nothing: a Status below a version that there is, else a page."""
-        target = request.target
-        if target is not None and self._discovery.has(target.group, target.version):
+        """The refusal of a path that names nothing: a Status in a group of this server, else a page."""
+        root, *rest = request.path.strip("/").split("/")
+        if rest and (root == "api" or (root == "apis" and len(rest) > 1 and rest[0] in self._built_in)):
             raise status.no_such_path()
         return status.no_such_page()
 

@@ -100,8 +100,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_ip: str = "10.96.0.1"
     address: str = "127.0.0.1"
     port: int = 6443
-    # The machine that the server runs on, by which the servers of a cluster are told apart.
-    hostname: str = "localhost"
+    # The machine that the server runs on, by which the servers of a cluster are told apart. "" where there is
+    # no other and nobody looks for it: then it tells of itself in no object.
+    hostname: str = ""
     version: str = NEWEST
     static_tokens: Mapping[str, User] = msgspec.field(default_factory=dict)
     anonymous: bool = True
@@ -253,10 +254,11 @@ class ApiServer:
             asyncio.create_task(self._follower.run(), name="definitions"),
             asyncio.create_task(self.aggregator.run(), name="APIServices"),
             asyncio.create_task(self._registrar.run(), name="APIServices of definitions"),
-            asyncio.create_task(self._presence.run(), name="presence"),
             asyncio.create_task(self._type_checks.run(), name="types of admission policies"),
             asyncio.create_task(self._trust.run(), name="trust of extension servers"),
         ]
+        if self.settings.hostname:
+            self._tasks.append(asyncio.create_task(self._presence.run(), name="presence"))
         self.ready = True
 
     async def _make_first_objects(self) -> None:
