@@ -284,7 +284,6 @@ COUNTED: Final = frozenset(
         "networking.k8s.io/v1/NetworkPolicy",
         "policy/v1/PodDisruptionBudget",
         "discovery.k8s.io/v1/EndpointSlice",
-        "scheduling.k8s.io/v1/PriorityClass",
         "flowcontrol.apiserver.k8s.io/v1/FlowSchema",
         "flowcontrol.apiserver.k8s.io/v1/PriorityLevelConfiguration",
         "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.api.server import CONFIG_MAPS, DEPLOYMENTS, PODS, Api, config_map, deployment, served
+from tests.api.server import CONFIG_MAPS, DEPLOYMENTS, PODS, Api, config_map, deployment, pod, served
 
 STATEFUL_SETS: Final = "/apis/apps/v1/namespaces/default/statefulsets"
 APPS: Final = "/apis/apps/v1/namespaces/default"
@@ -149,6 +149,34 @@ REFUSALS: Final[dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]]
             "field is immutable, except for updating from beta label to GA"
         ],
     ),
+    "what a migration is of, by Go's names": (
+        "/apis/storagemigration.k8s.io/v1/storageversionmigrations",
+        {"metadata": {"name": "m"}, "spec": {"resource": {"group": "apps", "resource": "deployments"}}},
+        {"resource": {"resource": "pods"}},
+        ['spec: Invalid value: {"Resource":{"group":"","resource":"pods"}}: field is immutable'],
+    ),
+    "scopes that are left out": (
+        "/api/v1/namespaces/default/resourcequotas",
+        {"metadata": {"name": "q"}, "spec": {"scopes": ["BestEffort"], "hard": {"pods": "1"}}},
+        {"scopes": None},
+        ["spec.scopes: Invalid value: null: field is immutable"],
+    ),
+    "CronJobs without a pod": (
+        "/apis/batch/v1/namespaces/default/cronjobs",
+        {
+            "metadata": {"name": "c"},
+            "spec": {
+                "schedule": "* * * * *",
+                "jobTemplate": {"spec": {"template": {"spec": {**pod()["spec"], "restartPolicy": "Never"}}}},
+            },
+        },
+        {"jobTemplate": None},
+        [
+            "spec.jobTemplate.spec.template.spec.containers: Required value",
+            "spec.jobTemplate.spec.template.spec.restartPolicy: Required value: "
+            'valid values: "OnFailure", "Never"',
+        ],
+    ),
     "claims, alone": (
         CLAIMS,
         claim(),
@@ -176,6 +204,57 @@ async def test_finalizers_name_a_domain(api: Api) -> None:
     made["metadata"]["finalizers"] = ["abc"]
     said = (await api.put(f"{DEPLOYMENTS}/{made['metadata']['name']}", made)).refused(422, "Invalid")
     assert 'metadata.finalizers[0]: Invalid value: "abc": name is neither a standard finalizer name' in said
+
+
+SLICE: Final[dict[str, Any]] = {"metadata": {"name": "e"}, "addressType": "IPv4", "endpoints": []}
+DAEMON: Final[dict[str, Any]] = {
+    "metadata": {"name": "d"},
+    "spec": {k: deployment()["spec"][k] for k in ("selector", "template")},
+}
+SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+# Where, an object, a merge patch, and the generation that it leads to.
+GENERATIONS: Final[dict[str, tuple[str, dict[str, Any], dict[str, Any], int]]] = {
+    "annotations of Deployments": (
+        DEPLOYMENTS,
+        deployment(),
+        {"metadata": {"annotations": {"a": "b"}}},
+        2,
+    ),
+    "labels of Deployments": (DEPLOYMENTS, deployment(), {"metadata": {"labels": {"a": "b"}}}, 1),
+    "annotations of DaemonSets": (
+        f"{APPS}/daemonsets",
+        DAEMON,
+        {"metadata": {"annotations": {"a": "b"}}},
+        1,
+    ),
+    "labels of EndpointSlices": (SLICES, SLICE, {"metadata": {"labels": {"a": "b"}}}, 2),
+    "annotations of EndpointSlices": (SLICES, SLICE, {"metadata": {"annotations": {"a": "b"}}}, 1),
+    "PriorityClasses": (
+        "/apis/scheduling.k8s.io/v1/priorityclasses",
+        {"metadata": {"name": "p"}, "value": 1},
+        {"description": "d"},
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GENERATIONS)
+@served
+async def test_what_counts_as_another_generation(api: Api, name: str) -> None:
+    place, body, patch, generation = GENERATIONS[name]
+    made = (await api.post(place, body)).ok(201)
+    assert made["metadata"]["generation"] == 1
+    changed = (await api.patch(f"{place}/{made['metadata']['name']}", patch)).ok()
+    assert changed["metadata"]["generation"] == generation
+
+
+@served
+async def test_a_default_that_is_left_out_makes_no_new_template(api: Api) -> None:
+    made = (await api.post(f"{APPS}/daemonsets", DAEMON)).ok(201)
+    del made["spec"]["template"]["spec"]["containers"][0]["terminationMessagePolicy"]
+    same = (await api.put(f"{APPS}/daemonsets/d", made)).ok()
+    assert same["metadata"]["annotations"]["deprecated.daemonset.template.generation"] == "1"
+    assert same["metadata"]["generation"] == 1
 
 
 LEASE: Final[dict[str, Any]] = {"metadata": {"name": "l"}, "spec": {}}

@@ -85,8 +85,10 @@ _TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "ResourceClaimSpec": {"Devices": _DEVICES},
     "ResourceClaimTemplateSpec": {"metadata": _INLINE, "Spec": {"Devices": _DEVICES}},
     "RoleRef": {"APIGroup": "", "Kind": "", "Name": ""},
+    "StorageVersionMigrationSpec": {"Resource": {"group": "", "resource": ""}},
     "SuccessPolicy": {"Rules": None},
     "SuccessPolicyRule": {"SucceededIndexes": None, "SucceededCount": None},
+    "Taint": {"Key": "", "Value": "", "Effect": "", "TimeAdded": None},
     "VolumeNodeAffinity": {"Required": None},
     "VolumeNodeResources": {"Count": None},
 }

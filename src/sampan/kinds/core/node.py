@@ -76,7 +76,7 @@ def validate_node_update(node: api.Node, old: api.Node) -> list[FieldError]:
     if old.spec.providerID and node.spec.providerID != old.spec.providerID:
         what = "modified" if node.spec.providerID else "cleared"
         errors.append(field.invalid(Path("spec.providerID"), None, f"field cannot be {what} once set"))
-    if node.spec.externalID != old.spec.externalID:
+    if (node.spec.externalID or "") != (old.spec.externalID or ""):
         errors.append(field.forbidden(Path("spec.externalID"), "may not be updated"))
     return errors
 

@@ -65,7 +65,7 @@ def validate_quota_update(quota: api.ResourceQuota, old: api.ResourceQuota) -> l
     """The scopes stay."""
     if set(quota.spec.scopes) == set(old.spec.scopes):
         return []
-    return [field.invalid(_SPEC["scopes"], quota.spec.scopes, "field is immutable")]
+    return [field.invalid(_SPEC["scopes"], quota.spec.scopes or None, "field is immutable")]
 
 
 def validate_status_update(quota: api.ResourceQuota, _old: api.ResourceQuota) -> list[FieldError]:

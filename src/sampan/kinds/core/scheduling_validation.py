@@ -36,7 +36,7 @@ def validate_taints(taints: Sequence[api.Taint], path: Path) -> list[FieldError]
         errors += validate_choice(taint.effect, _EFFECTS, here["effect"])
         if (taint.key, taint.effect) in seen:
             detail = "taints must be unique by key and effect pair"
-            errors.append(FieldError(field.DUPLICATE, str(here), taint, detail))
+            errors.append(FieldError(field.DUPLICATE, str(here), shown(taint), detail))
         seen.add((taint.key, taint.effect))
     return errors
 

@@ -191,7 +191,7 @@ def _bundle_errors(bundle: str, path: Path) -> list[FieldError]:
 
 def validate_bundle_update(new: Any, old: Any) -> list[FieldError]:
     """A bundle stays with its signer."""
-    return checks.immutable(new.spec.signerName, old.spec.signerName, SPEC["signerName"])
+    return checks.immutable(new.spec.signerName or "", old.spec.signerName or "", SPEC["signerName"])
 
 
 CERTIFICATE_SIGNING_REQUEST: Final = Kind(

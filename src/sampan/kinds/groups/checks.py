@@ -57,7 +57,9 @@ def immutables(new: Any, old: Any, path: Path, *fields: str) -> list[FieldError]
     if new == old:
         return []
     changed = {name: shown(value) for name, _, value in changes(old, new)}
-    return [field.invalid(path[name], changed[name], IMMUTABLE) for name in fields if name in changed]
+    # An empty list is most often one that is not there.
+    told = {name: None if value == [] else value for name, value in changed.items()}
+    return [field.invalid(path[name], told[name], IMMUTABLE) for name in fields if name in told]
 
 
 def printed(value: Any, names_: Collection[str]) -> dict[str, Any]:

@@ -159,11 +159,18 @@ def warnings(obj: Any, old: Any) -> list[str]:
     return ["spec.addressType: FQDN endpoints are deprecated"] if fqdn else []
 
 
+def prepare_update(new: Any, old: Any) -> None:
+    """Labels say whose the slice is: a change of them counts as well."""
+    if new.metadata.labels != old.metadata.labels:
+        new.metadata.generation = (old.metadata.generation or 0) + 1
+
+
 ENDPOINT_SLICE: Final = Kind(
     api_version="discovery.k8s.io/v1",
     kind="EndpointSlice",
     plural="endpointslices",
     generation=True,
+    prepare_update=prepare_update,
     default=default,
     warnings=warnings,
     validate=validate,

@@ -22,7 +22,7 @@ _SPECS: Final[Mapping[tuple[str, str], Callable[[Any], Any]]] = {
     ("", "ReplicationController"): _of_template,
     **{("apps", kind): _of_template for kind in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")},
     ("batch", "Job"): _of_template,
-    ("batch", "CronJob"): lambda obj: obj.spec.jobTemplate.spec.template.spec,
+    ("batch", "CronJob"): lambda obj: _of_template(obj.spec.jobTemplate) if obj.spec.jobTemplate else None,
 }
 
 

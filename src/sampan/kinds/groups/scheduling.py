@@ -60,6 +60,11 @@ def validate_update(new: Any, old: Any) -> list[FieldError]:
     return errors + checks.immutable(new.preemptionPolicy, old.preemptionPolicy, Path("preemptionPolicy"))
 
 
+def prepare_create(obj: Any) -> None:
+    """Its generation is 1, and stays so whatever is changed."""
+    obj.metadata.generation = 1
+
+
 PRIORITY_CLASS: Final = Kind(
     api_version="scheduling.k8s.io/v1",
     kind="PriorityClass",
@@ -67,7 +72,7 @@ PRIORITY_CLASS: Final = Kind(
     told_alone="change",
     short=("pc",),
     namespaced=CLUSTER,
-    generation=True,
+    prepare_create=prepare_create,
     default=default,
     validate=validate,
     validate_update=validate_update,

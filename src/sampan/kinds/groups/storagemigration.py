@@ -30,7 +30,7 @@ def validate(obj: Any) -> list[FieldError]:
 
 def validate_update(new: Any, old: Any) -> list[FieldError]:
     """A migration is of one resource for life."""
-    return checks.immutable(new.spec, old.spec, SPEC)
+    return checks.immutable_printed(new.spec, old.spec, SPEC)
 
 
 def _resource(obj: Any) -> str:

@@ -42,7 +42,8 @@ def test_both_forms_of_the_pod_range() -> None:
         (
             {"taints": [{"key": "k", "effect": "NoSchedule"}, {"key": "k", "effect": "NoSchedule"}]},
             [
-                'metadata.taints[1]: Duplicate value: {"effect":"NoSchedule","key":"k"}: '
+                'metadata.taints[1]: Duplicate value: {"Key":"k","Value":"","Effect":"NoSchedule",'
+                '"TimeAdded":null}: '
                 "taints must be unique by key and effect pair"
             ],
         ),

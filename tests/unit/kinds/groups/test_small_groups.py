@@ -409,7 +409,7 @@ def test_validation(kind: str, value: dict[str, Any], expected: list[str]) -> No
             "StorageVersionMigration",
             {"spec": {"resource": {"resource": "b"}}},
             {"spec": {"resource": {"resource": "a"}}},
-            ['spec: Invalid value: {"resource":{"group":"","resource":"b"}}: field is immutable'],
+            ['spec: Invalid value: {"Resource":{"group":"","resource":"b"}}: field is immutable'],
         ),
     ],
 )

@@ -99,6 +99,7 @@ def prepare_create(obj: Any) -> None:
 
 def prepare_update(new: Any, old: Any) -> None:
     """Count the templates, in the annotation that a field of old versions became."""
+    default(new)  # what a client leaves out is no change
     was = old.metadata.annotations.get(_TEMPLATE_GENERATION, "")
     count = int(was) if was.isdecimal() else 1
     if not same(new.spec.template, old.spec.template):

@@ -113,6 +113,12 @@ def validate_status_update(new: Any, old: Any) -> list[FieldError]:
     return errors + workloads.collision_errors(status, old.status)
 
 
+def prepare_update(new: Any, old: Any) -> None:
+    """Annotations are copied to ReplicaSets: a change of them counts as well."""
+    if new.metadata.annotations != old.metadata.annotations:
+        new.metadata.generation = (old.metadata.generation or 0) + 1
+
+
 KIND: Final = Kind(
     api_version="apps/v1",
     kind="Deployment",
@@ -121,6 +127,7 @@ KIND: Final = Kind(
     categories=("all",),
     status=True,
     generation=True,
+    prepare_update=prepare_update,
     scale=Scale(
         get_replicas=workloads.replicas,
         set_replicas=workloads.set_replicas,

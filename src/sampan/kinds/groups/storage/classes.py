@@ -149,6 +149,7 @@ VOLUME_ATTRIBUTES_CLASS: Final = Kind(
     api_version="storage.k8s.io/v1",
     kind="VolumeAttributesClass",
     plural="volumeattributesclasses",
+    change_first=True,
     short=("vac",),
     namespaced=CLUSTER,
     validate=validate_attributes,

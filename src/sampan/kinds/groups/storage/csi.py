@@ -158,7 +158,7 @@ def validate_capacity_update(new: Any, old: Any) -> list[FieldError]:
     return [
         error
         for name in ("nodeTopology", "storageClassName")
-        for error in checks.immutable(getattr(new, name), getattr(old, name), Path(name))
+        for error in checks.immutable_printed(getattr(new, name), getattr(old, name), Path(name))
     ]
 
 
