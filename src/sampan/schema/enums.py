@@ -2,7 +2,7 @@
 
 The published definitions leave them out; kube-apiserver's own documents have them. A table for each package:
 the kind, its field (`[]` where the items of a list are meant, `{}` for the values of a map), and the values
-with bars between them. What the values mean stands in enum_texts.py.
+with bars between them.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
-from sampan.schema.enum_texts import described
-
 _PACKAGES: Final = {"apiextensions.v1": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"}
 _WITHIN: Final = {"[]": "items", "{}": "additionalProperties"}
 
 # Part of the hash of every document: to be counted up where the table changes.
-REVISION: Final = 2
+REVISION: Final = 3
 
 
 def with_enums(name: str, schema: dict[str, Any]) -> None:
     """Put the values of its fields into the schema of a definition, in place."""
     properties = schema.get("properties", {})
-    kind = name.rpartition(".")[2]
     for field, values in _by_definition().get(name, ()):
         within = _WITHIN.get(field[-2:])
         shown = properties.get(field[:-2] if within else field)
@@ -33,7 +30,8 @@ def with_enums(name: str, schema: dict[str, Any]) -> None:
             continue
         shown["enum"] = list(values)
         if not within:
-            shown["description"] = shown.get("description", "") + described(f"{kind}.{field}", values)
+            listed = "".join(f'\n - `"{value}"`' for value in values)
+            shown["description"] = f"{shown.get('description', '')}\n\nPossible enum values:{listed}"
 
 
 @cache

@@ -12,161 +12,135 @@ OPTIONS: Final[dict[tuple[str, str], tuple[Parameter, ...]]] = {
         Parameter(
             "container",
             "string",
-            "The container in which to execute the command. Defaults to only container if there is "
-            "only one container in the pod.",
+            "The container that is meant; may be left out where the pod has one only.",
         ),
         Parameter(
             "stderr",
             "boolean",
-            "Stderr if true indicates that stderr is to be redirected for the attach call. Defaults to true.",
+            "Whether the standard error stream is carried.",
         ),
         Parameter(
             "stdin",
             "boolean",
-            "Stdin if true, redirects the standard input stream of the pod for this call. Defaults to false.",
+            "Whether the standard input stream is carried.",
         ),
         Parameter(
             "stdout",
             "boolean",
-            "Stdout if true indicates that stdout is to be redirected for the attach call. Defaults to true.",
+            "Whether the standard output stream is carried.",
         ),
         Parameter(
             "tty",
             "boolean",
-            "TTY if true indicates that a tty will be allocated for the attach call. This is "
-            "passed through the container runtime so the tty is allocated on the worker node by "
-            "the container runtime. Defaults to false.",
+            "Whether there is a terminal.",
         ),
     ),
     ("Pod", "exec"): (
         Parameter(
             "command",
             "string",
-            "Command is the remote command to execute. argv array. Not executed within a shell.",
+            "The program and its arguments, each by itself; no shell is asked.",
         ),
         Parameter(
             "container",
             "string",
-            "Container in which to execute the command. Defaults to only container if there is "
-            "only one container in the pod.",
+            "The container that is meant; may be left out where the pod has one only.",
         ),
         Parameter(
             "stderr",
             "boolean",
-            "Redirect the standard error stream of the pod for this call.",
+            "Whether the standard error stream is carried.",
         ),
         Parameter(
             "stdin",
             "boolean",
-            "Redirect the standard input stream of the pod for this call. Defaults to false.",
+            "Whether the standard input stream is carried.",
         ),
         Parameter(
             "stdout",
             "boolean",
-            "Redirect the standard output stream of the pod for this call.",
+            "Whether the standard output stream is carried.",
         ),
         Parameter(
             "tty",
             "boolean",
-            "TTY if true indicates that a tty will be allocated for the exec call. Defaults to false.",
+            "Whether there is a terminal.",
         ),
     ),
     ("Pod", "log"): (
         Parameter(
             "container",
             "string",
-            "The container for which to stream logs. Defaults to only container if there is one "
-            "container in the pod.",
+            "The container that is meant; may be left out where the pod has one only.",
         ),
         Parameter(
             "follow",
             "boolean",
-            "Follow the log stream of the pod. Defaults to false.",
+            "Whether to go on with what is written from now on.",
         ),
         Parameter(
             "insecureSkipTLSVerifyBackend",
             "boolean",
-            "insecureSkipTLSVerifyBackend indicates that the apiserver should not confirm the "
-            "validity of the serving certificate of the backend it is connecting to.  This will "
-            "make the HTTPS connection between the apiserver and the backend insecure. This means "
-            "the apiserver cannot verify the log data it is receiving came from the real kubelet.  "
-            "If the kubelet is configured to verify the apiserver's TLS credentials, it does not "
-            "mean the connection to the real kubelet is vulnerable to a man in the middle attack "
-            "(e.g. an attacker could not intercept the actual log data coming from the real "
-            "kubelet).",
+            "Do not check the certificate of the node's kubelet, so that somebody else could have "
+            "written the log.",
         ),
         Parameter(
             "limitBytes",
             "integer",
-            "If set, the number of bytes to read from the server before terminating the log "
-            "output. This may not display a complete final line of logging, and may return "
-            "slightly more or slightly less than the specified limit.",
+            "About how many bytes to answer with at most; the last line may be cut.",
         ),
         Parameter(
             "previous",
             "boolean",
-            "Return previous terminated container logs. Defaults to false.",
+            "The log of the container's run before this one.",
         ),
         Parameter(
             "sinceSeconds",
             "integer",
-            "A relative time in seconds before the current time from which to show logs. If this "
-            "value precedes the time a pod was started, only logs since the pod start will be "
-            "returned. If this value is in the future, no logs will be returned. Only one of "
-            "sinceSeconds or sinceTime may be specified.",
+            "Only lines of the last so many seconds.",
         ),
         Parameter(
             "stream",
             "string",
-            "Specify which container log stream to return to the client. Acceptable values are "
-            '"All", "Stdout" and "Stderr". If not specified, "All" is used, and both stdout and '
-            'stderr are returned interleaved. Note that when "TailLines" is specified, "Stream" '
-            'can only be set to nil or "All".',
+            "Which stream: All, the default, Stdout or Stderr. With tailLines only All.",
         ),
         Parameter(
             "tailLines",
             "integer",
-            "If set, the number of lines from the end of the logs to show. If not specified, logs "
-            "are shown from the creation of the container or sinceSeconds or sinceTime. Note that "
-            'when "TailLines" is specified, "Stream" can only be set to nil or "All".',
+            "Only so many of the last lines.",
         ),
         Parameter(
             "timestamps",
             "boolean",
-            "If true, add an RFC3339 or RFC3339Nano timestamp at the beginning of every line of "
-            "log output. Defaults to false.",
+            "Whether each line begins with its time.",
         ),
     ),
     ("Pod", "portforward"): (
         Parameter(
             "ports",
             "integer",
-            "List of ports to forward Required when using WebSockets",
+            "The ports to forward; WebSockets need them.",
         ),
     ),
     ("Pod", "proxy"): (
         Parameter(
             "path",
             "string",
-            "Path is the URL path to use for the current proxy request to pod.",
+            "The path, with its query, to ask for there.",
         ),
     ),
     ("Service", "proxy"): (
         Parameter(
             "path",
             "string",
-            "Path is the part of URLs that include service endpoints, suffixes, and parameters to "
-            "use for the current proxy request to service. For example, the whole request URL is "
-            "http://localhost/api/v1/namespaces/kube-system/services/"
-            "elasticsearch-logging/_search?q=user:kimchy. "
-            "Path is _search?q=user:kimchy.",
+            "The path, with its query, to ask for there.",
         ),
     ),
     ("Node", "proxy"): (
         Parameter(
             "path",
             "string",
-            "Path is the URL path to use for the current proxy request to node.",
+            "The path, with its query, to ask for there.",
         ),
     ),
 }

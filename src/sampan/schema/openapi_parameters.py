@@ -1,4 +1,4 @@
-"""The parameters that requests take, with what OpenAPI tells of them, as kube-apiserver words it."""
+"""The parameters that requests take, with what OpenAPI tells of them."""
 
 from __future__ import annotations
 
@@ -21,146 +21,82 @@ def name_of(kind: str) -> Parameter:
     return Parameter("name", "string", f"name of the {kind}", "path")
 
 
-NAMESPACE: Final = Parameter(
-    "namespace", "string", "object name and auth scope, such as for teams and projects", "path"
-)
-REST_OF_PATH: Final = Parameter("path", "string", "path to the resource", "path")
+NAMESPACE: Final = Parameter("namespace", "string", "The namespace of the object.", "path")
+REST_OF_PATH: Final = Parameter("path", "string", "What of the path follows.", "path")
 PRETTY: Final = Parameter(
     "pretty",
     "string",
-    "If 'true', then the output is pretty printed. Defaults to 'false' unless the user-agent "
-    "indicates a browser or command-line HTTP tool (curl and wget).",
+    "Whether people are to read the answer: 'true' writes it over several lines.",
 )
 RESOURCE_VERSION: Final = Parameter(
     "resourceVersion",
     "string",
-    "resourceVersion sets a constraint on what resource versions a request may be served from. See "
-    "https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions for "
-    "details.\n\nDefaults to unset",
+    "The revision that the answer must not be older than, or with resourceVersionMatch=Exact must have."
+    " A watch tells what came after it. See https://kubernetes.io/docs/reference/using-api/api-"
+    "concepts/#resource-versions.",
 )
 WATCH: Final = Parameter(
     "watch",
     "boolean",
-    "Watch for changes to the described resources and return them as a stream of add, update, and "
-    "remove notifications. Specify resourceVersion.",
+    "Answer with a stream of changes instead of a list. Begins after resourceVersion.",
 )
 BOOKMARKS: Final = Parameter(
     "allowWatchBookmarks",
     "boolean",
-    'allowWatchBookmarks requests watch events with type "BOOKMARK". Servers that do not implement '
-    "bookmarks may ignore this flag and bookmarks are sent at the server's discretion. Clients "
-    "should not assume bookmarks are returned at any specific interval, nor may they assume the "
-    "server will send any BOOKMARK event during a session. If this is not a watch, this field is "
-    "ignored.",
+    "Whether a watch also sends BOOKMARK events, which tell how far it has come. When they come is up "
+    "to the server. Means nothing to a list.",
 )
 _SELECT: Final = (
     Parameter(
         "continue",
         "string",
-        "The continue option should be set when retrieving more results from the server. Since "
-        "this value is server defined, clients may only use the continue value from a previous "
-        "query result with identical query parameters (except for the value of continue) and the "
-        "server may reject a continue value it does not recognize. If the specified continue value "
-        "is no longer valid whether due to expiration (generally five to fifteen minutes) or a "
-        "configuration change on the server, the server will respond with a 410 ResourceExpired "
-        "error together with a continue token. If the client needs a consistent list, it must "
-        "restart their list without the continue field. Otherwise, the client may send another "
-        "list request with the token received with the 410 error, the server will respond with a "
-        "list starting from the next key, but from the latest snapshot, which is inconsistent from "
-        "the previous list results - objects that are created, modified, or deleted after the "
-        "first list request will be included in the response, as long as their keys are after the "
-        '"next key".\n\nThis field is not supported when watch is true. Clients may start a watch '
-        "from the last resourceVersion value returned by the server and not miss any modifications.",
+        "The token from the metadata of the page before; all other parameters must be as they were. "
+        "Where that page's revision is gone the answer is 410 with a token that goes on from the next "
+        "name at the newest revision; who needs one consistent list begins again instead. Not for "
+        "watches.",
     ),
     Parameter(
         "fieldSelector",
         "string",
-        "A selector to restrict the list of returned objects by their fields. Defaults to everything.",
+        "Only objects whose fields are so.",
     ),
     Parameter(
         "labelSelector",
         "string",
-        "A selector to restrict the list of returned objects by their labels. Defaults to everything.",
+        "Only objects whose labels are so.",
     ),
     Parameter(
         "limit",
         "integer",
-        "limit is a maximum number of responses to return for a list call. If more items exist, "
-        "the server will set the `continue` field on the list metadata to a value that can be used "
-        "with the same initial query to retrieve the next set of results. Setting a limit may "
-        "return fewer than the requested amount of items (up to zero items) in the event all "
-        "requested objects are filtered out and clients should only use the presence of the "
-        "continue field to determine whether more results are available. Servers may choose not to "
-        "support the limit argument and will return all of the available results. If limit is "
-        "specified and the continue field is empty, clients may assume that no more results are "
-        "available. This field is not supported if watch is true.\n\nThe server guarantees that "
-        "the objects returned when using continue will be identical to issuing a single list call "
-        "without a limit - that is, no objects created, modified, or deleted after the first "
-        "request is issued will be included in any subsequent continued requests. This is "
-        "sometimes referred to as a consistent snapshot, and ensures that a client that is using "
-        "limit to receive smaller chunks of a very large result can ensure they see all possible "
-        "objects. If objects are updated during a chunked list the version of the object that was "
-        "present at the time the first list result was calculated is returned.",
+        "How many objects one answer holds at most. Where there are more, the list's metadata has a "
+        "token for `continue`, and all pages together are the list of one moment. There are more "
+        "exactly where there is a token. Not for watches.",
     ),
 )
 _LONG: Final = (
     Parameter(
         "resourceVersionMatch",
         "string",
-        "resourceVersionMatch determines how resourceVersion is applied to list calls. It is "
-        "highly recommended that resourceVersionMatch be set for list calls where resourceVersion "
-        "is set See https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions "
-        "for details.\n\nDefaults to unset",
+        "How resourceVersion is meant: Exact or NotOlderThan. See "
+        "https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions.",
     ),
     Parameter(
         "sendInitialEvents",
         "boolean",
-        "`sendInitialEvents=true` may be set together with `watch=true`. In that case, the watch "
-        "stream will begin with synthetic events to produce the current state of objects in the "
-        'collection. Once all such events have been sent, a synthetic "Bookmark" event  will be '
-        "sent. The bookmark will report the ResourceVersion (RV) corresponding to the set of "
-        'objects, and be marked with `"k8s.io/initial-events-end": "true"` annotation. Afterwards, '
-        "the watch stream will proceed as usual, sending watch events corresponding to changes "
-        "(subsequent to the RV) to objects watched.\n\nWhen `sendInitialEvents` option is set, we "
-        "require `resourceVersionMatch` option to also be set. The semantic of the watch request "
-        'is as following: - `resourceVersionMatch` = NotOlderThan\n  is interpreted as "data at '
-        'least as new as the provided `resourceVersion`"\n  and the bookmark event is send when '
-        "the state is synced\n  to a `resourceVersion` at least as fresh as the one provided by "
-        'the ListOptions.\n  If `resourceVersion` is unset, this is interpreted as "consistent '
-        'read" and the\n  bookmark event is send when the state is synced at least to the '
-        "moment\n  when request started being processed.\n- `resourceVersionMatch` set to any "
-        "other value or unset\n  Invalid error is returned.\n\nDefaults to true if "
-        '`resourceVersion=""` or `resourceVersion="0"` (for backward compatibility reasons) and to '
-        "false otherwise.",
+        "Whether a watch first sends an event for each object that there is, and then a bookmark with "
+        "the annotation `k8s.io/initial-events-end`. Asks for resourceVersionMatch=NotOlderThan. "
+        "Without it, a watch begins so where resourceVersion is unset or 0.",
     ),
     Parameter(
         "shardSelector",
         "string",
-        "shardSelector restricts the list of returned objects using a CEL-based shard selector "
-        "expression. The format uses the shardRange() function combined with || (logical OR) to "
-        "specify one or more hash ranges:\n\n  shardRange(object.metadata.uid, '0x0', "
-        "'0x8000000000000000')\n  shardRange(object.metadata.uid, '0x0', '0x8000000000000000') || "
-        "shardRange(object.metadata.uid, '0x8000000000000000', '0x10000000000000000')\n\nField "
-        'paths use CEL-style object-rooted syntax (e.g. "object.metadata.uid"), NOT the '
-        'fieldSelector format ("metadata.uid"). Currently supported paths:\n  - '
-        "object.metadata.uid\n  - object.metadata.namespace\n\nhexStart and hexEnd are "
-        "single-quoted CEL string literals with a '0x' prefix, defining the inclusive lower and "
-        "exclusive upper bounds over the 64-bit FNV-1a hash space. The full range is [0x0, "
-        "0x10000000000000000), where the exclusive upper bound equals 2^64.\n\nExamples:\n  "
-        "2-shard split:\n    shard 0: shardRange(object.metadata.uid, '0x0000000000000000', "
-        "'0x8000000000000000')\n    shard 1: shardRange(object.metadata.uid, '0x8000000000000000', "
-        "'0x10000000000000000')\n  4-shard split:\n    shard 0: shardRange(object.metadata.uid, "
-        "'0x0000000000000000', '0x4000000000000000')\n    shard 1: shardRange(object.metadata.uid, "
-        "'0x4000000000000000', '0x8000000000000000')\n    shard 2: shardRange(object.metadata.uid, "
-        "'0x8000000000000000', '0xc000000000000000')\n    shard 3: shardRange(object.metadata.uid, "
-        "'0xc000000000000000', '0x10000000000000000')\n\nThis is an alpha field and requires "
-        "enabling the ShardedListAndWatch feature gate.",
+        "Only objects whose hash lies in the ranges named, as in shardRange(object.metadata.uid, '0x0',"
+        " '0x8000000000000000'). Alpha, and off by default.",
     ),
     Parameter(
         "timeoutSeconds",
         "integer",
-        "Timeout for the list/watch call. This limits the duration of the call, regardless of any "
-        "activity or inactivity.",
+        "For how long the list or watch may last, whatever happens in it.",
     ),
 )
 # What a collection is deleted by, and what it is listed by.
@@ -169,46 +105,31 @@ LIST: Final = (BOOKMARKS, *CHOOSE, WATCH)
 DRY_RUN: Final = Parameter(
     "dryRun",
     "string",
-    "When present, indicates that modifications should not be persisted. An invalid or "
-    "unrecognized dryRun directive will result in an error response and no further processing of "
-    "the request. Valid values are: - All: all dry run stages will be processed",
+    "With All the request goes through every stage, but nothing is stored. No other value is valid.",
 )
 MANAGER: Final = Parameter(
     "fieldManager",
     "string",
-    "fieldManager is a name associated with the actor or entity that is making these changes. The "
-    "value must be less than or 128 characters long, and only contain printable characters, as "
-    "defined by https://golang.org/pkg/unicode/#IsPrint.",
+    "Who makes the change, at most 128 printable characters; what is before the slash in User-Agent "
+    "unless given.",
 )
 PATCH_MANAGER: Final = Parameter(
     "fieldManager",
     "string",
-    "fieldManager is a name associated with the actor or entity that is making these changes. The "
-    "value must be less than or 128 characters long, and only contain printable characters, as "
-    "defined by https://golang.org/pkg/unicode/#IsPrint. This field is required for apply requests "
-    "(application/apply-patch) but optional for non-apply patch types (JsonPatch, MergePatch, "
-    "StrategicMergePatch).",
+    "Who makes the change, at most 128 printable characters. An apply needs it; other patches take what"
+    " is before the slash in User-Agent unless it is given.",
 )
 VALIDATION: Final = Parameter(
     "fieldValidation",
     "string",
-    "fieldValidation instructs the server on how to handle objects in the request (POST/PUT/PATCH) "
-    "containing unknown or duplicate fields. Valid values are: - Ignore: This will ignore any "
-    "unknown fields that are silently dropped from the object, and will ignore all but the last "
-    "duplicate field that the decoder encounters. This is the default behavior prior to v1.23. - "
-    "Warn: This will send a warning via the standard warning response header for each unknown "
-    "field that is dropped from the object, and for each duplicate field that is encountered. The "
-    "request will still succeed if there are no other errors, and will only persist the last of "
-    "any duplicate fields. This is the default in v1.23+ - Strict: This will fail the request with "
-    "a BadRequest error if any unknown fields would be dropped from the object, or if any "
-    "duplicate fields are present. The error returned from the server will contain all unknown and "
-    "duplicate fields encountered.",
+    "What becomes of unknown fields and of fields that stand there twice. Ignore: they are dropped "
+    "without a word, the last of duplicates stays. Warn, the default: the same, with a Warning header "
+    "for each. Strict: the request is refused with all of them named.",
 )
 FORCE: Final = Parameter(
     "force",
     "boolean",
-    'Force is going to "force" Apply requests. It means user will re-acquire conflicting fields '
-    "owned by other people. Force flag must be unset for non-apply patch requests.",
+    "Whether an apply takes fields that others own. Only an apply may set it.",
 )
 WRITE: Final = (DRY_RUN, MANAGER, VALIDATION)
 PATCH: Final = (DRY_RUN, PATCH_MANAGER, VALIDATION, FORCE)
@@ -216,41 +137,24 @@ _DELETE: Final = (
     Parameter(
         "gracePeriodSeconds",
         "integer",
-        "The duration in seconds before the object should be deleted. Value must be non-negative "
-        "integer. The value zero indicates delete immediately. If this value is nil, the default "
-        "grace period for the specified type will be used. Defaults to a per object value if not "
-        "specified. zero means delete immediately.",
+        "The seconds until the object goes for good; 0 is at once. Each kind has its own default.",
     ),
     Parameter(
         "ignoreStoreReadErrorWithClusterBreakingPotential",
         "boolean",
-        "if set to true, it will trigger an unsafe deletion of the resource in case the normal "
-        "deletion flow fails with a corrupt object error. A resource is considered corrupt if it "
-        "can not be retrieved from the underlying storage successfully because of a) its data can "
-        "not be transformed e.g. decryption failure, or b) it fails to decode into an object. "
-        "NOTE: unsafe deletion ignores finalizer constraints, skips precondition checks, and "
-        "removes the object from the storage. WARNING: This may potentially break the cluster if "
-        "the workload associated with the resource being unsafe-deleted relies on normal deletion "
-        "flow. Use only if you REALLY know what you are doing. The default value is false, and the "
-        "user must opt in to enable it",
+        "Delete an object that can no longer be read from the store, past finalizers and preconditions."
+        " What relies on an orderly deletion may break by it.",
     ),
     Parameter(
         "orphanDependents",
         "boolean",
-        "Deprecated: please use the PropagationPolicy, this field will be deprecated in 1.7. "
-        'Should the dependent objects be orphaned. If true/false, the "orphan" finalizer will be '
-        "added to/removed from the object's finalizers list. Either this field or "
-        "PropagationPolicy may be set, but not both.",
+        "Deprecated: propagationPolicy says the same and more. Whether dependents stay without an owner.",
     ),
     Parameter(
         "propagationPolicy",
         "string",
-        "Whether and how garbage collection will be performed. Either this field or "
-        "OrphanDependents may be set, but not both. The default policy is decided by the existing "
-        "finalizer set in the metadata.finalizers and the resource-specific default policy. "
-        "Acceptable values are: 'Orphan' - orphan the dependents; 'Background' - allow the garbage "
-        "collector to delete the dependents in the background; 'Foreground' - a cascading policy "
-        "that deletes all dependents in the foreground.",
+        "What becomes of dependents: 'Orphan' leaves them, 'Background' deletes them afterwards, "
+        "'Foreground' before. Not together with orphanDependents.",
     ),
 )
 DELETE: Final = (DRY_RUN, *_DELETE)
