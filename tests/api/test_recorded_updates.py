@@ -257,6 +257,45 @@ async def test_a_default_that_is_left_out_makes_no_new_template(api: Api) -> Non
     assert same["metadata"]["generation"] == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "invalid syntax"),
+        ("a", "invalid syntax"),
+        ("1.0", "invalid syntax"),
+        ("9223372036854775808", "value out of range"),
+        ("-1", ""),
+    ],
+)
+@served
+async def test_the_annotation_of_a_daemon_set_is_read_as_a_number(api: Api, text: str, why: str) -> None:
+    made = (await api.post(f"{APPS}/daemonsets", DAEMON)).ok(201)
+    made["metadata"]["annotations"]["deprecated.daemonset.template.generation"] = text
+    answer = await api.put(f"{APPS}/daemonsets/d", made)
+    if not why:
+        answer.ok()
+        return
+    assert answer.refused(400, "BadRequest") == (
+        'DaemonSet in version "v1" cannot be handled as a DaemonSet: '
+        f'strconv.ParseInt: parsing "{text}": {why}'
+    )
+
+
+@served
+async def test_a_definition_may_gain_any_prefix(api: Api) -> None:
+    place = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    names = {"plural": "foos", "kind": "Foo"}
+    spec = {"group": "a.example.com", "scope": "Namespaced", "names": names, "versions": [version]}
+    body: dict[str, Any] = {"metadata": {"name": "foos.a.example.com"}, "spec": spec}
+    wrong = await api.post(place, {**body, "metadata": {**body["metadata"], "generateName": "x"}})
+    assert "metadata.generateName: Invalid value" in wrong.refused(422, "Invalid")
+    (await api.post(place, body)).ok(201)
+    changed = await api.patch(f"{place}/foos.a.example.com", {"metadata": {"generateName": "A b"}})
+    assert changed.ok()["metadata"]["generateName"] == "A b"
+
+
 LEASE: Final[dict[str, Any]] = {"metadata": {"name": "l"}, "spec": {}}
 NOT_EMPTY: Final = "name part must be non-empty"
 NAME_PART: Final = (

@@ -185,6 +185,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     generation: bool = False
     scale: Scale | None = None
     default: Callable[[Any], None] = _nothing
+    # Why an object of the right shape cannot be read all the same, as `strconv` tells it; "" where it can.
+    unreadable: Callable[[Any], str] | None = None
     validate: Callable[[Any], list[FieldError]] = _no_errors
     validate_create: Callable[[Any], list[FieldError]] = _no_errors
     validate_update: Callable[[Any, Any], list[FieldError]] = _no_update_errors

@@ -89,6 +89,9 @@ class Bodies:
                 raise status.invalid_patch(patch.shown(data), patch.why(failure)) from None
             raise status.bad_request(_undecodable(failure, kind, data)) from None
         self._check_type(obj, resource, data, patch)
+        if kind.unreadable is not None and (why := kind.unreadable(obj)):
+            what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+            raise status.bad_request(f"{what}: {why}")
         if kind.prune is not None:
             unknown = [f'unknown field "{path}"' for path in kind.prune(obj)]
             problems = problems + unknown if strict else problems

@@ -59,14 +59,20 @@ def _storage_versions(obj: Any) -> list[str]:
     return [version.name for version in obj.spec.versions if version.storage]
 
 
+def validate_create(obj: Any) -> list[FieldError]:
+    """What only a new one is asked: a prefix that is its whole name, and rules that do not cost much."""
+    spec, base = obj.spec, obj.metadata.generateName
+    errors: list[FieldError] = []
+    if base and (spec.names is None or base != f"{spec.names.plural}.{spec.group}"):
+        detail = 'must be spec.names.plural+"."+spec.group'
+        errors.append(field.invalid(METADATA["generateName"], base, detail))
+    return errors + cost_errors(obj)
+
+
 def validate(obj: Any) -> list[FieldError]:
     """Every error of a definition: ValidateCustomResourceDefinition."""
     spec, name = obj.spec, obj.metadata.name or ""
     errors: list[FieldError] = []
-    base = obj.metadata.generateName
-    if base and (spec.names is None or base != f"{spec.names.plural}.{spec.group}"):
-        detail = 'must be spec.names.plural+"."+spec.group'
-        errors.append(field.invalid(METADATA["generateName"], base, detail))
     if spec.names is None or name != f"{spec.names.plural}.{spec.group}":
         detail = 'must be spec.names.plural+"."+spec.group'
         if name:
@@ -224,7 +230,7 @@ KIND: Final = Kind(
     generation=True,
     default=default,
     validate=validate,
-    validate_create=cost_errors,
+    validate_create=validate_create,
     validate_update=validate_update,
     prepare_create=prepare_create,
     prepare_update=prepare_update,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from sampan.kinds.core.cells import labels_text
@@ -16,6 +17,7 @@ from sampan.schema import api
 from sampan.schema.semantic import same
 
 _TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
+_is_whole: Final = re.compile(r"[+-]?[0-9]{1,4096}").fullmatch
 _COUNTS: Final = (
     "currentNumberScheduled",
     "numberMisscheduled",
@@ -91,6 +93,17 @@ def validate_status_update(new: Any, old: Any) -> list[FieldError]:
     return errors + workloads.collision_errors(new.status, old.status)
 
 
+def unreadable(obj: Any) -> str:
+    """The annotation is read as the number that it was, whatever becomes of it."""
+    text = obj.metadata.annotations.get(_TEMPLATE_GENERATION)
+    if text is None:
+        return ""
+    if not _is_whole(text):
+        return f"strconv.ParseInt: parsing {field.quoted(text)}: invalid syntax"
+    out_of_range = not -(1 << 63) <= int(text) < 1 << 63
+    return f"strconv.ParseInt: parsing {field.quoted(text)}: value out of range" if out_of_range else ""
+
+
 def prepare_create(obj: Any) -> None:
     """No status yet, and the first template."""
     checks.clear_status(obj)
@@ -123,6 +136,7 @@ KIND: Final = Kind(
     status=True,
     generation=True,
     default=default,
+    unreadable=unreadable,
     warnings=warnings,
     validate=validate,
     validate_update=validate_update,
