@@ -129,3 +129,19 @@ async def test_what_is_accepted(api: Api, accept: str, code: int) -> None:
             assert (
                 message == "only the following media types are accepted: application/json, application/yaml"
             )
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/pods", "/api/v1/events", "/apis/rbac.authorization.k8s.io/v1/clusterroles"]
+)
+@served
+async def test_the_columns_of_every_object_are_described_as_in_kubernetes(api: Api, path: str) -> None:
+    columns = {
+        column["name"]: column["description"]
+        for column in (await api.get(path, accept=TABLE)).ok()["columnDefinitions"]
+    }
+    assert columns["Name"].endswith("/docs/concepts/overview/working-with-objects/names#names")
+    for name in ("Age", "Created At"):
+        if name in columns:
+            assert columns[name].startswith("CreationTimestamp is a timestamp representing the server time")
+    assert columns.keys() & {"Age", "Created At", "Last Seen"}

@@ -311,10 +311,24 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large}{large_unit}{small}{small_unit}" if small else f"{large}{large_unit}"
 
 
+_NAME_TEXT: Final = (
+    "Name must be unique within a namespace. Is required when creating resources, although some "
+    "resources may allow a client to request the generation of an appropriate name automatically. Name "
+    "is primarily intended for creation idempotence and configuration definition. Cannot be updated. "
+    "More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names"
+)
+_AGE_TEXT: Final = (
+    "CreationTimestamp is a timestamp representing the server time when this object was created. It is "
+    "not guaranteed to be set in happens-before order across separate operations. Clients may not set "
+    "this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. "
+    "Read-only. Null for lists. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+)
+
 NAME: Final = Column(
     "Name",
     lambda obj, _now: obj.metadata.name,
     format="name",
-    description="Name must be unique within a namespace.",
+    description=_NAME_TEXT,
 )
-AGE: Final = Column("Age", age, description="CreationTimestamp is when the object was made.")
+AGE: Final = Column("Age", age, description=_AGE_TEXT)

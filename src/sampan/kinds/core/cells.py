@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sampan.kinds.kind import Column, human_duration
+from sampan.kinds.kind import AGE, Column, human_duration
 from sampan.schema import api
 
 NONE: Final = "<none>"
@@ -52,6 +52,4 @@ def _created_at(obj: Any, _now: datetime) -> str:
 
 
 # What kube-apiserver shows of kinds that it has no printer for.
-CREATED_AT: Final = Column(
-    "Created At", _created_at, type="date", description="When the object was made, in UTC."
-)
+CREATED_AT: Final = Column("Created At", _created_at, type="date", description=AGE.description)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from sampan.kinds.core.cells import UNKNOWN, since
-from sampan.kinds.kind import Column, Kind
+from sampan.kinds.kind import NAME, Column, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError, Path
 from sampan.schema import api
@@ -148,7 +148,7 @@ KIND: Final = Kind(
             "Name",
             lambda event, _now: event.metadata.name,
             format="name",
-            description="Name must be unique within a namespace.",
+            description=NAME.description,
             priority=1,
         ),
     ),

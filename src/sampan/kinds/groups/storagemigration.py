@@ -7,7 +7,7 @@ from typing import Any, Final
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import column
 from sampan.kinds.groups.checks import SPEC
-from sampan.kinds.kind import CLUSTER, Kind
+from sampan.kinds.kind import CLUSTER, NAME, Kind
 from sampan.machinery import field, names
 from sampan.machinery.field import FieldError
 from sampan.schema import api
@@ -55,7 +55,7 @@ STORAGE_VERSION_MIGRATION: Final = Kind(
     prepare_create=checks.clear_status,
     name_errors=names.dns1123_subdomain,
     columns=(
-        column("Name", lambda migration: migration.metadata.name, description="The name of the migration."),
+        column("Name", lambda migration: migration.metadata.name, description=NAME.description),
         column("Resource", _resource, description="The group and resource that is migrated."),
         column("Status", _state, description="How far the migration has come."),
     ),
