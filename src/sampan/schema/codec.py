@@ -47,7 +47,7 @@ def from_builtins(value: Any, kind: type[T]) -> T:
 
 def to_builtins(value: Any) -> Any:
     """A struct as plain dicts, lists and scalars: what its JSON would hold."""
-    return msgspec.json.decode(_encoder.encode(value))
+    return msgspec.to_builtins(value, enc_hook=encode_custom, str_keys=True)
 
 
 def copy(value: T) -> T:

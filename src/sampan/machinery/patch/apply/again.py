@@ -10,6 +10,7 @@ two configurations instead, most of which C compares, and put into the object.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -117,23 +118,31 @@ def _in_list(was: list[Json], now: list[Json], live: list[Json], schema: SchemaN
     """The same of a list whose items are told apart by keys, all of which have to stay as they are."""
     if len(was) != len(now):
         raise _Reshaped
-    items = schema.items()
+    items, keys = schema.items(), schema.list_map_keys
     made, reverted = list(live), list(now)
     for place, (before, item) in enumerate(zip(was, now, strict=True)):
         if item == before:
             continue
-        element = typed.element_of(before, schema)
-        if typed.element_of(item, schema) != element:
+        if not _are_called_alike(before, item, keys):
             raise _Reshaped
+        element = typed.element_of(item, schema)
         below = modified[element] = {}
-        at = _place_of(element, live, place, schema)
+        # An object mostly holds just the items that the configuration names, in its order.
+        at = place
+        if place >= len(live) or not _are_called_alike(item, live[place], keys):
+            at = _place_of(element, live, schema)
         made[at], reverted[place] = _in(before, item, live[at], items, below)
     return made, reverted
 
 
-def _place_of(element: str, live: list[Json], likely: int, schema: SchemaNode) -> int:
-    if likely < len(live) and typed.element_of(live[likely], schema) == element:
-        return likely
+def _are_called_alike(one: Json, other: Json, keys: Sequence[str]) -> bool:
+    """Whether two items have the same keys, each as it is written."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return False
+    return [one.get(name) for name in keys] == [other.get(name) for name in keys]
+
+
+def _place_of(element: str, live: list[Json], schema: SchemaNode) -> int:
     for place, item in enumerate(live):
         if typed.element_of(item, schema) == element:
             return place
