@@ -135,3 +135,25 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
         assert len(api.server._verbs.modifier._repeats._known) == 2
 
     run(monkeypatch, work)
+
+
+def test_an_apply_that_starts_from_the_last_one_sees_what_others_wrote_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work(api: Api, looked: Looked) -> None:
+        for number in range(3):  # each in the tracks of the one before
+            assert (await apply(api, config(a="1", b=str(number))))["data"] == {"a": "1", "b": str(number)}
+        (await api.patch(PATH, {"data": {"a": "theirs"}}, "application/merge-patch+json")).ok()
+        refused = await api.apply(PATH, config(a="1", b="9"), "m")
+        assert refused.code == 409
+        assert [cause["field"] for cause in refused.json["details"]["causes"]] == [".data.a"]
+        taken = await apply(api, config(a="1", b="9"), force="true")
+        assert taken["data"] == {"a": "1", "b": "9"}
+        shared = await apply(api, config(b="9"), "other")
+        assert shared["data"] == {"a": "1", "b": "9"}
+        refused = await api.apply(PATH, config(a="1", b="10"), "m")
+        assert [cause["field"] for cause in refused.json["details"]["causes"]] == [".data.b"]
+        assert (await apply(api, config(a="2", b="9")))["data"] == {"a": "2", "b": "9"}
+        assert (await apply(api, config(a="3")))["data"] == {"a": "3", "b": "9"}
+
+    run(monkeypatch, work)
