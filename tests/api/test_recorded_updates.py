@@ -108,6 +108,22 @@ REFUSALS: Final[dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]]
         {"cidrs": ["x"]},
         ['spec.cidrs[0]: Invalid value: "x": field is immutable'],
     ),
+    "ranges that are left out": (
+        CIDRS,
+        {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/16"]}},
+        {"cidrs": None},
+        ["spec.cidrs: Invalid value: null: field is immutable"],
+    ),
+    "a range that is changed while one is added": (
+        CIDRS,
+        {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/16"]}},
+        {"cidrs": ["x", "fd00::/64"]},
+        [
+            'spec.cidrs[0]: Invalid value: "x": field is immutable',
+            'spec.cidrs[0]: Invalid value: "x": must be a valid CIDR value, '
+            "(e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        ],
+    ),
     "drivers of a node, by Go's names": (
         f"{STORAGE}/csinodes",
         {"metadata": {"name": "n"}, "spec": {"drivers": [{"name": "d.e", "nodeID": "n"}]}},
@@ -392,3 +408,16 @@ async def test_a_pod_keeps_the_priority_that_it_was_given(api: Api) -> None:
     assert (same["spec"]["priority"], same["spec"]["preemptionPolicy"]) == (priority, policy)
     spec["priority"] = priority + 1
     (await api.put(f"{PODS}/p", made)).refused(422, "Invalid")
+
+
+@served
+async def test_drivers_are_warned_of_new_tokens(api: Api) -> None:
+    place = f"{STORAGE}/csidrivers"
+    (await api.post(place, {"metadata": {"name": "d.e"}, "spec": {}})).ok(201)
+    tokens = {"tokenRequests": [{"audience": "a"}]}
+    warned = await api.patch(f"{place}/d.e", {"spec": tokens})
+    assert "spec.serviceAccountTokenInSecrets is unset" in warned.headers["Warning"]
+    again = await api.patch(f"{place}/d.e", {"metadata": {"labels": {"a": "b"}}})
+    assert "Warning" not in again.headers
+    safe = await api.patch(f"{place}/d.e", {"spec": {**tokens, "serviceAccountTokenInSecrets": True}})
+    assert "Warning" not in safe.headers

@@ -86,8 +86,9 @@ def validate_service_cidr_update(new: Any, old: Any) -> list[FieldError]:
         pairs = enumerate(zip(after, before, strict=True))
         return [error for at, (now, was) in pairs for error in checks.immutable(now, was, path[at])]
     if len(before) == 1 and len(after) == _CIDRS_MAX:
-        return checks.immutable(after[0], before[0], path[0])
-    return checks.immutable(after, before, path)
+        errors = checks.immutable(after[0], before[0], path[0])
+        return [*errors, *validate_service_cidr(new)] if errors else []
+    return checks.immutable(after or None, before, path)
 
 
 IP_ADDRESS: Final = Kind(

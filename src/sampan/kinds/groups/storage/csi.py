@@ -13,6 +13,7 @@ from sampan.kinds.groups.checks import SPEC
 from sampan.kinds.kind import AGE, CLUSTER, NAME, Kind
 from sampan.machinery import field, meta, names
 from sampan.machinery.field import FieldError, Path
+from sampan.schema.semantic import same
 
 _LIFECYCLE_MODES: Final = ("Persistent", "Ephemeral")
 _FS_GROUP_POLICIES: Final = ("File", "None", "ReadWriteOnceWithFSType")
@@ -167,9 +168,10 @@ def _tokens(obj: Any) -> str:
 
 
 def driver_warnings(driver: Any, old: Any) -> list[str]:
-    """Of tokens that may end up in logs, where the driver is new."""
+    """Of tokens that may end up in logs, where they are new."""
     spec = driver.spec
-    if old is not None or not spec.tokenRequests or spec.serviceAccountTokenInSecrets is not None:
+    known = old is not None and same(old.spec.tokenRequests, spec.tokenRequests)
+    if known or not spec.tokenRequests or spec.serviceAccountTokenInSecrets is not None:
         return []
     return [
         "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to "
