@@ -95,6 +95,16 @@ async def test_metrics_count_requests_objects_and_seats(api: Api) -> None:
 
 
 @served
+async def test_each_check_is_a_metric(api: Api) -> None:
+    lines = (await api.get("/metrics/slis")).body.decode().splitlines()
+    assert 'kubernetes_healthcheck{name="etcd",type="readyz"} 1' in lines
+    assert 'kubernetes_healthcheck{name="ping",type="livez"} 1' in lines
+    (await api.get("/metrics/slis", user=user("jane"))).refused(403, "Forbidden")
+    assert (await api.get("/metrics/slis", user=user("mona", "system:monitoring"))).code == 200
+    assert "/metrics/slis" in (await api.get("/")).ok()["paths"]
+
+
+@served
 async def test_metrics_count_watches_that_are_open(api: Api) -> None:
     name = "apiserver_longrunning_requests"
     watches = [await api.watch(CONFIG_MAPS) for _ in range(2)]

@@ -59,6 +59,7 @@ class Documents:
             *(f"/{root}" for root in health.ROOTS),
             *(f"/{root}/{check}" for root in health.ROOTS for check in health.names(root)),
             "/metrics",
+            "/metrics/slis",
             "/openapi/v2",
             "/openapi/v3",
             "/openapi/v3/",

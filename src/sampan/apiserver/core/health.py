@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sampan.apiserver.core.request import Request, Response
@@ -49,6 +49,16 @@ _ALWAYS: Final = ("ping", "log")
 def names(root: str) -> list[str]:
     """The checks below an endpoint."""
     return list(_checks(root, ready=True, stored=True))
+
+
+def lines(*, ready: bool, stored: bool) -> Iterator[str]:
+    """What /metrics/slis tells: how each check is."""
+    name = "kubernetes_healthcheck"
+    yield f"# HELP {name} Whether a check is passed."
+    yield f"# TYPE {name} gauge"
+    for root in sorted(ROOTS):
+        for check, well in sorted(_checks(root, ready=ready, stored=stored).items()):
+            yield f'{name}{{name="{check}",type="{root}"}} {int(well)}'
 
 
 def _checks(root: str, *, ready: bool, stored: bool) -> dict[str, bool]:

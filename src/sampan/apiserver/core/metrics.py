@@ -117,8 +117,7 @@ class Metrics:
 
     def answer(self, state: Iterable[str]) -> Response:
         """The whole page; `state` are the lines of metrics_state."""
-        lines = [*self._request_lines(), *state, *self._process_lines()]
-        return Response(body=("\n".join(lines) + "\n").encode(), content_type=CONTENT_TYPE)
+        return page((*self._request_lines(), *state, *self._process_lines()))
 
     def _request_lines(self) -> Iterator[str]:
         total, duration = "apiserver_request_total", "apiserver_request_duration_seconds"
@@ -167,6 +166,11 @@ class Metrics:
         ):
             yield from head(name, kind, text)
             yield f"{name} {value:.12g}"
+
+
+def page(lines: Iterable[str]) -> Response:
+    """Lines of metrics as an answer."""
+    return Response(body=("\n".join(lines) + "\n").encode(), content_type=CONTENT_TYPE)
 
 
 def _verb(verb: str, subresource: str) -> str:

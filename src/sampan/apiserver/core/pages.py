@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sampan.apiserver.core import metrics_state, status
+from sampan.apiserver.core import health, metrics_state, status
 from sampan.apiserver.core.aggregation.aggregator import Aggregator
 from sampan.apiserver.core.custom.registry import CustomKinds
 from sampan.apiserver.core.discovery import Discovery
 from sampan.apiserver.core.documents import Documents
 from sampan.apiserver.core.flowcontrol.control import FlowControl
 from sampan.apiserver.core.gate import Gate
-from sampan.apiserver.core.metrics import Metrics
+from sampan.apiserver.core.metrics import Metrics, page
 from sampan.apiserver.core.request import Request, Response
 from sampan.apiserver.core.resource import Resources
 from sampan.apiserver.core.users import User
@@ -63,6 +63,8 @@ class Pages:
         if answer is None:
             stored = not self._cache.failed
             answer = self._documents.answer(request, ready=ready and stored, stored=stored)
+            if request.path == "/metrics/slis":
+                answer = page(health.lines(ready=ready and stored, stored=stored))
         if answer is None and request.path == "/metrics":
             answer = self._metrics.answer(self._state())
         if answer is None and request.path in ("/", "/index.html"):
