@@ -19,7 +19,7 @@ MOMENT = datetime(2024, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
         api.Pod(),
         api.Secret(metadata=api.ObjectMeta(name="a", creationTimestamp=MOMENT), data={"k": b"\x00\xff"}),
         api.Container(name="c", resources=api.ResourceRequirements(limits={"cpu": quantity("0.5")})),
-        api.Event(eventTime=MOMENT, involvedObject=api.ObjectReference(name="x")),
+        api.Event(lastTimestamp=MOMENT, involvedObject=api.ObjectReference(name="x")),
         api.ControllerRevision(data={"a": [1, 1.5, True, None, {"b": "c"}]}, revision=3),
         api.IngressBackend(service=api.IngressServiceBackend(name="s")),
         CustomObject.from_json({"apiVersion": "a/v1", "kind": "K", "metadata": {"name": "x"}, "n": [None]}),
