@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.controllers.catalog import Settings
+from sampan.machinery import durations
 
 
 def with_flags(settings: Settings, given: Iterable[str]) -> Settings:
@@ -30,13 +31,9 @@ def with_flags(settings: Settings, given: Iterable[str]) -> Settings:
 
 
 def _seconds(text: str) -> float:
-    # Late: hardly any cluster has a flag.
-    from sampan.machinery.cel.library.standard import parse_duration_ns
-    from sampan.machinery.cel.values import CelError
-
     try:
-        length_s = parse_duration_ns(text) / 1e9
-    except CelError:
+        length_s = durations.parse_s(text)
+    except durations.DurationError:
         raise ValueError("write a duration, such as 500ms or 1m30s") from None
     if length_s < 0:
         raise ValueError("it may not be negative")

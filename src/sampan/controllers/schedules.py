@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from sampan.machinery import durations
+
 # More missed runs than this are a reason to warn, and are not counted.
 MISSED_MOST: Final = 100
 _MACROS: Final = {
@@ -27,17 +29,6 @@ _MACROS: Final = {
     "@hourly": "0 * * * *",
 }
 _ZONED: Final = re.compile(r"(?:CRON_)?TZ=(\S*)\s+(.*)", re.DOTALL)
-_DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_UNIT_S: Final = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-}
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -105,11 +96,8 @@ def zone_of(name: str | None) -> tzinfo:
 
 def _every(text: str) -> timedelta:
     """A Go duration, in whole seconds, at least one: cron.Every."""
-    seconds, end = 0.0, 0
-    for part in _DURATION_PART.finditer(text):
-        if part.start() != end:
-            break
-        seconds, end = seconds + float(part[1]) * _UNIT_S[part[2]], part.end()
-    if not text or end != len(text):
-        raise ScheduleError(f"the schedule '@every {text}' cannot be read: {text!r} is no duration")
-    return timedelta(seconds=max(int(seconds), 1))
+    try:
+        length_s = durations.parse_ns(text) // 1_000_000_000
+    except durations.DurationError:
+        raise ScheduleError(f"the schedule '@every {text}' cannot be read: {text!r} is no duration") from None
+    return timedelta(seconds=max(length_s, 1))

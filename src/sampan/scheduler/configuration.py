@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from sampan.base.errors import SampanError
+from sampan.machinery import durations
 from sampan.scheduler import pluginargs
 from sampan.scheduler.framework import Plugin
 from sampan.scheduler.profile import Profile
@@ -41,8 +42,6 @@ _POINTS: Final = (
 )
 _EVERY: Final = "*"
 _MOST_WEIGHT: Final = 100
-_DURATION: Final = re.compile(r"([0-9.]+)(ms|h|m|s)")
-_SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 class ConfigurationError(SampanError):
@@ -326,7 +325,7 @@ def _made(profile: str, name: str, make: Make, args: dict[str, Any], ignored: se
 
 def seconds_of(duration: str) -> float:
     """A Go duration such as `1m30s`. Raises ConfigurationError."""
-    parts = _DURATION.findall(duration)
-    if not parts or "".join(a + b for a, b in parts) != duration:
-        raise ConfigurationError(f"{duration!r} is not a duration; write it as in 5s or 1m30s")
-    return sum(float(amount) * _SECONDS[unit] for amount, unit in parts)
+    try:
+        return durations.parse_s(duration)
+    except durations.DurationError:
+        raise ConfigurationError(f"{duration!r} is not a duration; write it as in 5s or 1m30s") from None

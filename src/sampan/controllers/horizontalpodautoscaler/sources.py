@@ -8,7 +8,6 @@ sentence in a `Reading` or `Target`; nothing is raised.
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,15 +18,13 @@ from sampan.client.client import Client
 from sampan.client.discovery import Discovery, UnknownKind
 from sampan.client.errors import ApiError
 from sampan.controllers.horizontalpodautoscaler.readings import PodReading, Reading, Target
-from sampan.machinery import selectors
+from sampan.machinery import durations, selectors
 from sampan.machinery.quantity import quantity
 from sampan.schema import api
 
 RESOURCE: Final = "/apis/metrics.k8s.io/v1beta1"
 CUSTOM: Final = "/apis/custom.metrics.k8s.io/v1beta2"
 EXTERNAL: Final = "/apis/external.metrics.k8s.io/v1beta1"
-_UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_PART: Final = re.compile(r"([0-9.]+)(ms|us|µs|ns|h|m|s)")
 Troubles = (ApiError, ConnectionError, TimeoutError, UnknownKind, msgspec.DecodeError, ValueError)
 
 
@@ -188,4 +185,7 @@ def _metric_selector(metric: Any, parameter: str) -> dict[str, str]:
 
 def seconds(duration: str) -> float:
     """The seconds of a Go duration such as `1m30s`; 0 for what is none."""
-    return sum(float(amount) * _UNIT_S[unit] for amount, unit in _PART.findall(duration))
+    try:
+        return durations.parse_s(duration)
+    except durations.DurationError:
+        return 0.0

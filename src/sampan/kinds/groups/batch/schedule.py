@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from sampan.machinery import durations
+
 _NO_NAMES: Final[Mapping[str, int]] = {}
 _MONTHS: Final = {
     name: number
@@ -24,7 +26,6 @@ _DESCRIPTORS: Final = frozenset(
     {"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}
 )
 _EVERY: Final = "@every "
-_DURATION: Final = re.compile(r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+")
 _ZONE: Final = re.compile(r"(?:CRON_)?TZ=(\S*)\s*(.*)", re.DOTALL)
 
@@ -85,8 +86,10 @@ def _check_descriptor(text: str) -> None:
     if not text.startswith(_EVERY):
         raise ScheduleError(f"unrecognized descriptor: {text}")
     duration = text.removeprefix(_EVERY)
-    if not _DURATION.fullmatch(duration):
-        raise ScheduleError(f'failed to parse duration {text}: time: invalid duration "{duration}"')
+    try:
+        durations.parse_ns(duration)
+    except durations.DurationError as error:
+        raise ScheduleError(f"failed to parse duration {text}: {error}") from None
 
 
 def _check_range(text: str, bounds: _Bounds) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any, Final
 
+from sampan.machinery import durations
 from sampan.machinery.cel.library import regex
 from sampan.machinery.cel.values import (
     INT_MAX,
@@ -25,17 +26,6 @@ from sampan.machinery.cel.values import (
     type_name,
 )
 
-_UNITS_NS: Final = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": NANOS,
-    "m": 60 * NANOS,
-    "h": 3600 * NANOS,
-}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _TIMESTAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))"
 )
@@ -147,24 +137,13 @@ def to_duration(value: Any) -> Duration:
     if type(value) is Duration:
         return value
     if type(value) is str:
-        return Duration(parse_duration_ns(value))
+        try:
+            return Duration(durations.parse_ns(value))
+        except durations.DurationError:
+            raise _conversion(value, "google.protobuf.Duration") from None
     if type(value) is int:
         return Duration(value)
     raise _conversion(value, "google.protobuf.Duration")
-
-
-def parse_duration_ns(text: str) -> int:
-    """Go's durations: `1h30m`, `-1.5s`. Raises CelError."""
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    parts = _DURATION_PART.findall(rest)
-    if rest != "0" and (not parts or "".join(a + b for a, b in parts) != rest or len(text) > 100):
-        raise CelError(f'time: invalid duration "{text[:100]}"')
-    total = 0
-    for number, unit in parts:
-        whole, _, fraction = number.partition(".")
-        total += int(whole or 0) * _UNITS_NS[unit]
-        total += int(fraction or 0) * _UNITS_NS[unit] // 10 ** len(fraction)
-    return -total if text.startswith("-") else total
 
 
 def to_timestamp(value: Any) -> Timestamp:
