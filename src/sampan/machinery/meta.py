@@ -78,7 +78,9 @@ def validate_object_meta_update(
     `prefix_errors` is the kind's rule for names, where its updates are asked for a valid generateName too.
     """
     errors: list[FieldError] = []
-    if new.generateName:
+    # Looked at where it is new: pods have one each, and what was stored was valid.
+    prefixed = bool(new.generateName) and new.generateName != old.generateName
+    if prefixed:
         errors += _validate_prefix(new.generateName, names.path_segment_name, path["generateName"])
     errors += validate_labels(new.labels, path["labels"])
     errors += validate_annotations(new.annotations, path["annotations"])
@@ -96,7 +98,7 @@ def validate_object_meta_update(
         value = getattr(new, name)
         if value != getattr(old, name):
             errors.append(field.invalid(path[name], _shown(value), IMMUTABLE))
-    if new.generateName and prefix_errors is not None:
+    if prefixed and prefix_errors is not None:
         errors += _validate_prefix(new.generateName, prefix_errors, path["generateName"])
     if qualified_finalizers and new.finalizers:
         errors += _validate_qualified(new.finalizers, path["finalizers"])

@@ -84,11 +84,12 @@ async def _prepare(context: Context, new: Any, old: Any, subresource: str, admis
         new.metadata.generation = (old.metadata.generation or 0) + 1
     ownership.track(new, old, context, subresource or context.target.subresource, context.now)
     rules = context.served.kind.rules or kind
+    prefixed = new.metadata.generateName != old.metadata.generateName
     errors = meta.validate_object_meta_update(
         new.metadata,
         old.metadata,
         qualified_finalizers=kind.qualified_finalizers,
-        prefix_errors=rules.name_errors if new.metadata.generateName and kind.keeps_prefixes else None,
+        prefix_errors=rules.name_errors if prefixed and kind.keeps_prefixes else None,
     )
     if kind.validate_change is not None:
         errors += kind.validate_change(new, old)
