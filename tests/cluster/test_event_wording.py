@@ -99,6 +99,7 @@ WANTED = {
     ("job-controller", "short", "DeadlineExceeded", "Job was active longer than specified deadline"),
     ("controllermanager", "nobody", "NoPods", "No matching pods found"),
     ("horizontal-pod-autoscaler", "lost", "FailedGetScale", 'deployments.apps "gone" not found'),
+    ("node-controller", "n1", "RegisteredNode", "Node n1 event: Registered Node n1 in Controller"),
     ("node-controller", "n1", "NodeNotReady", "Node n1 status is now: NodeNotReady"),
     (
         "persistentvolume-controller",

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from sampan.base.clock import kube_time
-from sampan.client.effects import Effect, Emit, Patch, Plan, UpdateStatus
+from sampan.client.effects import Effect, Emit, Patch, Plan, Ref, UpdateStatus
 from sampan.client.resources import ref_of
 from sampan.controllers import zones
 from sampan.controllers.runtime import pods as podutil
@@ -46,9 +46,18 @@ class View(msgspec.Struct, frozen=True):
     grace_s: float = GRACE_S
 
 
-def gather(caches: Caches, key: Key, grace_s: float = GRACE_S) -> View | None:
+class Removal(NamedTuple):
+    """The key of a node that may have gone: another one of its name is another key."""
+
+    name: str
+    uid: str
+
+
+def gather(caches: Caches, key: Key | Removal, grace_s: float = GRACE_S) -> View | Removal | None:
     """The node with its last sign of life: a change of its Lease, or a heartbeat in its status."""
     nodes = caches.of(api.Node)
+    if isinstance(key, Removal):
+        return key if nodes.by_uid(key.uid) is None else None
     node = nodes.get("", key.name)
     if node is None:
         return None
@@ -60,7 +69,21 @@ def gather(caches: Caches, key: Key, grace_s: float = GRACE_S) -> View | None:
     return View(node, heard_at, pods, zones.look_up(nodes, node), grace_s)
 
 
-def plan(view: View, now: datetime) -> Plan:
+def plan(view: View | Removal, now: datetime) -> Plan:
+    """What the node needs; each manager says once of each node that it has it, and once that it is gone."""
+    if isinstance(view, Removal):
+        about = Ref("v1", "Node", "", view.name, view.uid)
+        return Plan(notices=(_noted(about, "RemovingNode", f"Removing Node {view.name} from Controller"),))
+    about, name = ref_of(view.node), view.node.metadata.name
+    registered = _noted(about, "RegisteredNode", f"Registered Node {name} in Controller")
+    return msgspec.structs.replace(_plan(view, now), notices=(registered,))
+
+
+def _noted(about: Ref, reason: str, message: str) -> Emit:
+    return Emit(about, "Normal", reason, f"Node {about.name} event: {message}")
+
+
+def _plan(view: View, now: datetime) -> Plan:
     """Conditions first; when they stand, the taints that follow from them, and the pods."""
     node = view.node
     deadline = _deadline(view, now)
@@ -215,6 +238,10 @@ def _waiting_nodes(caches: Caches, changed: api.Node) -> Iterable[Key]:
     return (Key("", name) for name in zones.concerned(caches.of(api.Node), changed))
 
 
+def _removal(_caches: Caches, node: api.Node) -> Iterable[Removal]:
+    yield Removal(node.metadata.name or "", node.metadata.uid or "")
+
+
 def _matters(old: Any, new: Any) -> bool:
     """Heartbeats alone change nothing; the next look is planned already."""
     return bool(
@@ -233,6 +260,7 @@ def controller(grace_s: float = GRACE_S) -> Controller:
         matters=_matters,
         watches=(
             mapped(api.Node, _waiting_nodes, _readiness_changes),
+            mapped(api.Node, _removal, lambda _old, _new: False),  # nodes that come and go only
             cached(api.Lease),
             cached(api.Pod),
         ),

@@ -221,6 +221,28 @@ def test_a_node_that_registers_and_never_says_how_it_is_becomes_unknown() -> Non
     run(main())
 
 
+def test_nodes_that_come_and_go_are_told_once_each() -> None:
+    async def main() -> None:
+        async with managed((LIFECYCLE,)) as cluster:
+            for _ in range(2):
+                await healthy(cluster.client, "n1")
+                await live(cluster, 30, "n1")
+                await cluster.client.delete(api.Node, "n1")
+                await cluster.quiet()
+            told = [
+                (one["reason"], one["message"], one.get("count"))
+                for one in cluster.server.of_kind("Event")
+                if one["involvedObject"]["name"] == "n1"
+            ]
+            # One of each for each of the two nodes of that name.
+            assert sorted(told) == [
+                *[("RegisteredNode", "Node n1 event: Registered Node n1 in Controller", 1)] * 2,
+                *[("RemovingNode", "Node n1 event: Removing Node n1 from Controller", 1)] * 2,
+            ]
+
+    run(main())
+
+
 def _leaving(cluster: Managed) -> list[dict[str, Any]]:
     return [p for p in cluster.server.of_kind("Pod") if p["metadata"].get("deletionTimestamp")]
 
