@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sampan.apiserver.core.status import StatusError
+from sampan.kinds.core.secret import LAST_USED
 from sampan.schema import api
 from sampan.testing.cluster import Cluster
 
@@ -27,9 +28,17 @@ def _token(cluster: Cluster) -> str:
     return bytes(found.data["token"]).decode()
 
 
-def _user(cluster: Cluster, token: str) -> str:
-    cluster.server.authenticator.forget()
+async def _show(cluster: Cluster, token: str) -> str:
     return cluster.server.authenticator.token_user(token).name
+
+
+def _user(cluster: Cluster, token: str) -> str:
+    """Who shows the token, once it is written down that somebody did."""
+    cluster.server.authenticator.forget()
+    try:
+        return cluster.call(_show(cluster, token))
+    finally:
+        cluster.settle()
 
 
 def _secrets(cluster: Cluster) -> list[str | None]:
@@ -54,6 +63,7 @@ def test_a_secret_is_filled_and_its_token_honoured_until_it_goes() -> None:
         assert (found.authenticated, found.user.username) == (True, "system:serviceaccount:default:robot")
         review = api.TokenReview(spec=api.TokenReviewSpec(token=token, audiences=["elsewhere"]))
         assert not cluster.client.create(review).status.authenticated
+        secret = cluster.client.get(api.Secret, "key", "default")
         # What is removed from the Secret is made anew, and the old token with the old Secret is nobody's.
         secret.data = {}
         cluster.client.update(secret)
@@ -65,9 +75,11 @@ def test_a_secret_is_filled_and_its_token_honoured_until_it_goes() -> None:
         assert _user(cluster, fresh) == "system:serviceaccount:default:robot"
         marked = cluster.client.get(api.Secret, "key", "default")
         marked.metadata.labels = {"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}
-        marked = cluster.client.update(marked)
+        cluster.client.update(marked)
         with pytest.raises(StatusError):
             _user(cluster, fresh)
+        marked = cluster.client.get(api.Secret, "key", "default")
+        assert LAST_USED in marked.metadata.labels  # refused, and written down all the same
         marked.metadata.labels = {}
         cluster.client.update(marked)
         assert _user(cluster, fresh)
@@ -92,6 +104,27 @@ def test_secrets_go_with_their_account_and_without_one() -> None:
             cluster.server.authenticator.token_user(token)
         cluster.settle()
         assert _secrets(cluster) == []
+
+
+def test_the_day_of_the_last_use_is_a_label_of_the_secret() -> None:
+    with Cluster(nodes=0) as cluster:
+        _account(cluster)
+        _secret(cluster)
+        cluster.settle()
+        token = _token(cluster)
+
+        def last_used() -> str | None:
+            return cluster.client.get(api.Secret, "key", "default").metadata.labels.get(LAST_USED)
+
+        assert last_used() is None
+        for days in (0, 1, 2):
+            cluster.advance(days * 86_400)
+            today = cluster.clock.now().date().isoformat()
+            assert _user(cluster, token) == "system:serviceaccount:default:robot"
+            assert last_used() == today
+            revision = cluster.client.get(api.Secret, "key", "default").metadata.resourceVersion
+            _user(cluster, token)
+            assert cluster.client.get(api.Secret, "key", "default").metadata.resourceVersion == revision
 
 
 def test_what_is_not_such_a_token() -> None:

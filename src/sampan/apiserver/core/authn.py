@@ -24,7 +24,7 @@ from sampan.apiserver.core.status import unauthorized
 from sampan.apiserver.core.users import User
 from sampan.base.clock import Clock
 from sampan.base.ids import RandomIds
-from sampan.kinds.core.secret import LEGACY_CLAIMS, LEGACY_ISSUER, SERVICE_ACCOUNT_TOKEN
+from sampan.kinds.core.secret import INVALID_SINCE, LEGACY_CLAIMS, LEGACY_ISSUER, SERVICE_ACCOUNT_TOKEN
 
 if TYPE_CHECKING:
     from sampan.apiserver.core.oidc.issuers import Issuers
@@ -33,7 +33,6 @@ ALGORITHM: Final = "ES256"
 # Verified tokens remembered, so that a signature is checked once and not at every request.
 CACHED_TOKENS: Final = 4096
 CACHE_S: Final = 10.0
-_INVALID_SINCE: Final = "kubernetes.io/legacy-token-invalid-since"
 
 
 class TokenKeys(msgspec.Struct, frozen=True):
@@ -68,6 +67,8 @@ class Authenticator:
         self._anonymous_paths = frozenset(anonymous_paths)
         # Issuers other than this cluster; None where none are configured.
         self.external: Issuers | None = None
+        # Told of each Secret whose token was shown and verified.
+        self.legacy_used: Callable[[Any], None] = lambda _secret: None
         self._verified: dict[str, tuple[float, User]] = {}
 
     def user(self, request: Request) -> User:
@@ -211,11 +212,14 @@ class Authenticator:
         if secret is None or secret.type != SERVICE_ACCOUNT_TOKEN:
             raise unauthorized()
         meta, held = secret.metadata, bytes(secret.data.get("token", b""))
-        if meta.deletionTimestamp is not None or _INVALID_SINCE in meta.labels:
+        if meta.deletionTimestamp is not None:
             raise unauthorized()
         if not hmac.compare_digest(held, token.encode()):
             raise unauthorized()
         live = self._live("serviceaccounts", namespace, {"name": name, "uid": uid})
+        self.legacy_used(secret)  # one that is refused, too: its owner sees who still shows it
+        if meta.labels.get(INVALID_SINCE):
+            raise unauthorized()
         return users.service_account(namespace, name, live)
 
     def _service_account(self, claims: Mapping[str, Any]) -> User:

@@ -48,6 +48,7 @@ from sampan.apiserver.core.documents import Documents
 from sampan.apiserver.core.flowcontrol.control import FlowControl, list_seats
 from sampan.apiserver.core.flowcontrol.upkeep import Upkeep, Writes
 from sampan.apiserver.core.gate import Gate
+from sampan.apiserver.core.legacytokens import LegacyTokens
 from sampan.apiserver.core.metrics import Metrics
 from sampan.apiserver.core.modify import Modifier
 from sampan.apiserver.core.nodeauthz import PODS_PREFIX, NodeGraph
@@ -172,6 +173,8 @@ class ApiServer:
         self._type_checks = TypeChecks(self.resources, self._own)
         self._registrar = Registrar(self._custom, self.resources.of(api.APIService), self._own, clock)
         where = f"{settings.address}:{settings.port}"
+        self._legacy_tokens = LegacyTokens(self.resources.of(api.Secret), self._own, clock)
+        self.authenticator.legacy_used = self._legacy_tokens.note
         self._presence = Presence(self.resources, self._own, clock, settings.hostname, ids.uid(), where)
         self._follower = Follower(self.resources, self._custom, writer, self._own, clock)
         self._watches = Watches(self.cache, clock, chance)
@@ -256,6 +259,7 @@ class ApiServer:
             asyncio.create_task(self._registrar.run(), name="APIServices of definitions"),
             asyncio.create_task(self._type_checks.run(), name="types of admission policies"),
             asyncio.create_task(self._trust.run(), name="trust of extension servers"),
+            asyncio.create_task(self._legacy_tokens.run(), name="use of tokens of Secrets"),
         ]
         if self.settings.hostname:
             self._tasks.append(asyncio.create_task(self._presence.run(), name="presence"))
