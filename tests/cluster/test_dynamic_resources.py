@@ -146,6 +146,8 @@ def test_a_claim_ends_with_its_pod(cluster: Cluster) -> None:
     offer(cluster, "node-2", "gpu-0")
     pod(cluster, "short")
     has_a_node(cluster, "short", "node-2")
+    # Not before the node has said that it runs, which would put the end out of the status again.
+    cluster.wait_until(lambda: cluster.client.get(api.Pod, "short", "default").status.phase == "Running")
     ended = {"status": {"phase": "Succeeded"}}
     cluster.client.patch(api.Pod, "short", "default", ended, subresource="status")
     cluster.wait_until(lambda: not claims(cluster))

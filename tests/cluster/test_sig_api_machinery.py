@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sampan.machinery.quantity import Quantity
-from sampan.schema import api
+from sampan.schema import api, codec
 from sampan.testing import Cluster
 
 LABELS = {"app": "web"}
@@ -138,9 +138,9 @@ def test_dependents_of_another_owner_stay(cluster: Cluster, space: str) -> None:
     )
     _controller(cluster, space, "goes", 4)
     both, alone = [pod.metadata.name for pod in cluster.client.list(api.Pod, space)][:2]
-    held = cluster.client.get(api.Pod, both, space)
-    held.metadata.ownerReferences.append(_owner(stays))
-    cluster.client.update(held)
+    # A patch, since the scheduler and the node write the pod as well at this time.
+    owners = [*cluster.client.get(api.Pod, both, space).metadata.ownerReferences, _owner(stays)]
+    cluster.client.patch(api.Pod, both, space, {"metadata": {"ownerReferences": codec.to_builtins(owners)}})
     cluster.client.delete(api.ReplicationController, "goes", space, propagation="Foreground")
     cluster.wait_until(lambda: _names(cluster, api.ReplicationController, space) == ["stays"])
     assert alone not in _names(cluster, api.Pod, space)
