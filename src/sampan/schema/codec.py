@@ -47,7 +47,10 @@ def from_builtins(value: Any, kind: type[T]) -> T:
 
 def to_builtins(value: Any) -> Any:
     """A struct as plain dicts, lists and scalars: what its JSON would hold."""
-    return msgspec.to_builtins(value, enc_hook=encode_custom, str_keys=True)
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value, enc_hook=encode_custom, str_keys=True)
+    # What callers put together themselves may have tuples in it, which stay what they are above.
+    return msgspec.json.decode(_encoder.encode(value))
 
 
 def copy(value: T) -> T:
