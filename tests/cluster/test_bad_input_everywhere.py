@@ -169,6 +169,10 @@ def test_a_webhook_that_is_in_the_way(owner: str, how: str, request: pytest.Fixt
         cluster.client.create(made)
         cluster.wait_until(lambda: bool(server.asked))
         cluster.advance(2)
+        # In real time, until a webhook that hangs has been given up.
+        cluster.wait_until(
+            lambda: bool(messages(cluster, "FailedCreate") or messages(cluster, "ReplicaSetCreateError"))
+        )
         cluster.settle()
         assert_told(cluster, made, sentence)
         assert pods(cluster) == []
