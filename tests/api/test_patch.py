@@ -315,3 +315,17 @@ async def test_who_is_told_in_a_patch_owns(api: Api) -> None:
     (await api.patch(f"{CONFIG_MAPS}/a", {"metadata": {"managedFields": [{}]}}, MERGE)).ok()
     document = (await api.get(f"{CONFIG_MAPS}/a", owners=True)).ok()
     assert "managedFields" not in document["metadata"]
+
+
+@pytest.mark.parametrize("media", [MERGE, STRATEGIC])
+@pytest.mark.parametrize("patch", [{}, {"metadata": {"annotations": {"a": "1"}}}])
+@served
+async def test_a_patch_of_the_status_that_names_none_leaves_it(
+    api: Api, patch: dict[str, Any], media: str
+) -> None:
+    (await api.post(DEPLOYMENTS, deployment("a"))).ok(201)
+    filled = {"status": {"replicas": 3, "readyReplicas": 2}}
+    before = (await api.patch(f"{DEPLOYMENTS}/a/status", filled, MERGE)).ok()
+    after = (await api.patch(f"{DEPLOYMENTS}/a/status", patch, media)).ok()
+    assert after["status"] == before["status"] == filled["status"]
+    assert after["spec"] == before["spec"]

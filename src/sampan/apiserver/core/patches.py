@@ -88,7 +88,9 @@ def _untouched(request: Request, context: Context, content_type: str, known: boo
     touched = msgspec.json.decode(request.body) or ()
     if not known and not _PARTS_OF_STATUS.issuperset(touched):
         return ()
-    return [name for name in _parts(served.struct) if name not in touched and (known or name == SPEC)]
+    # Of all parts the status alone is not put back by an update of the status.
+    kept = {*touched, STATUS} if context.target.subresource == STATUS else touched
+    return [name for name in _parts(served.struct) if name not in kept and (known or name == SPEC)]
 
 
 @lru_cache(maxsize=512)
