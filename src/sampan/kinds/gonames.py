@@ -16,26 +16,25 @@ _OMITTED: Final = msgspec.UNSET
 # In place of the zero value of a struct whose fields are shown among those of the one that it is in.
 _INLINE: Final = object()
 
-_META: Final = dict.fromkeys(
-    (
-        "name",
-        "generateName",
-        "namespace",
-        "selfLink",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "labels",
-        "annotations",
-        "ownerReferences",
-        "finalizers",
-        "managedFields",
-    ),
-    _OMITTED,
+# The fields of ObjectMeta, in the order that Go declares them in.
+METADATA: Final = (
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
 )
+_META: Final = dict.fromkeys(METADATA, _OMITTED)
 _DEVICES: Final = {"Requests": None, "Constraints": None, "Config": None}
 _ASKED: Final = {
     "DeviceClassName": "",

@@ -41,8 +41,8 @@ _STORE_BOUNDS: Final = (
     10.0,
     30.0,
 )
-# Different requests that are counted apart; beyond that further ones are counted as "other".
 _SLI: Final = "apiserver_request_sli_duration_seconds"
+# Different requests that are counted apart; beyond that further ones are counted as "other".
 MAX_SERIES: Final = 4096
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _VERBS: Final = {"create": "POST", "update": "PUT"}

@@ -16,10 +16,10 @@ OPAQUE: Final = "Opaque"
 SERVICE_ACCOUNT_TOKEN: Final = "kubernetes.io/service-account-token"
 SERVICE_ACCOUNT_NAME: Final = "kubernetes.io/service-account.name"
 SERVICE_ACCOUNT_UID: Final = "kubernetes.io/service-account.uid"
-# Who issues the tokens that are kept in Secrets; its claims begin with "kubernetes.io/serviceaccount/".
 # Labels of such Secrets: days in UTC.
 LAST_USED: Final = "kubernetes.io/legacy-token-last-used"
 INVALID_SINCE: Final = "kubernetes.io/legacy-token-invalid-since"
+# Who issues the tokens that are kept in Secrets; its claims begin with "kubernetes.io/serviceaccount/".
 LEGACY_ISSUER: Final = "kubernetes/serviceaccount"
 LEGACY_CLAIMS: Final = "kubernetes.io/serviceaccount/"
 

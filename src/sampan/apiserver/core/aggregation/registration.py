@@ -5,7 +5,6 @@ What others have put under such a name stays theirs; only what carries this serv
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any, Final
 
@@ -13,10 +12,10 @@ from sampan.apiserver.core.aggregation import plans
 from sampan.apiserver.core.custom.registry import CustomKinds
 from sampan.apiserver.core.ownwrites import OwnWrites
 from sampan.apiserver.core.resource import Resource
+from sampan.apiserver.core.settling import Settling
 from sampan.apiserver.core.status import StatusError
 from sampan.base.clock import Clock
 
-RETRY_S: Final = 1.0
 _UNAVAILABLE: Final = 500
 
 _log = logging.getLogger(__name__)
@@ -30,30 +29,16 @@ class Registrar:
         self._resource = resource
         self._own = own
         self._clock = clock
-        self._waiting: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._settling = Settling("APIService", self._settle, clock)
+        # The APIService of this name (VERSION.GROUP), or what it stands for, has changed.
+        self.note = self._settling.note
         kinds.on_served = self.note
-
-    def note(self, name: str) -> None:
-        """The APIService `name` (VERSION.GROUP), or what it stands for, has changed."""
-        self._waiting[name] = None
-        self._wake.set()
 
     async def run(self) -> None:
         """Settle what is noted, until cancelled; first what was left when a server ended."""
         for item in self._resource.cache:
             self.note(item.name)
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                name = next(iter(self._waiting))
-                del self._waiting[name]
-                try:
-                    await self._settle(name)
-                except StatusError:  # the store cannot be written just now
-                    await self._clock.sleep(RETRY_S)
-                    self.note(name)
+        await self._settling.run()
 
     async def _settle(self, name: str) -> None:
         version, _, group = name.partition(".")

@@ -7,7 +7,6 @@ name gets it, and a definition goes only when all objects of its kind are gone.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from sampan.apiserver.core.custom.registry import CustomKinds
 from sampan.apiserver.core.ownwrites import OwnWrites
 from sampan.apiserver.core.resource import Resources
+from sampan.apiserver.core.settling import Settling
 from sampan.apiserver.core.status import StatusError
 from sampan.apiserver.core.write import Writer
 from sampan.base.clock import Clock
@@ -24,13 +24,10 @@ from sampan.kinds.custom.definition import CLEANUP, PREFIX, Definition
 from sampan.schema import api, codec
 from sampan.store.backend import Batch
 
-RETRY_S: Final = 1.0
 # Objects deleted at once when their definition goes.
 DELETES_AT_ONCE: Final = 256
 _DELETING: Final = ("InstanceDeletionInProgress", "CustomResource deletion is in progress")
 _DELETED: Final = ("InstanceDeletionCompleted", "removed all instances")
-
-_log = logging.getLogger(__name__)
 
 
 class Follower:
@@ -44,8 +41,7 @@ class Follower:
         self._writer = writer
         self._own = own
         self._clock = clock
-        self._waiting: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._settling = Settling("definition", self._settle, clock)
         # The names of definitions that wait for their objects to go, by the keys' beginning.
         self._emptying: dict[str, str] = {}
 
@@ -59,36 +55,21 @@ class Follower:
                     self._gone(name)
                 else:
                     self._kinds.put(item)
-                    self._settle_soon(name)
+                    self._settling.note(name)
             elif self._emptying and change.value is None:
                 for prefix, name in self._emptying.items():
                     if change.key.startswith(prefix):
-                        self._settle_soon(name)
+                        self._settling.note(name)
 
     def reload(self) -> None:
         """Begin anew with all that is stored."""
         self._kinds.load()
         for definition in self._kinds:
-            self._settle_soon(definition.name)
+            self._settling.note(definition.name)
 
     async def run(self) -> None:
         """Settle what changes, until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                name = next(iter(self._waiting))
-                del self._waiting[name]
-                try:
-                    await self._settle(name)
-                except StatusError as refused:
-                    _log.warning("the definition %s is not settled yet: %s", name, refused)
-                    await self._clock.sleep(RETRY_S)
-                    self._settle_soon(name)
-
-    def _settle_soon(self, name: str) -> None:
-        self._waiting[name] = None
-        self._wake.set()
+        await self._settling.run()
 
     def _gone(self, name: str) -> None:
         known = self._kinds.get(name)
@@ -97,7 +78,7 @@ class Follower:
         if known is not None:  # others may have waited for its names
             for other in self._kinds:
                 if other.spec.group == known.spec.group and not other.holds("NamesAccepted"):
-                    self._settle_soon(other.name)
+                    self._settling.note(other.name)
 
     async def _settle(self, name: str) -> None:
         item = self._resource.cache.get("", name)

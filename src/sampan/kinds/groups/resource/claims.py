@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sampan.kinds import gonames
 from sampan.kinds.groups import checks
 from sampan.kinds.groups.cells import NAME_AND_AGE, column
 from sampan.kinds.groups.checks import SPEC, STATUS
@@ -37,21 +38,7 @@ _NO_REQUEST: Final = (
 )
 
 # What a template may not say of the claims that will be made of it.
-_NOT_OF_TEMPLATES: Final = (
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-)
+_NOT_OF_TEMPLATES: Final = tuple(name for name in gonames.METADATA if name not in ("labels", "annotations"))
 
 
 def claim_names(pod: api.Pod) -> Sequence[str]:

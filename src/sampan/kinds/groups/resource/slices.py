@@ -130,9 +130,9 @@ def _place_errors(spec: Any) -> list[FieldError]:
     return errors
 
 
-def _device_place_errors(device: Any, each: bool, path: Path) -> list[FieldError]:
+def _device_place_errors(device: Any, chosen: bool, path: Path) -> list[FieldError]:
     """Where one device is: said of each by itself only where the slice says so."""
-    if not each:
+    if not chosen:
         if all(getattr(device, name) is None for name in _DEVICE_PLACES):
             return []
         detail = (
@@ -160,10 +160,6 @@ def _device_place_errors(device: Any, each: bool, path: Path) -> list[FieldError
         shown = ", ".join(f"`{name}`" for name in given)
         errors.append(field.invalid(path, f"{{{shown}}}", detail))
     return errors
-
-
-def _condition_errors(name: str, path: Path) -> list[FieldError]:
-    return checks.named(name, names.qualified_name(name), path)
 
 
 def _binding_errors(device: Any, path: Path) -> list[FieldError]:

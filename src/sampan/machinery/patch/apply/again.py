@@ -33,7 +33,7 @@ class Last(msgspec.Struct, frozen=True):
     schema: SchemaNode
     # What its manager owned by it.
     fields: FieldSet
-    # The parts of the object that the configuration names, as they came out of it: see `parts`.
+    # The parts of the object that the configuration names, as they came out of it: see `_parts`.
     left: bytes
 
 

@@ -75,9 +75,8 @@ def apply(
     else:
         named = check_config(config, schema).without(ignored) - STRIPPED
     if last is not None and last.fields == named and last.api_version == version:
-        mine = (
-            last  # the same fields again leave the time as it was; what is one is compared, and written, once
-        )
+        # The same fields again leave the time as it was; and what is one is compared, and written, once.
+        mine = last
     else:
         mine = ManagedEntry(manager, APPLY, version, named, managers.stamp(now), subresource)
     if not managed:
