@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from sampan.apiserver.core import presence
 from sampan.schema import api as types
 from tests.api.server import Api, config_map, run
@@ -30,6 +32,15 @@ def present(test: Callable[[Api], Awaitable[None]]) -> Callable[[], None]:
 
 def test_a_server_is_named_as_kube_apiserver_names_the_one_on_that_host() -> None:
     assert presence.identity("vm") == "apiserver-wlv32tlttr4jl3gtroqexyxapa"
+
+
+@pytest.mark.parametrize(
+    ("renewed", "gone"), [("2024-02-30T00:00:00.000000Z", True), ("9999-12-31T23:59:59.000000Z", False)]
+)
+def test_times_of_leases_that_no_server_writes(renewed: str, gone: bool) -> None:
+    made = presence.lease("vm", "vm_1", "10.0.0.1:6443", NOW)
+    made.spec.renewTime = renewed
+    assert presence.expired(made, NOW) is gone
 
 
 def test_a_lease_runs_out_when_it_is_not_renewed() -> None:

@@ -56,7 +56,12 @@ def expired(found: api.Lease, now: datetime) -> bool:
     spec = found.spec
     if spec.renewTime is None or spec.leaseDurationSeconds is None:
         return True
-    return parse_micro_time(spec.renewTime) + timedelta(seconds=spec.leaseDurationSeconds) < now
+    try:
+        return parse_micro_time(spec.renewTime) + timedelta(seconds=spec.leaseDurationSeconds) < now
+    except ValueError:  # a day that no month has: no server wrote that
+        return True
+    except OverflowError:  # a time past all calendars has not come
+        return False
 
 
 def ready(found: api.ServiceCIDR, now: datetime) -> api.ServiceCIDR | None:
